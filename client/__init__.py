@@ -1,0 +1,1 @@
+"""The Python client of the public API: asynchronous first, with a thin synchronous face."""

@@ -1,0 +1,1 @@
+"""One cluster node: the replicated machine and everything that feeds, serves and observes it."""

@@ -1,0 +1,1 @@
+"""The public gRPC API: servicers that translate and nothing else."""

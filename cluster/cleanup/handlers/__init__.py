@@ -1,0 +1,1 @@
+"""The cleanup handlers that ship with GarbageTruck; third parties register theirs by entry point."""

@@ -1,0 +1,1 @@
+"""Storage of snapshots and the log archive: one protocol, several backends."""
