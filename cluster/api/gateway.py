@@ -1,0 +1,105 @@
+"""The door's port to the cluster, and the operating errors that it may raise.
+
+The servicers of this package know only this port. The node implements it (`cluster.node.gateway`); tests may
+implement it over a bare machine. Everything here runs on the node's main loop.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from garbagetruck.cluster.machine.machine import Machine
+from garbagetruck.cluster.machine.operations import ClientOperation
+from garbagetruck.cluster.machine.outcomes import Outcome
+
+
+class OperatingError(Exception):
+    """Root of what goes wrong in the world: network, quorum, load. Never a refusal, never a bug."""
+
+    retry_after_ms: int = 200
+
+    def __init__(self, message: str, *, leader: str | None = None) -> None:
+        super().__init__(message)
+        self.leader = leader
+        """API address of the leader, where one is known."""
+
+
+class NoLeader(OperatingError):
+    """No leader is known, or it could not be reached, within the deadline. Nothing was applied."""
+
+
+class NotLeader(OperatingError):
+    """The node asked is not the leader (any more). Nothing was applied."""
+
+
+class Overloaded(OperatingError):
+    """The commit queue is full. Nothing was applied."""
+
+
+class Draining(OperatingError):
+    """The node is shutting down and takes no new work. Nothing was applied."""
+
+
+class NotSealed(OperatingError):
+    """The operation was not yet sealed into a batch at its deadline. Nothing was applied."""
+
+
+class OutcomeUnknown(OperatingError):
+    """The operation was sealed, or sent to the leader, and no answer came. It may or may not be applied."""
+
+
+class Consistency(Enum):
+    LINEARIZABLE = "linearizable"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadView:
+    """What a read may answer from. Use it before the next await: the machine moves on."""
+
+    machine: Machine
+    clock_ms: int
+    """Cluster time to count remaining times from: never before the machine's own."""
+    applied_index: int
+    age_ms: int
+    """Bound on how old the view is: 0 for a linearizable one; time since the last word of a leader otherwise, -1 unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What every answer tells of the node and the moment."""
+
+    cluster_id: str
+    node_id: str
+    leader_id: str
+    leader_api: str
+    term: int
+    applied_index: int
+    clock_ms: int
+    age_ms: int
+
+
+class Gateway(Protocol):
+    """Any node's way to the replicated machine."""
+
+    def header(self) -> Header: ...
+
+    def entered_ms(self) -> int:
+        """Cluster time for `entered_ms` of an operation made now: never ahead of the leader's."""
+        ...
+
+    async def submit(self, operations: Sequence[ClientOperation], *, timeout_s: float) -> Sequence[Outcome]:
+        """Apply the operations in order, one outcome each; together in one batch where it has room.
+
+        Raises `OperatingError` subclasses as their names say. `timeout_s` is positive.
+        """
+        ...
+
+    async def read(self, consistency: Consistency, *, timeout_s: float) -> ReadView:
+        """Wait until the machine may answer. Raises `NoLeader`, `NotLeader`."""
+        ...
+
+    async def wait_applied_past(self, event_index: int) -> None:
+        """Return when the machine's last event index exceeds `event_index` (for Watch)."""
+        ...

@@ -1,0 +1,301 @@
+"""The records of the replicated state, and the bounds it lives within.
+
+A record is immutable: a change replaces it. So a reader on the same loop, or a snapshot that captured a
+reference, never sees half of a change. All times are milliseconds of cluster time (`clock_ms`, see
+docs/decisions/0004): never a wall clock. Nothing here performs I/O, reads a clock or draws a random number.
+"""
+
+from enum import IntEnum, StrEnum
+from typing import NewType
+
+import msgspec
+
+LeaseId = NewType("LeaseId", str)
+SessionId = NewType("SessionId", str)
+Token = NewType("Token", int)
+"""A fencing token: `incarnation * 2**40 + counter`, below 2**53, so that JSON readers keep it exact."""
+
+ResourceKey = tuple[str, str]
+"""(namespace, resource name)."""
+
+HolderKey = tuple[str, str]
+"""(namespace, holder)."""
+
+Labels = tuple[tuple[str, str], ...]
+"""Sorted (key, value) pairs; keys are unique."""
+
+DEFAULT_NAMESPACE = "default"
+TOKEN_COUNTER_BITS = 40
+TOKEN_LIMIT = 1 << 53
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Base of every record: immutable, compact on the wire, invisible to the garbage collector (no cycles)."""
+
+
+class LeaseState(StrEnum):
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    RELEASED = "released"
+
+
+class ResourceState(StrEnum):
+    """The life of a resource's generation (DESIGN section 8). `CLEANED` is only seen on tombstones."""
+
+    LIVE = "live"
+    ORPHANED = "orphaned"
+    DUE = "due"
+    CLAIMED = "claimed"
+    DEAD_LETTER = "dead_letter"
+    CLEANED = "cleaned"
+
+
+class EndReason(StrEnum):
+    """Why a lease or a session ended."""
+
+    EXPIRED = "expired"
+    RELEASED = "released"
+    SESSION_EXPIRED = "session_expired"
+    SESSION_CLOSED = "session_closed"
+
+
+class ReportResult(IntEnum):
+    """What an executor says of a claim it held."""
+
+    DONE = 1
+    FAILED = 2
+    FAILED_FOR_GOOD = 3
+    NOT_ATTEMPTED = 4
+    """No effect was started (unknown handler, leadership lost first): uses up no attempt."""
+
+
+class CleanupSpec(Record):
+    """What to run when a resource is orphaned, as a client named it and the door completed it."""
+
+    handler: str
+    parameters: Labels
+    target: str
+    """Canonical target, `scheme:/segment/segment`, derived by the handler at the door."""
+
+
+class Lease(Record):
+    id: str
+    namespace: str
+    resource: str
+    holder: str
+    token: int
+    ttl_ms: int
+    deadline_ms: int
+    """Cluster time at which it may be ended; 0 when a session carries it."""
+    session_id: str
+    """Empty when the lease stands alone."""
+    created_ms: int
+    labels: Labels
+
+
+class EndedLease(Record):
+    """What is remembered of a lease after its end, so that a late renewal is told when and why."""
+
+    id: str
+    namespace: str
+    resource: str
+    holder: str
+    token: int
+    ttl_ms: int
+    session_id: str
+    ended_ms: int
+    reason: EndReason
+    labels: Labels
+
+
+class Session(Record):
+    id: str
+    namespace: str
+    holder: str
+    token: int
+    ttl_ms: int
+    deadline_ms: int
+    created_ms: int
+
+
+class EndedSession(Record):
+    id: str
+    namespace: str
+    holder: str
+    ttl_ms: int
+    ended_ms: int
+    reason: EndReason
+
+
+class Hold(Record):
+    id: str
+    reason: str
+    actor: str
+    created_ms: int
+
+
+class Claim(Record):
+    """The replicated decision to clean. Only its token can report the end."""
+
+    token: int
+    attempt: int
+    epoch: int
+    executor: str
+    deadline_ms: int
+    identity: str
+    """The target as the leader observed it before claiming, in the handler's own form; empty when absent."""
+
+
+class Resource(Record):
+    namespace: str
+    name: str
+    generation: int
+    """The token of the lease that began this life: unique, and higher than any earlier life's."""
+    state: ResourceState
+    revision: int
+    cleanup: CleanupSpec | None
+    grace_ms: int
+    labels: Labels
+    leases: tuple[str, ...]
+    holds: tuple[Hold, ...]
+    fencing_token: int
+    """Highest lease token issued on this resource."""
+    created_ms: int
+    orphaned_ms: int
+    due_ms: int
+    """When the cleanup may (next) be claimed; 0 while live."""
+    claims: int
+    """Claims committed so far. From the first on, this generation is never adopted."""
+    failures: int
+    """Attempts that count towards the dead letter."""
+    claim: Claim | None
+    last_error: str
+
+
+class Tombstone(Record):
+    """What is remembered of a cleaned resource."""
+
+    namespace: str
+    name: str
+    generation: int
+    cleanup: CleanupSpec
+    labels: Labels
+    fencing_token: int
+    claim_token: int
+    attempts: int
+    cleaned_ms: int
+
+
+class BrakeSettings(Record):
+    enabled: bool = True
+    holders_min: int = 3
+    share: float = 0.5
+    window_ms: int = 60_000
+
+
+class NamespaceLimits(Record):
+    leases_max: int = 2_000_000
+    leases_per_holder_max: int = 1_000_000
+    sessions_max: int = 200_000
+    resources_max: int = 2_000_000
+
+
+class CleanupSettings(Record):
+    grace_ms_min: int = 2_000
+    attempts_max: int = 8
+    retry_delay_ms_min: int = 1_000
+    retry_delay_ms_max: int = 300_000
+
+
+class Namespace(Record):
+    name: str
+    revision: int = 1
+    limits: NamespaceLimits = NamespaceLimits()
+    cleanup: CleanupSettings = CleanupSettings()
+    brake: BrakeSettings = BrakeSettings()
+    paused: bool = False
+    pause_reason: str = ""
+    brake_engaged: bool = False
+    brake_since_ms: int = 0
+    brake_reason: str = ""
+    cleanups_not_before_ms: int = 0
+    """After a brake is released, orphans get this long for their holders to take them up again."""
+
+
+class Member(Record):
+    id: str
+    api: str
+    http: str
+    raft: str
+    version: str
+    disk_id: str
+    feature_level: int
+
+
+class Bounds(Record):
+    """Replicated bounds: every node applies by these, and only an operation changes them."""
+
+    ttl_ms_min: int = 100
+    ttl_ms_max: int = 30 * 24 * 3_600_000
+    expirations_per_batch_max: int = 1_000
+    request_age_ms_max: int = 60_000
+    requests_max: int = 1_000_000
+    events_max: int = 10_000
+    ended_leases_max: int = 100_000
+    ended_sessions_max: int = 20_000
+    tombstones_max: int = 100_000
+    leases_per_resource_max: int = 1_000
+    holds_per_resource_max: int = 16
+    namespaces_max: int = 1_000
+    members_max: int = 15
+    claim_ms_max: int = 15 * 60_000
+
+
+class RequestRecord(Record):
+    """The remembered answer to a `request_id`."""
+
+    payload_hash: int
+    recorded_ms: int
+    subject: str
+    """Id of the lease or session it made, or the encoded outcome of an operator's mutation."""
+
+
+class EventType(StrEnum):
+    LEASE_ACQUIRED = "lease_acquired"
+    LEASE_RELEASED = "lease_released"
+    LEASE_EXPIRED = "lease_expired"
+    SESSION_OPENED = "session_opened"
+    SESSION_CLOSED = "session_closed"
+    SESSION_EXPIRED = "session_expired"
+    RESOURCE_ORPHANED = "resource_orphaned"
+    RESOURCE_ADOPTED = "resource_adopted"
+    RESOURCE_FORGOTTEN = "resource_forgotten"
+    HOLD_PLACED = "hold_placed"
+    HOLD_REMOVED = "hold_removed"
+    CLEANUP_DUE = "cleanup_due"
+    CLEANUP_CLAIMED = "cleanup_claimed"
+    CLEANUP_DONE = "cleanup_done"
+    CLEANUP_FAILED = "cleanup_failed"
+    CLEANUP_DEAD_LETTER = "cleanup_dead_letter"
+    CLEANUP_RETRIED = "cleanup_retried"
+    CLEANUP_DISCARDED = "cleanup_discarded"
+    CLEANUPS_PAUSED = "cleanups_paused"
+    CLEANUPS_RESUMED = "cleanups_resumed"
+    BRAKE_ENGAGED = "brake_engaged"
+    BRAKE_RELEASED = "brake_released"
+    NAMESPACE_CHANGED = "namespace_changed"
+    LEADER_CHANGED = "leader_changed"
+    MEMBER_CHANGED = "member_changed"
+
+
+class Event(Record):
+    index: int
+    at_ms: int
+    type: EventType
+    namespace: str = ""
+    resource: str = ""
+    lease_id: str = ""
+    session_id: str = ""
+    holder: str = ""
+    token: int = 0
+    detail: str = ""

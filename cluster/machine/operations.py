@@ -1,0 +1,258 @@
+"""What the log carries: a batch of operations under one stamp.
+
+Every operation is decided at a node's door and enters the log unchanged; `apply` alone gives it an outcome.
+`entered_ms` is the cluster time at which the operation entered the cluster, in milliseconds: `apply` refuses one
+older than `Bounds.request_age_ms_max`. Tags and field order are the wire format: append fields with defaults,
+never reorder, never reuse a tag.
+"""
+
+import msgspec
+
+from garbagetruck.cluster.machine.model import (
+    Bounds,
+    BrakeSettings,
+    CleanupSettings,
+    CleanupSpec,
+    Labels,
+    Member,
+    NamespaceLimits,
+    ReportResult,
+)
+
+BATCH_FORMAT = 1
+"""Format of a batch. A node that meets a higher one refuses to go on."""
+
+
+class Wire(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Base of all operations and batches."""
+
+
+class EnterEpoch(Wire, tag=1):
+    """First operation of a leader's term. Leading begins when it is applied."""
+
+    leader: str
+
+
+class CreateCluster(Wire, tag=2):
+    """The very first operation of a cluster; refused ever after."""
+
+    cluster_id: str
+    incarnation: int
+    members: tuple[Member, ...]
+
+
+class RegisterMember(Wire, tag=3):
+    """A node states its addresses and version; refused for an unknown member or a foreign disk."""
+
+    member: Member
+
+
+class SetBounds(Wire, tag=4):
+    bounds: Bounds
+
+
+class AcquireLease(Wire, tag=10):
+    entered_ms: int
+    namespace: str
+    request_id: str
+    lease_id: str
+    """Drawn at the door: unguessable, 26 characters."""
+    resource: str
+    holder: str
+    ttl_ms: int
+    """Ignored (0) when `session_id` is set."""
+    session_id: str = ""
+    cleanup: CleanupSpec | None = None
+    grace_ms: int = 0
+    """Wanted grace after the last lease; the namespace's minimum holds in any case."""
+    labels: Labels = ()
+
+
+class RenewLeases(Wire, tag=11):
+    """Renew many leases at once; renewing an attached lease renews its session."""
+
+    entered_ms: int
+    namespace: str
+    lease_ids: tuple[str, ...]
+    ttl_ms: int = 0
+    """New TTL for leases that stand alone; 0 keeps each lease's own."""
+
+
+class ReleaseLeases(Wire, tag=12):
+    entered_ms: int
+    namespace: str
+    lease_ids: tuple[str, ...]
+    keep_resource: bool = False
+    """Take the resource off the books; refused while others hold it."""
+
+
+class ReleaseHolder(Wire, tag=13):
+    """Release up to `limit` leases of a holder; the outcome says how many remain."""
+
+    entered_ms: int
+    namespace: str
+    holder: str
+    limit: int
+
+
+class OpenSession(Wire, tag=20):
+    entered_ms: int
+    namespace: str
+    request_id: str
+    session_id: str
+    holder: str
+    ttl_ms: int
+
+
+class RenewSessions(Wire, tag=21):
+    entered_ms: int
+    namespace: str
+    session_ids: tuple[str, ...]
+
+
+class CloseSession(Wire, tag=22):
+    entered_ms: int
+    namespace: str
+    session_id: str
+
+
+class PlaceHold(Wire, tag=30):
+    entered_ms: int
+    namespace: str
+    request_id: str
+    actor: str
+    resource: str
+    hold_id: str
+    reason: str
+
+
+class RemoveHold(Wire, tag=31):
+    entered_ms: int
+    namespace: str
+    request_id: str
+    actor: str
+    resource: str
+    hold_id: str
+
+
+class ClaimCleanup(Wire, tag=40):
+    """Proposed by the leader's executor for a free slot only."""
+
+    namespace: str
+    resource: str
+    generation: int
+    revision: int
+    executor: str
+    duration_ms: int
+    """How long the claim stands, from the stamp of its batch."""
+    identity: str
+
+
+class ReportCleanup(Wire, tag=41):
+    namespace: str
+    resource: str
+    token: int
+    result: ReportResult
+    error: str = ""
+
+
+class RetryCleanup(Wire, tag=42):
+    entered_ms: int
+    namespace: str
+    request_id: str
+    actor: str
+    resource: str
+
+
+class DiscardCleanup(Wire, tag=43):
+    entered_ms: int
+    namespace: str
+    request_id: str
+    actor: str
+    resource: str
+    reason: str
+
+
+class PauseCleanups(Wire, tag=44):
+    """Pause one namespace, or with an empty one the whole cluster."""
+
+    entered_ms: int
+    namespace: str
+    request_id: str
+    actor: str
+    reason: str
+
+
+class ResumeCleanups(Wire, tag=45):
+    entered_ms: int
+    namespace: str
+    request_id: str
+    actor: str
+    reason: str
+    release_brake: bool = False
+
+
+class SetNamespace(Wire, tag=50):
+    """Create a namespace or change its settings; `revision` 0 skips the check for a concurrent change."""
+
+    entered_ms: int
+    namespace: str
+    request_id: str
+    actor: str
+    limits: NamespaceLimits
+    cleanup: CleanupSettings
+    brake: BrakeSettings
+    revision: int = 0
+
+
+Operation = (
+    EnterEpoch
+    | CreateCluster
+    | RegisterMember
+    | SetBounds
+    | AcquireLease
+    | RenewLeases
+    | ReleaseLeases
+    | ReleaseHolder
+    | OpenSession
+    | RenewSessions
+    | CloseSession
+    | PlaceHold
+    | RemoveHold
+    | ClaimCleanup
+    | ReportCleanup
+    | RetryCleanup
+    | DiscardCleanup
+    | PauseCleanups
+    | ResumeCleanups
+    | SetNamespace
+)
+
+ClientOperation = (
+    AcquireLease
+    | RenewLeases
+    | ReleaseLeases
+    | ReleaseHolder
+    | OpenSession
+    | RenewSessions
+    | CloseSession
+    | PlaceHold
+    | RemoveHold
+    | RetryCleanup
+    | DiscardCleanup
+    | PauseCleanups
+    | ResumeCleanups
+    | SetNamespace
+)
+"""What a door may submit for a client. All of them carry `entered_ms` and `namespace`."""
+
+
+class Batch(Wire):
+    """One entry of the log. `(proposer, sequence)` tells a proposer which of its batches this is."""
+
+    format: int
+    epoch: int
+    at_ms: int
+    proposer: str
+    sequence: int
+    operations: tuple[Operation, ...]
