@@ -1,0 +1,96 @@
+"""Generate Python messages, stubs and their types from `proto/`, or check that what is committed is fresh.
+
+Usage: python tools/generate_proto.py [--check]
+
+Generated code is committed beside its source, so that neither an installation nor a reader needs a compiler. Its
+imports read `from garbagetruck.v1 import …`, because `proto/` is the root that the compiler sees; in a checkout the link
+`garbagetruck/v1` makes them true. `--check` generates into a temporary folder and compares: exit 1 names what differs.
+"""
+
+import argparse
+import filecmp
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import grpc_tools
+
+PROTO_ROOT = Path(__file__).resolve().parent.parent / "proto"
+PACKAGE = Path("garbagetruck/v1")
+GENERATED_PATTERNS = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
+
+
+def include_folders() -> list[Path]:
+    """The roots that imports in our files resolve against: ours, protobuf's own types, and `google/rpc`."""
+    folders = [PROTO_ROOT, Path(grpc_tools.__file__).parent / "_proto"]
+    google_rpc = find_spec("google.rpc")
+    if google_rpc is not None and google_rpc.submodule_search_locations:
+        folders.append(Path(google_rpc.submodule_search_locations[0]).parent.parent)
+    return folders
+
+
+def sources() -> list[Path]:
+    return sorted((PROTO_ROOT / PACKAGE).glob("*.proto"))
+
+
+def generate(output: Path) -> None:
+    """Run the compiler over every file of the API; its messages go to stderr and its failure is ours."""
+    binaries = Path(sys.executable).parent
+    command = [
+        sys.executable,
+        "-m",
+        "grpc_tools.protoc",
+        *(f"--proto_path={folder}" for folder in include_folders()),
+        f"--plugin=protoc-gen-mypy={binaries / 'protoc-gen-mypy'}",
+        f"--plugin=protoc-gen-mypy_grpc={binaries / 'protoc-gen-mypy_grpc'}",
+        f"--python_out={output}",
+        f"--grpc_python_out={output}",
+        f"--mypy_out=quiet:{output}",
+        # Server and client run on grpc.aio only; the synchronous face of the client drives the asynchronous one.
+        f"--mypy_grpc_out=quiet,only_async:{output}",
+        *(str(source.relative_to(PROTO_ROOT)) for source in sources()),
+    ]
+    subprocess.run(command, check=True, cwd=PROTO_ROOT)
+
+
+def generated_names(folder: Path) -> set[str]:
+    return {path.name for pattern in GENERATED_PATTERNS for path in folder.glob(pattern)}
+
+
+def differences() -> list[str]:
+    """Names of generated files that are missing, left over, or unlike what the sources give now."""
+    committed = PROTO_ROOT / PACKAGE
+    with tempfile.TemporaryDirectory(prefix="garbagetruck-proto-") as temporary:
+        output = Path(temporary)
+        if sources():
+            generate(output)
+        fresh = output / PACKAGE
+        names = generated_names(committed) | generated_names(fresh)
+        _, changed, absent = filecmp.cmpfiles(committed, fresh, sorted(names), shallow=False)
+    return sorted(changed + absent)
+
+
+def write() -> None:
+    """Generate in place, and remove what no source stands behind any more."""
+    committed = PROTO_ROOT / PACKAGE
+    for name in generated_names(committed):
+        (committed / name).unlink()
+    generate(PROTO_ROOT)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare only; exit 1 when something is not fresh")
+    if not parser.parse_args().check:
+        write()
+        return 0
+    stale = differences()
+    for name in stale:
+        print(f"proto/{PACKAGE}/{name} is not what its source generates: run `make proto`", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
