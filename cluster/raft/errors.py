@@ -8,7 +8,7 @@ class RaftError(Exception):
     """Root of the replicated log's operating errors."""
 
 
-class NotLeaderError(RaftError):
+class NotLeader(RaftError):
     """This node does not lead, or stopped leading before a majority answered.
 
     `leader` is the id of the node believed to lead, or None.
@@ -19,7 +19,7 @@ class NotLeaderError(RaftError):
         self.leader = leader
 
 
-class ProposalTooLargeError(RaftError):
+class ProposalTooLarge(RaftError):
     """A proposal is larger than the log accepts; nothing was proposed. Sizes in bytes."""
 
     def __init__(self, size_bytes: int, size_bytes_max: int) -> None:
@@ -28,5 +28,5 @@ class ProposalTooLargeError(RaftError):
         self.size_bytes_max = size_bytes_max
 
 
-class LogStoppedError(RaftError):
+class LogStopped(RaftError):
     """The log has not been started, or has been stopped, or died."""

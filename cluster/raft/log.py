@@ -72,10 +72,13 @@ class LogListener(Protocol):
     """The node's side. All three are called on the main loop, in the order things happened; they must not raise."""
 
     def on_entries(self, entries: Sequence[Entry], applied_index: int) -> None:
-        """Apply `entries`, which is not empty and ascends. `applied_index` is that of the status that follows."""
+        """Apply `entries`, which is not empty and ascends.
+
+        With them everything up to `applied_index` has been handed over; it is at or above the last of `entries`.
+        """
 
     def on_status(self, status: LogStatus) -> None:
-        """Something in the status changed. Entries applied by then have been handed over before."""
+        """Something in the status changed, `last_index` alone excepted. What it calls applied has been handed over."""
 
     def on_fatal(self, error: BaseException) -> None:
         """The log died and stays dead; nothing follows. The process must end, promptly and with a failure."""
@@ -92,20 +95,21 @@ class ReplicatedLog(Protocol):
         """Open the log and begin to take part. Once only. Raises what opening the disk or the port raises."""
 
     async def stop(self) -> None:
-        """Leave: no listener call follows, waiting confirmations fail with `LogStoppedError`. Idempotent."""
+        """Leave: no listener call follows, waiting confirmations fail with `LogStopped`. Idempotent."""
 
     def propose(self, payload: bytes, *, term: int) -> None:
         """Append `payload` if this node leads `term` when the log gets to it; otherwise drop it without a word.
 
-        Never blocks. Proposals of one term are appended in the order of the calls.
-        Raises `ProposalTooLargeError`, and `LogStoppedError` unless started.
+        So it is too when a transfer is under way, or when proposals come in faster than the log takes them. Never
+        blocks. Proposals of one term are appended in the order of the calls.
+        Raises `ProposalTooLarge`, and `LogStopped` unless started.
         """
 
     async def confirm(self) -> Confirmation:
         """Prove that this node still leads: a majority's echo, in this term, to a message sent after this call.
 
         Callers that wait together share one round. Waits as long as this node leads; the caller sets a deadline.
-        Raises `NotLeaderError` as soon as this node does not lead, `LogStoppedError` when it stops.
+        Raises `NotLeader` as soon as this node does not lead, `LogStopped` when it stops.
         """
 
     async def transfer_leadership(self, to: str | None = None) -> bool:
