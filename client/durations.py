@@ -27,7 +27,7 @@ def parse_duration_ms(text: str) -> int:
     if match is None:
         raise DurationError(f"{text!r} is not a duration; write a number and a unit, as in 1500ms, 30s, 5m, 2h or 7d")
     whole, fraction, unit = match.groups()
-    scale = 10 ** len(fraction or "")
+    scale: int = 10 ** len(fraction or "")
     scaled_ms = int(whole + (fraction or "")) * _UNIT_MS[unit]
     if scaled_ms % scale:
         raise DurationError(f"{text!r} is finer than a millisecond; round it to whole milliseconds")
