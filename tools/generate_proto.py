@@ -12,7 +12,6 @@ import filecmp
 import subprocess
 import sys
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import grpc_tools
@@ -23,12 +22,8 @@ GENERATED_PATTERNS = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi"
 
 
 def include_folders() -> list[Path]:
-    """The roots that imports in our files resolve against: ours, protobuf's own types, and `google/rpc`."""
-    folders = [PROTO_ROOT, Path(grpc_tools.__file__).parent / "_proto"]
-    google_rpc = find_spec("google.rpc")
-    if google_rpc is not None and google_rpc.submodule_search_locations:
-        folders.append(Path(google_rpc.submodule_search_locations[0]).parent.parent)
-    return folders
+    """The roots that imports in our files resolve against: ours, `google/rpc` included, and protobuf's own types."""
+    return [PROTO_ROOT, Path(grpc_tools.__file__).parent / "_proto"]
 
 
 def sources() -> list[Path]:
