@@ -3,6 +3,8 @@
 Operating errors, under one root. A bug is not here: it reaches `LogListener.on_fatal` and the process ends.
 """
 
+from pathlib import Path
+
 
 class RaftError(Exception):
     """Root of the replicated log's operating errors."""
@@ -30,3 +32,25 @@ class ProposalTooLarge(RaftError):
 
 class LogStopped(RaftError):
     """The log has not been started, or has been stopped, or died."""
+
+
+class JournalDamaged(RaftError):
+    """A file of the log cannot be what this node wrote. The node must not start: it might vote twice, or forget."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path} is damaged: {reason}. The node does not start, for it might vote twice or forget what it "
+            "acknowledged. Keep a copy of the folder, and bring the node back with an empty one while the others are up"
+        )
+        self.path = path
+
+
+class JournalFull(RaftError):
+    """The log's file has reached the size that its format allows; the node stops rather than drop entries."""
+
+    def __init__(self, size_bytes_max: int) -> None:
+        super().__init__(f"the journal has reached its limit of {size_bytes_max} bytes")
+
+
+class LogDiverged(RaftError):
+    """What a leader sent contradicts what this node knows to be committed. Fatal: the history would fork."""

@@ -1,0 +1,58 @@
+"""Which disk each peer has: learnt when it is first met, and never changed silently.
+
+Duty: tell whether who greets is who it was. A node that comes back under its old name with another disk has lost what
+it acknowledged and whom it voted for; letting it take part could elect a leader without the committed history.
+
+The file is written whenever a peer is met for the first time, and synced before that peer may say anything. To give a
+node a new disk on purpose, its entry is removed from this file on every other node while that one is down.
+
+Threads: the Raft thread only.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from garbagetruck.cluster.raft.errors import JournalDamaged
+
+
+class PeerDisks:
+    """The disk ids of the peers, kept in one small JSON file: `{"n2": "6f0c…"}`. Reads it when first asked."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._disk_ids: dict[str, str] | None = None
+
+    def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
+        """Whether `node_id` has `disk_id`, or was never met; then it has from now on. Raises JournalDamaged, OSError."""
+        disk_ids = self._load()
+        known = disk_ids.get(node_id)
+        if known is None:
+            self._store({**disk_ids, node_id: disk_id})
+            return True
+        return known == disk_id
+
+    def _load(self) -> dict[str, str]:
+        if self._disk_ids is None:
+            try:
+                self._disk_ids = msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
+            except FileNotFoundError:
+                self._disk_ids = {}
+            except msgspec.MsgspecError as error:
+                raise JournalDamaged(self._path, str(error)) from error
+        return self._disk_ids
+
+    def _store(self, disk_ids: dict[str, str]) -> None:
+        temporary = self._path.with_name(self._path.name + ".tmp")
+        with temporary.open("wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(disk_ids)))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        self._disk_ids = disk_ids

@@ -1,0 +1,177 @@
+"""What can be set about the replicated log, validated once.
+
+The defaults suit three nodes on a shared, noisy machine of two cores: a pause of 200 ms deposes nobody, and a killed
+leader is replaced in about a second. Times are milliseconds of a monotonic clock, sizes are bytes.
+"""
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+APPEND_BATCH_BYTES = 4 * 1024 * 1024
+"""Entries that travel in one message. Fixed, because pysyncobj cuts up, and then mangles, any entry that reaches it."""
+
+PROPOSAL_BYTES_MAX = 1024 * 1024
+"""The highest `proposal_bytes_max`. Never lower it below what a journal may already hold."""
+
+PORT_MAX = 65_535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaftSettings:
+    """Timing and bounds. Raises ValueError that names the field, its value and the remedy."""
+
+    heartbeat_ms: int = 100
+    """How often an idle leader sends to its followers."""
+    election_timeout_ms_min: int = 500
+    """A follower that hears no leader for a random time between these two stands for election."""
+    election_timeout_ms_max: int = 1_000
+    leader_fallback_ms: int = 500
+    """A leader that a majority has not answered for this long steps down (I8)."""
+    connection_timeout_ms: int = 3_000
+    """A connection on which nothing was read for this long is closed."""
+    connection_retry_ms: int = 100
+    """Between two attempts to connect to a peer; also how long a handshake may take, tenfold."""
+    proposal_bytes_max: int = PROPOSAL_BYTES_MAX
+    """The largest payload `propose` accepts."""
+    proposals_waiting_max: int = 1_024
+    """Proposals not yet taken by the log. Past it they are dropped, as they are after a lost leadership."""
+    outgoing_bytes_max: int = 64 * 1024 * 1024
+    """Bytes that wait for a peer that does not read. Past it the connection is closed, and begins anew."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, "heartbeat_ms", 10, "heartbeats closer together cost more than they tell")
+        _at_least(
+            self,
+            "election_timeout_ms_min",
+            4 * self.heartbeat_ms,
+            f"that is 4 x heartbeat_ms ({self.heartbeat_ms}), so that one lost heartbeat deposes nobody",
+        )
+        _at_least(
+            self,
+            "election_timeout_ms_max",
+            self.election_timeout_ms_min * 3 // 2,
+            f"that is 1.5 x election_timeout_ms_min ({self.election_timeout_ms_min}), so that two rarely stand at once",
+        )
+        _at_least(
+            self,
+            "leader_fallback_ms",
+            3 * self.heartbeat_ms,
+            f"that is 3 x heartbeat_ms ({self.heartbeat_ms}), so that one lost answer deposes nobody",
+        )
+        _at_most(
+            self,
+            "leader_fallback_ms",
+            self.election_timeout_ms_max,
+            f"that is election_timeout_ms_max ({self.election_timeout_ms_max}): "
+            "a leader without a majority must stop within one election timeout",
+        )
+        _at_least(
+            self,
+            "connection_timeout_ms",
+            self.election_timeout_ms_max,
+            f"that is election_timeout_ms_max ({self.election_timeout_ms_max}), so that an election finds its voters",
+        )
+        _at_least(self, "connection_retry_ms", 10, "attempts closer together only burn processor time")
+        _at_least(self, "proposal_bytes_max", 1_024, "a smaller log entry holds nothing")
+        _at_most(self, "proposal_bytes_max", PROPOSAL_BYTES_MAX, "larger entries stall heartbeats; split the batch")
+        _at_least(self, "proposals_waiting_max", 2, "two batches may be in flight")
+        _at_least(
+            self,
+            "outgoing_bytes_max",
+            2 * APPEND_BATCH_BYTES,
+            "that is two messages of entries, without which a peer that lags never catches up",
+        )
+
+    @property
+    def tick_ms(self) -> int:
+        """The longest that the Raft thread sleeps; it bounds how late a heartbeat or an election can be."""
+        return max(1, self.heartbeat_ms // 5)
+
+    @property
+    def rejoin_grace_ms(self) -> int:
+        """How long a node that was alone listens for a leader before it may stand for election."""
+        return self.heartbeat_ms * 5 // 2
+
+    @property
+    def transfer_ms_max(self) -> int:
+        """The bound on a transfer of leadership: the target catches up, is elected, and is heard from."""
+        return 2 * self.election_timeout_ms_max
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One node of the cluster: its id, and the address where its Raft port listens, as `host:port`.
+
+    Raises ValueError when the address is not on the loopback interface.
+    """
+
+    node_id: str
+    address: str
+
+    def __post_init__(self) -> None:
+        if not self.node_id:
+            raise ValueError("node id of a Raft member is empty; give every node a name, such as n1")
+        host, port = self.host, self.port
+        if not 0 < port <= PORT_MAX:
+            raise ValueError(f"raft address of {self.node_id}: port {port} is not between 1 and {PORT_MAX}")
+        if not ipaddress.ip_address(host).is_loopback:
+            raise ValueError(
+                f"raft address of {self.node_id}: {self.address} is not on the loopback interface, and Raft listens on "
+                f"loopback only until its connections are encrypted and their peers authenticated (TLS); "
+                f"use 127.0.0.1:{port}"
+            )
+
+    @property
+    def host(self) -> str:
+        """An IP address; `localhost` stands for 127.0.0.1, so that no name is ever resolved."""
+        host = self.address.rpartition(":")[0].removeprefix("[").removesuffix("]")
+        host = "127.0.0.1" if host == "localhost" else host
+        try:
+            ipaddress.ip_address(host)
+        except ValueError as error:
+            raise ValueError(f"raft address of {self.node_id}: {self.address!r} is not IP:PORT") from error
+        return host
+
+    @property
+    def port(self) -> int:
+        port = self.address.rpartition(":")[2]
+        if not (port.isascii() and port.isdigit()):
+            raise ValueError(f"raft address of {self.node_id}: {self.address!r} is not IP:PORT")
+        return int(port)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this node is, as its peers are told in the handshake.
+
+    `disk_id` is the random name of its data folder. A peer that met this node with another one refuses it.
+    """
+
+    cluster_id: str
+    node_id: str
+    disk_id: str
+
+
+def check_members(identity: Identity, members: Sequence[Member]) -> None:
+    """Raise ValueError unless `members` is a cluster that `identity` belongs to."""
+    ids = [member.node_id for member in members]
+    addresses = [(member.host, member.port) for member in members]
+    if len(set(ids)) != len(ids):
+        raise ValueError(f"raft members {ids} name a node twice; every node needs an id of its own")
+    if len(set(addresses)) != len(addresses):
+        raise ValueError(f"raft members share an address: {[member.address for member in members]}")
+    if identity.node_id not in ids:
+        raise ValueError(f"raft members {ids} do not include this node, {identity.node_id}; add it")
+
+
+def _at_least(settings: RaftSettings, field: str, bound: int, reason: str) -> None:
+    value = getattr(settings, field)
+    if value < bound:
+        raise ValueError(f"raft {field} is {value}, and must be at least {bound}: {reason}")
+
+
+def _at_most(settings: RaftSettings, field: str, bound: int, reason: str) -> None:
+    value = getattr(settings, field)
+    if value > bound:
+        raise ValueError(f"raft {field} is {value}, and must be at most {bound}: {reason}")

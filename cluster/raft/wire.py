@@ -1,0 +1,177 @@
+"""What Raft nodes say to each other: typed messages, and their encoding.
+
+Duty: every frame on a Raft connection is one of these records, as MessagePack. Decoding builds plain data of the types
+declared here and nothing else; whatever does not fit is refused as a whole. No pickle is ever read from a connection.
+
+Invariants: the entries of one message follow each other without a gap, from `prev_index + 1` on, and are of the two
+kinds that this cluster writes.
+
+Must not know: pysyncobj's objects. `to_stock` and `from_stock` know the keys of its messages, which are dicts.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+PROTOCOL = 1
+"""Format of the frames; both sides of a handshake must have the same."""
+
+REGULAR, NO_OP = 0, 1
+"""First byte of a command: a payload of ours, or the empty entry with which pysyncobj opens a term."""
+
+Natural = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+LogEntry = tuple[bytes, Natural, Natural]
+"""(command, index, term), in pysyncobj's own order."""
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
+    """The first frame of both sides. `to` is whom the sender believes to be talking to."""
+
+    protocol: Natural
+    cluster_id: Name
+    node_id: Name
+    disk_id: Name
+    to: Name
+
+
+class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
+    """The answer to a `Hello` that does not belong here; the connection ends with it."""
+
+    reason: str
+
+
+class AppendEntries(msgspec.Struct, frozen=True, array_like=True, tag="append"):
+    """A leader's entries after (`prev_index`, `prev_term`); without any, its heartbeat."""
+
+    term: Natural
+    commit_index: Natural
+    prev_index: Natural
+    prev_term: Natural
+    entries: list[LogEntry]
+
+    def __post_init__(self) -> None:
+        expected = self.prev_index
+        for command, index, _ in self.entries:
+            expected += 1
+            if index != expected:
+                raise ValueError(f"entry {index} where {expected} belongs")
+            if not command or command[0] not in (REGULAR, NO_OP):
+                raise ValueError(f"entry {index} is of a kind that this cluster does not write")
+
+    @property
+    def end_index(self) -> int:
+        """Index of the last entry, or `prev_index`."""
+        return self.prev_index + len(self.entries)
+
+
+class NextIndex(msgspec.Struct, frozen=True, array_like=True, tag="next"):
+    """A follower's answer to `AppendEntries`, tagged with the follower's term."""
+
+    term: Natural
+    next_index: Natural
+    reset: bool
+    success: bool
+
+
+class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
+    term: Natural
+    last_index: Natural
+    last_term: Natural
+
+
+class Vote(msgspec.Struct, frozen=True, array_like=True, tag="vote"):
+    term: Natural
+
+
+class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag="timeout_now"):
+    """The leader of `term` asks the receiver to stand for election at once."""
+
+    term: Natural
+
+
+class Probe(msgspec.Struct, frozen=True, array_like=True, tag="probe"):
+    """The leader of `term` asks whether the receiver still follows it."""
+
+    term: Natural
+    sequence: Natural
+
+
+class Echo(msgspec.Struct, frozen=True, array_like=True, tag="echo"):
+    """The answer to a `Probe`, given only by a follower of that leader in that term."""
+
+    term: Natural
+    sequence: Natural
+
+
+RaftMessage = AppendEntries | NextIndex | RequestVote | Vote | TimeoutNow
+"""Those that pysyncobj itself sends and receives."""
+
+Message = Hello | Refused | Probe | Echo | RaftMessage
+
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(message: Message) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode(data: bytes) -> Message:
+    """Raises msgspec.MsgspecError for anything but one well-formed message."""
+    return _decoder.decode(data)
+
+
+def from_stock(message: Mapping[str, Any], term: int) -> RaftMessage | None:
+    """Translate what pysyncobj sends, in its current `term`; None for what this cluster never lets out.
+
+    That is `apply_command` and its response, by which pysyncobj forwards a command after leadership was lost. What
+    would need a snapshot or a cut-up entry fails, because this cluster has neither.
+    """
+    match message["type"]:
+        case "append_entries":
+            assert "entries" in message, "pysyncobj wants to send a snapshot or part of an entry; there are none"
+            # prevLogIdx is None when the entry before is not in the log: index 0, which is in no log, says the same.
+            return AppendEntries(
+                message["term"],
+                message["commit_index"],
+                message["prevLogIdx"] or 0,
+                message["prevLogTerm"] or 0,
+                message["entries"],
+            )
+        case "next_node_idx":
+            return NextIndex(term, message["next_node_idx"], message["reset"], message["success"])
+        case "request_vote":
+            return RequestVote(message["term"], message["last_log_index"], message["last_log_term"])
+        case "response_vote":
+            return Vote(message["term"])
+        case "timeout_now":
+            return TimeoutNow(message["term"])
+        case "apply_command" | "apply_command_response":
+            return None
+        case kind:
+            raise AssertionError(f"pysyncobj sends a message of unknown type {kind!r}")
+
+
+def to_stock(message: RaftMessage) -> dict[str, Any]:
+    """Translate what a peer sent into what pysyncobj takes."""
+    match message:
+        case AppendEntries(term, commit_index, prev_index, prev_term, entries):
+            return {
+                "type": "append_entries",
+                "term": term,
+                "commit_index": commit_index,
+                "entries": entries,
+                "prevLogIdx": prev_index,
+                "prevLogTerm": prev_term,
+            }
+        case NextIndex(_, next_index, reset, success):
+            return {"type": "next_node_idx", "next_node_idx": next_index, "reset": reset, "success": success}
+        case RequestVote(term, last_index, last_term):
+            return {"type": "request_vote", "term": term, "last_log_index": last_index, "last_log_term": last_term}
+        case Vote(term):
+            return {"type": "response_vote", "term": term}
+        case TimeoutNow(term):
+            return {"type": "timeout_now", "term": term}
