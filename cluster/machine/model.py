@@ -69,7 +69,7 @@ class ReportResult(IntEnum):
     """No effect was started (unknown handler, leadership lost first): uses up no attempt."""
 
 
-class CleanupSpec(Record):
+class CleanupSpec(Record, frozen=True):
     """What to run when a resource is orphaned, as a client named it and the door completed it."""
 
     handler: str
@@ -78,7 +78,7 @@ class CleanupSpec(Record):
     """Canonical target, `scheme:/segment/segment`, derived by the handler at the door."""
 
 
-class Lease(Record):
+class Lease(Record, frozen=True):
     id: str
     namespace: str
     resource: str
@@ -93,7 +93,7 @@ class Lease(Record):
     labels: Labels
 
 
-class EndedLease(Record):
+class EndedLease(Record, frozen=True):
     """What is remembered of a lease after its end, so that a late renewal is told when and why."""
 
     id: str
@@ -108,7 +108,7 @@ class EndedLease(Record):
     labels: Labels
 
 
-class Session(Record):
+class Session(Record, frozen=True):
     id: str
     namespace: str
     holder: str
@@ -118,7 +118,7 @@ class Session(Record):
     created_ms: int
 
 
-class EndedSession(Record):
+class EndedSession(Record, frozen=True):
     id: str
     namespace: str
     holder: str
@@ -127,14 +127,14 @@ class EndedSession(Record):
     reason: EndReason
 
 
-class Hold(Record):
+class Hold(Record, frozen=True):
     id: str
     reason: str
     actor: str
     created_ms: int
 
 
-class Claim(Record):
+class Claim(Record, frozen=True):
     """The replicated decision to clean. Only its token can report the end."""
 
     token: int
@@ -146,7 +146,7 @@ class Claim(Record):
     """The target as the leader observed it before claiming, in the handler's own form; empty when absent."""
 
 
-class Resource(Record):
+class Resource(Record, frozen=True):
     namespace: str
     name: str
     generation: int
@@ -172,7 +172,7 @@ class Resource(Record):
     last_error: str
 
 
-class Tombstone(Record):
+class Tombstone(Record, frozen=True):
     """What is remembered of a cleaned resource."""
 
     namespace: str
@@ -186,28 +186,28 @@ class Tombstone(Record):
     cleaned_ms: int
 
 
-class BrakeSettings(Record):
+class BrakeSettings(Record, frozen=True):
     enabled: bool = True
     holders_min: int = 3
     share: float = 0.5
     window_ms: int = 60_000
 
 
-class NamespaceLimits(Record):
+class NamespaceLimits(Record, frozen=True):
     leases_max: int = 2_000_000
     leases_per_holder_max: int = 1_000_000
     sessions_max: int = 200_000
     resources_max: int = 2_000_000
 
 
-class CleanupSettings(Record):
+class CleanupSettings(Record, frozen=True):
     grace_ms_min: int = 2_000
     attempts_max: int = 8
     retry_delay_ms_min: int = 1_000
     retry_delay_ms_max: int = 300_000
 
 
-class Namespace(Record):
+class Namespace(Record, frozen=True):
     name: str
     revision: int = 1
     limits: NamespaceLimits = NamespaceLimits()
@@ -218,11 +218,13 @@ class Namespace(Record):
     brake_engaged: bool = False
     brake_since_ms: int = 0
     brake_reason: str = ""
+    brake_known_holders: int = 0
+    """How many holders there were when the brake engaged."""
     cleanups_not_before_ms: int = 0
     """After a brake is released, orphans get this long for their holders to take them up again."""
 
 
-class Member(Record):
+class Member(Record, frozen=True):
     id: str
     api: str
     http: str
@@ -232,7 +234,7 @@ class Member(Record):
     feature_level: int
 
 
-class Bounds(Record):
+class Bounds(Record, frozen=True):
     """Replicated bounds: every node applies by these, and only an operation changes them."""
 
     ttl_ms_min: int = 100
@@ -251,7 +253,7 @@ class Bounds(Record):
     claim_ms_max: int = 15 * 60_000
 
 
-class RequestRecord(Record):
+class RequestRecord(Record, frozen=True):
     """The remembered answer to a `request_id`."""
 
     payload_hash: int
@@ -288,7 +290,7 @@ class EventType(StrEnum):
     MEMBER_CHANGED = "member_changed"
 
 
-class Event(Record):
+class Event(Record, frozen=True):
     index: int
     at_ms: int
     type: EventType

@@ -27,13 +27,13 @@ class Wire(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Base of all operations and batches."""
 
 
-class EnterEpoch(Wire, tag=1):
+class EnterEpoch(Wire, frozen=True, tag=1):
     """First operation of a leader's term. Leading begins when it is applied."""
 
     leader: str
 
 
-class CreateCluster(Wire, tag=2):
+class CreateCluster(Wire, frozen=True, tag=2):
     """The very first operation of a cluster; refused ever after."""
 
     cluster_id: str
@@ -41,17 +41,17 @@ class CreateCluster(Wire, tag=2):
     members: tuple[Member, ...]
 
 
-class RegisterMember(Wire, tag=3):
+class RegisterMember(Wire, frozen=True, tag=3):
     """A node states its addresses and version; refused for an unknown member or a foreign disk."""
 
     member: Member
 
 
-class SetBounds(Wire, tag=4):
+class SetBounds(Wire, frozen=True, tag=4):
     bounds: Bounds
 
 
-class AcquireLease(Wire, tag=10):
+class AcquireLease(Wire, frozen=True, tag=10):
     entered_ms: int
     namespace: str
     request_id: str
@@ -68,7 +68,7 @@ class AcquireLease(Wire, tag=10):
     labels: Labels = ()
 
 
-class RenewLeases(Wire, tag=11):
+class RenewLeases(Wire, frozen=True, tag=11):
     """Renew many leases at once; renewing an attached lease renews its session."""
 
     entered_ms: int
@@ -78,7 +78,7 @@ class RenewLeases(Wire, tag=11):
     """New TTL for leases that stand alone; 0 keeps each lease's own."""
 
 
-class ReleaseLeases(Wire, tag=12):
+class ReleaseLeases(Wire, frozen=True, tag=12):
     entered_ms: int
     namespace: str
     lease_ids: tuple[str, ...]
@@ -86,7 +86,7 @@ class ReleaseLeases(Wire, tag=12):
     """Take the resource off the books; refused while others hold it."""
 
 
-class ReleaseHolder(Wire, tag=13):
+class ReleaseHolder(Wire, frozen=True, tag=13):
     """Release up to `limit` leases of a holder; the outcome says how many remain."""
 
     entered_ms: int
@@ -95,7 +95,7 @@ class ReleaseHolder(Wire, tag=13):
     limit: int
 
 
-class OpenSession(Wire, tag=20):
+class OpenSession(Wire, frozen=True, tag=20):
     entered_ms: int
     namespace: str
     request_id: str
@@ -104,19 +104,19 @@ class OpenSession(Wire, tag=20):
     ttl_ms: int
 
 
-class RenewSessions(Wire, tag=21):
+class RenewSessions(Wire, frozen=True, tag=21):
     entered_ms: int
     namespace: str
     session_ids: tuple[str, ...]
 
 
-class CloseSession(Wire, tag=22):
+class CloseSession(Wire, frozen=True, tag=22):
     entered_ms: int
     namespace: str
     session_id: str
 
 
-class PlaceHold(Wire, tag=30):
+class PlaceHold(Wire, frozen=True, tag=30):
     entered_ms: int
     namespace: str
     request_id: str
@@ -126,7 +126,7 @@ class PlaceHold(Wire, tag=30):
     reason: str
 
 
-class RemoveHold(Wire, tag=31):
+class RemoveHold(Wire, frozen=True, tag=31):
     entered_ms: int
     namespace: str
     request_id: str
@@ -135,7 +135,7 @@ class RemoveHold(Wire, tag=31):
     hold_id: str
 
 
-class ClaimCleanup(Wire, tag=40):
+class ClaimCleanup(Wire, frozen=True, tag=40):
     """Proposed by the leader's executor for a free slot only."""
 
     namespace: str
@@ -148,7 +148,7 @@ class ClaimCleanup(Wire, tag=40):
     identity: str
 
 
-class ReportCleanup(Wire, tag=41):
+class ReportCleanup(Wire, frozen=True, tag=41):
     namespace: str
     resource: str
     token: int
@@ -156,7 +156,7 @@ class ReportCleanup(Wire, tag=41):
     error: str = ""
 
 
-class RetryCleanup(Wire, tag=42):
+class RetryCleanup(Wire, frozen=True, tag=42):
     entered_ms: int
     namespace: str
     request_id: str
@@ -164,7 +164,7 @@ class RetryCleanup(Wire, tag=42):
     resource: str
 
 
-class DiscardCleanup(Wire, tag=43):
+class DiscardCleanup(Wire, frozen=True, tag=43):
     entered_ms: int
     namespace: str
     request_id: str
@@ -173,7 +173,7 @@ class DiscardCleanup(Wire, tag=43):
     reason: str
 
 
-class PauseCleanups(Wire, tag=44):
+class PauseCleanups(Wire, frozen=True, tag=44):
     """Pause one namespace, or with an empty one the whole cluster."""
 
     entered_ms: int
@@ -183,7 +183,7 @@ class PauseCleanups(Wire, tag=44):
     reason: str
 
 
-class ResumeCleanups(Wire, tag=45):
+class ResumeCleanups(Wire, frozen=True, tag=45):
     entered_ms: int
     namespace: str
     request_id: str
@@ -192,7 +192,7 @@ class ResumeCleanups(Wire, tag=45):
     release_brake: bool = False
 
 
-class SetNamespace(Wire, tag=50):
+class SetNamespace(Wire, frozen=True, tag=50):
     """Create a namespace or change its settings; `revision` 0 skips the check for a concurrent change."""
 
     entered_ms: int
@@ -247,7 +247,26 @@ ClientOperation = (
 """What a door may submit for a client. All of them carry `entered_ms` and `namespace`."""
 
 
-class Batch(Wire):
+NamespaceOperation = (
+    AcquireLease
+    | RenewLeases
+    | ReleaseLeases
+    | ReleaseHolder
+    | OpenSession
+    | RenewSessions
+    | CloseSession
+    | PlaceHold
+    | RemoveHold
+    | RetryCleanup
+    | DiscardCleanup
+)
+"""What needs its namespace to exist."""
+
+Mutation = PlaceHold | RemoveHold | RetryCleanup | DiscardCleanup | PauseCleanups | ResumeCleanups | SetNamespace
+"""Operators' operations: remembered by request id together with their outcome."""
+
+
+class Batch(Wire, frozen=True):
     """One entry of the log. `(proposer, sequence)` tells a proposer which of its batches this is."""
 
     format: int

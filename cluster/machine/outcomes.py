@@ -47,7 +47,7 @@ class Reason(StrEnum):
     REQUEST_TOO_OLD = "REQUEST_TOO_OLD"
 
 
-class Refused(Wire, tag=1):
+class Refused(Wire, frozen=True, tag=1):
     reason: Reason
     message: str
     field: str = ""
@@ -56,7 +56,7 @@ class Refused(Wire, tag=1):
     metadata: tuple[tuple[str, str], ...] = ()
 
 
-class LeaseView(Wire):
+class LeaseView(Wire, frozen=True):
     """A lease as it stood when the batch was applied."""
 
     id: str
@@ -73,7 +73,7 @@ class LeaseView(Wire):
     labels: tuple[tuple[str, str], ...]
 
 
-class SessionView(Wire):
+class SessionView(Wire, frozen=True):
     id: str
     namespace: str
     holder: str
@@ -85,56 +85,56 @@ class SessionView(Wire):
     ended_ms: int
 
 
-class LeaseGranted(Wire, tag=10):
+class LeaseGranted(Wire, frozen=True, tag=10):
     lease: LeaseView
 
 
-class LeasesRenewed(Wire, tag=11):
+class LeasesRenewed(Wire, frozen=True, tag=11):
     """`remaining_ms` has one number for each id asked, -1 where `refusals` tells why not."""
 
     remaining_ms: tuple[int, ...]
     refusals: tuple[tuple[int, Refused], ...]
 
 
-class LeasesReleased(Wire, tag=12):
+class LeasesReleased(Wire, frozen=True, tag=12):
     released: int
     refusals: tuple[tuple[int, Refused], ...]
     remaining: int = 0
     """Leases that the holder still has (ReleaseHolder only)."""
 
 
-class SessionOpened(Wire, tag=20):
+class SessionOpened(Wire, frozen=True, tag=20):
     session: SessionView
 
 
-class SessionsRenewed(Wire, tag=21):
+class SessionsRenewed(Wire, frozen=True, tag=21):
     remaining_ms: tuple[int, ...]
     refusals: tuple[tuple[int, Refused], ...]
 
 
-class SessionClosed(Wire, tag=22):
+class SessionClosed(Wire, frozen=True, tag=22):
     leases_ending: int
 
 
-class ResourceChanged(Wire, tag=30):
+class ResourceChanged(Wire, frozen=True, tag=30):
     """Hold, unhold, retry, discard: the resource's revision and state afterwards."""
 
     revision: int
     state: ResourceState
 
 
-class CleanupClaimed(Wire, tag=40):
+class CleanupClaimed(Wire, frozen=True, tag=40):
     token: int
     attempt: int
     deadline_ms: int
 
 
-class CleanupReported(Wire, tag=41):
+class CleanupReported(Wire, frozen=True, tag=41):
     state: ResourceState
     due_ms: int
 
 
-class Acknowledged(Wire, tag=50):
+class Acknowledged(Wire, frozen=True, tag=50):
     """Done, with the revision of what changed (0 where there is none)."""
 
     revision: int = 0

@@ -1,0 +1,255 @@
+"""Cleanups: due, claimed, reported, retried, parked.
+
+Law: a claim is committed only for an orphan that is due, unheld, unpaused and exactly as the leader saw it; only the
+claim's own token reports its end; and before its deadline has passed nobody else claims. (Invariants I1, I4, I5.)
+"""
+
+import xxhash
+from msgspec.structs import replace
+
+from garbagetruck.cluster.machine import resources
+from garbagetruck.cluster.machine.model import (
+    Claim,
+    EventType,
+    ReportResult,
+    Resource,
+    ResourceState,
+    Tombstone,
+)
+from garbagetruck.cluster.machine.operations import ClaimCleanup, DiscardCleanup, ReportCleanup, RetryCleanup
+from garbagetruck.cluster.machine.outcomes import (
+    CleanupClaimed,
+    CleanupReported,
+    Reason,
+    Refused,
+    ResourceChanged,
+)
+from garbagetruck.cluster.machine.state import State
+
+ERROR_CHARACTERS_MAX = 512
+
+
+def fall_due(state: State, resource: Resource) -> bool:
+    """The grace, or the wait before a retry, is over. Return whether the record changed."""
+    if resource.state is ResourceState.DUE:
+        state.make_ready(resource)
+        return False
+    state.replace_resource(replace(resource, state=ResourceState.DUE, revision=resource.revision + 1), resource)
+    state.emit(EventType.CLEANUP_DUE, resource.namespace, resource.name)
+    return True
+
+
+def claim(state: State, operation: ClaimCleanup, *, sweep_behind: bool) -> CleanupClaimed | Refused:
+    resource = state.resources.get((operation.namespace, operation.resource))
+    refusal = _may_claim(state, operation, resource, sweep_behind=sweep_behind)
+    if refusal is not None:
+        return refusal
+    assert resource is not None, "checked above"
+    made = Claim(
+        state.next_token(),
+        resource.claims + 1,
+        state.epoch,
+        operation.executor,
+        state.clock_ms + operation.duration_ms,
+        operation.identity,
+    )
+    state.replace_resource(
+        replace(
+            resource,
+            state=ResourceState.CLAIMED,
+            revision=resource.revision + 1,
+            claims=resource.claims + 1,
+            claim=made,
+        ),
+        resource,
+    )
+    state.emit(
+        EventType.CLEANUP_CLAIMED,
+        resource.namespace,
+        resource.name,
+        token=made.token,
+        detail=f"attempt {made.attempt} by {made.executor}",
+    )
+    return CleanupClaimed(made.token, made.attempt, made.deadline_ms)
+
+
+def _may_claim(
+    state: State, operation: ClaimCleanup, resource: Resource | None, *, sweep_behind: bool
+) -> Refused | None:
+    if resource is None:
+        return resources.not_found(operation.namespace, operation.resource)
+    if resource.generation != operation.generation or resource.revision != operation.revision:
+        return Refused(Reason.CLEANUP_NOT_DUE, f"resource {resource.name!r} changed since the claim was proposed")
+    if resource.state is not ResourceState.DUE or resource.due_ms > state.clock_ms:
+        return Refused(Reason.CLEANUP_NOT_DUE, f"resource {resource.name!r} is {resource.state}, not due")
+    assert not resource.leases, "what is due has no lease"
+    assert resource.cleanup is not None, "what is due has a cleanup"
+    if resource.holds:
+        return Refused(Reason.HOLD_CONFLICT, f"resource {resource.name!r} is held: {resource.holds[0].reason}")
+    namespace = state.namespaces[operation.namespace]
+    if state.cleanups_paused or namespace.paused or namespace.brake_engaged:
+        return Refused(Reason.CLEANUPS_PAUSED, f"cleanups of namespace {namespace.name!r} are paused or braked")
+    if namespace.cleanups_not_before_ms > state.clock_ms:
+        return Refused(
+            Reason.CLEANUPS_PAUSED,
+            f"namespace {namespace.name!r} waits for holders that may still come back",
+            retry_after_ms=namespace.cleanups_not_before_ms - state.clock_ms,
+        )
+    if sweep_behind:
+        # The brake has not seen all expiries yet, so nobody knows whether this orphan is one of very many.
+        return Refused(Reason.SWEEP_BEHIND, "expiries are still being swept", retry_after_ms=0)
+    if not 0 < operation.duration_ms <= state.bounds.claim_ms_max:
+        return Refused(Reason.INVALID_ARGUMENT, f"duration_ms: must be from 1 to {state.bounds.claim_ms_max}")
+    return None
+
+
+def report(state: State, operation: ReportCleanup) -> CleanupReported | Refused:
+    resource = state.resources.get((operation.namespace, operation.resource))
+    if resource is None or resource.claim is None or resource.claim.token != operation.token:
+        return Refused(
+            Reason.CLAIM_NOT_CURRENT,
+            f"claim {operation.token} on {operation.resource!r} is over; its report changes nothing",
+        )
+    if operation.result is ReportResult.DONE:
+        _bury(state, resource, resource.claim)
+        return CleanupReported(ResourceState.CLEANED, 0)
+    error = operation.error[:ERROR_CHARACTERS_MAX]
+    if operation.result is ReportResult.NOT_ATTEMPTED:
+        changed = _wait_again(state, resource, resource.claim, error, failed=False)
+    elif operation.result is ReportResult.FAILED_FOR_GOOD:
+        changed = _park(state, resource, error, resource.failures + 1)
+    else:
+        changed = _fail(state, resource, resource.claim, error)
+    return CleanupReported(changed.state, changed.due_ms)
+
+
+def lapse(state: State, resource: Resource) -> None:
+    """A claim's deadline passed without a report: whoever had it is silent, and must have stopped by now."""
+    made = resource.claim
+    assert made is not None, "only a claim lapses"
+    error = f"attempt {made.attempt} by {made.executor} did not report before its deadline"
+    if made.epoch == state.epoch:
+        _fail(state, resource, made, error)
+    else:
+        _wait_again(state, resource, made, error, failed=False)  # its leader is gone: not the handler's failure
+
+
+def _bury(state: State, resource: Resource, made: Claim) -> None:
+    assert resource.cleanup is not None, "what was cleaned has a cleanup"
+    state.drop_resource(resource)
+    state.bury(
+        Tombstone(
+            resource.namespace,
+            resource.name,
+            resource.generation,
+            resource.cleanup,
+            resource.labels,
+            resource.fencing_token,
+            made.token,
+            made.attempt,
+            state.clock_ms,
+        )
+    )
+    state.emit(
+        EventType.CLEANUP_DONE,
+        resource.namespace,
+        resource.name,
+        token=made.token,
+        detail=f"attempt {made.attempt} by {made.executor}",
+    )
+
+
+def _fail(state: State, resource: Resource, made: Claim, error: str) -> Resource:
+    failures = resource.failures + 1
+    if failures >= state.namespaces[resource.namespace].cleanup.attempts_max:
+        return _park(state, resource, error, failures)
+    return _wait_again(state, resource, made, error, failed=True)
+
+
+def _wait_again(state: State, resource: Resource, made: Claim, error: str, *, failed: bool) -> Resource:
+    failures = resource.failures + (1 if failed else 0)
+    delay_ms = retry_delay_ms(state, resource.namespace, max(1, failures), made.token)
+    changed = replace(
+        resource,
+        state=ResourceState.DUE,
+        revision=resource.revision + 1,
+        due_ms=state.clock_ms + delay_ms,
+        failures=failures,
+        claim=None,
+        last_error=error,
+    )
+    state.replace_resource(changed, resource)
+    state.emit(
+        EventType.CLEANUP_FAILED,
+        resource.namespace,
+        resource.name,
+        token=made.token,
+        detail=f"attempt {made.attempt}: {error}; again in {delay_ms} ms",
+    )
+    return changed
+
+
+def retry_delay_ms(state: State, namespace: str, failures: int, token: int) -> int:
+    """Exponential, capped, with a jitter of half its length drawn from the token: the same on every node."""
+    settings = state.namespaces[namespace].cleanup
+    delay_ms = min(settings.retry_delay_ms_max, settings.retry_delay_ms_min << min(failures - 1, 40))
+    spread = xxhash.xxh3_64_intdigest(token.to_bytes(8, "big")) % 1_024
+    return delay_ms // 2 + (delay_ms - delay_ms // 2) * spread // 1_023
+
+
+def _park(state: State, resource: Resource, error: str, failures: int) -> Resource:
+    changed = replace(
+        resource,
+        state=ResourceState.DEAD_LETTER,
+        revision=resource.revision + 1,
+        due_ms=0,
+        failures=failures,
+        claim=None,
+        last_error=error,
+    )
+    state.replace_resource(changed, resource)
+    state.emit(EventType.CLEANUP_DEAD_LETTER, resource.namespace, resource.name, detail=error)
+    return changed
+
+
+def retry(state: State, operation: RetryCleanup) -> ResourceChanged | Refused:
+    """Give a dead letter all its attempts again, or shorten a retry's wait."""
+    resource = state.resources.get((operation.namespace, operation.resource))
+    if resource is None:
+        return resources.not_found(operation.namespace, operation.resource)
+    waits = resource.state is ResourceState.DUE and resource.claims > 0
+    if resource.state is not ResourceState.DEAD_LETTER and not waits:
+        return _not_dead_letter(resource)
+    changed = replace(
+        resource, state=ResourceState.DUE, revision=resource.revision + 1, due_ms=state.clock_ms, failures=0
+    )
+    state.replace_resource(changed, resource)
+    state.emit(EventType.CLEANUP_RETRIED, resource.namespace, resource.name, holder=operation.actor)
+    return ResourceChanged(changed.revision, changed.state)
+
+
+def discard(state: State, operation: DiscardCleanup) -> ResourceChanged | Refused:
+    """Settle a dead letter without cleaning: the operator answers for the target from here on."""
+    resource = state.resources.get((operation.namespace, operation.resource))
+    if resource is None:
+        return resources.not_found(operation.namespace, operation.resource)
+    if resource.state is not ResourceState.DEAD_LETTER:
+        return _not_dead_letter(resource)
+    state.emit(
+        EventType.CLEANUP_DISCARDED,
+        resource.namespace,
+        resource.name,
+        holder=operation.actor,
+        detail=operation.reason,
+    )
+    resources.forget(state, resource, f"discarded by {operation.actor or 'an operator'}")
+    return ResourceChanged(resource.revision + 1, ResourceState.DEAD_LETTER)
+
+
+def _not_dead_letter(resource: Resource) -> Refused:
+    return Refused(
+        Reason.NOT_DEAD_LETTER,
+        f"the cleanup of {resource.name!r} is {resource.state}; only a dead letter can be retried or discarded",
+        "resource",
+        metadata=(("state", resource.state.value),),
+    )

@@ -1,0 +1,84 @@
+"""Bytes to and from values: the log's batches, and what nodes forward to each other.
+
+Strict in both directions: unknown tags, wrong types and missing fields are errors, never guesses.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from garbagetruck.cluster.machine.operations import BATCH_FORMAT, Batch, ClientOperation
+from garbagetruck.cluster.machine.outcomes import Outcome
+
+_encoder = msgspec.msgpack.Encoder()
+_batch_decoder = msgspec.msgpack.Decoder(Batch)
+_operations_decoder = msgspec.msgpack.Decoder(tuple[ClientOperation, ...])
+_outcomes_decoder = msgspec.msgpack.Decoder(tuple[Outcome, ...])
+_outcome_decoder: msgspec.msgpack.Decoder[Outcome] = msgspec.msgpack.Decoder(Outcome)
+_format_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+
+class Unreadable(Exception):
+    """The bytes are not what they should be."""
+
+
+class FormatTooNew(Exception):
+    """The bytes were written by a newer version, which this one must not guess at."""
+
+
+def encode_batch(batch: Batch) -> bytes:
+    return _encoder.encode(batch)
+
+
+def decode_batch(payload: bytes) -> Batch:
+    """Raise `Unreadable` for anything but a batch, `FormatTooNew` for one of a later format."""
+    try:
+        batch = _batch_decoder.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        newer = _format_of(payload)
+        if newer is not None and newer > BATCH_FORMAT:
+            raise FormatTooNew(f"batch of format {newer}, this node reads up to {BATCH_FORMAT}") from error
+        raise Unreadable(f"not a batch: {error}") from error
+    if batch.format > BATCH_FORMAT:
+        raise FormatTooNew(f"batch of format {batch.format}, this node reads up to {BATCH_FORMAT}")
+    return batch
+
+
+def _format_of(payload: bytes) -> int | None:
+    try:
+        return msgspec.msgpack.decode(_format_decoder.decode(payload)[0], type=int)
+    except (msgspec.MsgspecError, IndexError, RecursionError):
+        return None
+
+
+def encode_operations(operations: Sequence[ClientOperation]) -> bytes:
+    return _encoder.encode(tuple(operations))
+
+
+def decode_operations(payload: bytes) -> tuple[ClientOperation, ...]:
+    """Raise `Unreadable` for anything else."""
+    try:
+        return _operations_decoder.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Unreadable(f"not a sequence of operations: {error}") from error
+
+
+def encode_outcomes(outcomes: Sequence[Outcome]) -> bytes:
+    return _encoder.encode(tuple(outcomes))
+
+
+def decode_outcomes(payload: bytes) -> tuple[Outcome, ...]:
+    """Raise `Unreadable` for anything else."""
+    try:
+        return _outcomes_decoder.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Unreadable(f"not a sequence of outcomes: {error}") from error
+
+
+def outcome_to_text(outcome: Outcome) -> str:
+    """An outcome as text, for the request table."""
+    return _encoder.encode(outcome).hex()
+
+
+def outcome_from_text(text: str) -> Outcome:
+    return _outcome_decoder.decode(bytes.fromhex(text))

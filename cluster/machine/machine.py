@@ -1,0 +1,191 @@
+"""The lease state machine: batches in, outcomes out.
+
+Laws:
+- `apply` is total and deterministic: any bytes give an answer, and what it reads is in the batch or in the state.
+- The clock moves only by a batch's stamp, and never back.
+- An exception out of `apply` is a bug or a log from the future; the node must end rather than go on.
+
+It knows nothing of Raft, networks, disks or wall clocks.
+"""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from garbagetruck.cluster.machine import (
+    cleanups,
+    codec,
+    leases,
+    membership,
+    namespaces,
+    requests,
+    resources,
+    sessions,
+    sweep,
+)
+from garbagetruck.cluster.machine.operations import (
+    AcquireLease,
+    Batch,
+    ClaimCleanup,
+    ClientOperation,
+    CloseSession,
+    CreateCluster,
+    DiscardCleanup,
+    EnterEpoch,
+    Mutation,
+    NamespaceOperation,
+    OpenSession,
+    Operation,
+    PauseCleanups,
+    PlaceHold,
+    RegisterMember,
+    ReleaseHolder,
+    ReleaseLeases,
+    RemoveHold,
+    RenewLeases,
+    RenewSessions,
+    ReportCleanup,
+    ResumeCleanups,
+    RetryCleanup,
+    SetBounds,
+    SetNamespace,
+)
+from garbagetruck.cluster.machine.outcomes import Outcome, Reason, Refused
+from garbagetruck.cluster.machine.queries import Queries
+from garbagetruck.cluster.machine.state import RequestKey, State
+from garbagetruck.cluster.machine.validation import check_operation
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one entry of the log. `refused` is set when the whole batch was, and then nothing changed."""
+
+    proposer: str
+    sequence: int
+    epoch: int
+    outcomes: tuple[Outcome, ...]
+    refused: Refused | None = None
+
+
+class Machine(Queries):
+    """One replica's state. Not thread-safe: whoever applies also reads, on the same loop."""
+
+    def __init__(self, state: State | None = None) -> None:
+        super().__init__(state if state is not None else State())
+        self._state.ensure_default_namespace()
+
+    def apply(self, payload: bytes) -> Applied:
+        """Apply one entry. Raises `codec.FormatTooNew` for a later version's entry; anything else raised is a bug."""
+        try:
+            batch = codec.decode_batch(payload)
+        except codec.Unreadable as error:
+            return Applied("", 0, 0, (), Refused(Reason.INVALID_ARGUMENT, str(error)))
+        state = self._state
+        if not self._may_enter(batch):
+            return Applied(
+                batch.proposer,
+                batch.sequence,
+                batch.epoch,
+                (),
+                Refused(Reason.STALE_EPOCH, f"batch of epoch {batch.epoch}, the log is in epoch {state.epoch}"),
+            )
+        state.clock_ms = max(state.clock_ms, batch.at_ms)
+        requests.evict(state)
+        sweep.sweep(state)
+        outcomes = tuple(self._apply_one(batch, operation) for operation in batch.operations)
+        return Applied(batch.proposer, batch.sequence, batch.epoch, outcomes)
+
+    def _may_enter(self, batch: Batch) -> bool:
+        """A batch counts in its own epoch only; a later epoch begins with its leader's entry."""
+        if batch.epoch == self._state.epoch:
+            return True
+        opens = bool(batch.operations) and isinstance(batch.operations[0], EnterEpoch)
+        return batch.epoch > self._state.epoch and opens
+
+    def _apply_one(self, batch: Batch, operation: Operation) -> Outcome:
+        state = self._state
+        match operation:
+            case EnterEpoch():
+                return membership.enter_epoch(state, operation, batch.epoch)
+            case CreateCluster():
+                return membership.create(state, operation)
+            case RegisterMember():
+                return membership.register(state, operation)
+            case SetBounds():
+                return membership.set_bounds(state, operation)
+            case ClaimCleanup():
+                refusal = namespaces.missing(state, operation.namespace)
+                return refusal or cleanups.claim(state, operation, sweep_behind=sweep.behind(state))
+            case ReportCleanup():
+                return cleanups.report(state, operation)
+            case _:
+                return self._apply_for_client(operation)
+
+    def _apply_for_client(self, operation: ClientOperation) -> Outcome:
+        state = self._state
+        refusal = check_operation(operation, state.bounds) or requests.too_old(state, operation.entered_ms)
+        if refusal is not None:
+            return refusal
+        match operation:
+            case PauseCleanups() | ResumeCleanups() | SetNamespace():
+                return self._once(operation)  # these name the whole cluster, or a namespace that may be new
+            case _:
+                return namespaces.missing(state, operation.namespace) or self._apply_in_namespace(operation)
+
+    def _apply_in_namespace(self, operation: NamespaceOperation) -> Outcome:
+        state = self._state
+        match operation:
+            case AcquireLease():
+                return leases.acquire(state, operation)
+            case RenewLeases():
+                return leases.renew(state, operation)
+            case ReleaseLeases():
+                return leases.release(state, operation)
+            case ReleaseHolder():
+                return leases.release_holder(state, operation)
+            case OpenSession():
+                return sessions.open_session(state, operation)
+            case RenewSessions():
+                return sessions.renew_sessions(state, operation)
+            case CloseSession():
+                return sessions.close_session(state, operation)
+            case PlaceHold() | RemoveHold() | RetryCleanup() | DiscardCleanup():
+                return self._once(operation)
+            case _:
+                assert_never(operation)
+
+    def _once(self, operation: Mutation) -> Outcome:
+        """An operator's operation under the request table (I6). A refusal changed nothing, so it is not remembered."""
+        state = self._state
+        if not operation.request_id:
+            return self._mutate(operation)
+        key: RequestKey = (operation.namespace, operation.actor, operation.request_id)
+        payload = requests.payload_hash(operation)
+        first = requests.recall(state, key, payload)
+        if isinstance(first, Refused):
+            return first
+        if first is not None:
+            return codec.outcome_from_text(first.subject)
+        outcome = self._mutate(operation)
+        if not isinstance(outcome, Refused):
+            requests.remember(state, key, payload, codec.outcome_to_text(outcome))
+        return outcome
+
+    def _mutate(self, operation: Mutation) -> Outcome:
+        state = self._state
+        match operation:
+            case PlaceHold():
+                return resources.place_hold(state, operation)
+            case RemoveHold():
+                return resources.remove_hold(state, operation)
+            case RetryCleanup():
+                return cleanups.retry(state, operation)
+            case DiscardCleanup():
+                return cleanups.discard(state, operation)
+            case PauseCleanups():
+                return namespaces.pause(state, operation)
+            case ResumeCleanups():
+                return namespaces.resume(state, operation)
+            case SetNamespace():
+                return namespaces.set_namespace(state, operation)
+            case _:
+                assert_never(operation)

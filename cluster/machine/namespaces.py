@@ -1,0 +1,92 @@
+"""Namespaces and the switches on cleanups: settings, pauses, the brake's release by an operator."""
+
+from msgspec.structs import replace
+
+from garbagetruck.cluster.machine import brake
+from garbagetruck.cluster.machine.model import EventType, Namespace
+from garbagetruck.cluster.machine.operations import PauseCleanups, ResumeCleanups, SetNamespace
+from garbagetruck.cluster.machine.outcomes import Acknowledged, Reason, Refused
+from garbagetruck.cluster.machine.state import State
+
+
+def missing(state: State, name: str) -> Refused | None:
+    return None if name in state.namespaces else unknown(name)
+
+
+def unknown(name: str) -> Refused:
+    return Refused(Reason.NAMESPACE_NOT_FOUND, f"no namespace {name!r}; create it with `namespace set`", "namespace")
+
+
+def set_namespace(state: State, operation: SetNamespace) -> Acknowledged | Refused:
+    namespace = state.namespaces.get(operation.namespace)
+    if namespace is None:
+        if len(state.namespaces) >= state.bounds.namespaces_max:
+            most = state.bounds.namespaces_max
+            return Refused(
+                Reason.QUOTA_EXCEEDED,
+                f"there are {most} namespaces, the most there may be",
+                metadata=(("limit", "namespaces_max"), ("value", str(most))),
+            )
+        if operation.revision:
+            return unknown(operation.namespace)
+        namespace = Namespace(operation.namespace, 0)
+    elif operation.revision and operation.revision != namespace.revision:
+        return Refused(
+            Reason.NAMESPACE_CHANGED,
+            f"namespace {namespace.name!r} is at revision {namespace.revision}, not {operation.revision}: read it again",
+            "revision",
+        )
+    changed = replace(
+        namespace,
+        revision=namespace.revision + 1,
+        limits=operation.limits,
+        cleanup=operation.cleanup,
+        brake=operation.brake,
+    )
+    state.namespaces.put(changed.name, changed)
+    state.emit(EventType.NAMESPACE_CHANGED, changed.name, holder=operation.actor, detail=f"revision {changed.revision}")
+    if changed.brake_engaged and not changed.brake.enabled:
+        brake.release(state, changed, f"switched off by {operation.actor or 'an operator'}")
+    return Acknowledged(changed.revision)
+
+
+def pause(state: State, operation: PauseCleanups) -> Acknowledged | Refused:
+    if not operation.namespace:
+        state.cleanups_paused = True
+        state.cleanups_pause_reason = operation.reason
+        state.emit(EventType.CLEANUPS_PAUSED, holder=operation.actor, detail=operation.reason)
+        return Acknowledged()
+    namespace = state.namespaces.get(operation.namespace)
+    if namespace is None:
+        return unknown(operation.namespace)
+    changed = replace(namespace, revision=namespace.revision + 1, paused=True, pause_reason=operation.reason)
+    state.namespaces.put(changed.name, changed)
+    state.emit(EventType.CLEANUPS_PAUSED, changed.name, holder=operation.actor, detail=operation.reason)
+    return Acknowledged(changed.revision)
+
+
+def resume(state: State, operation: ResumeCleanups) -> Acknowledged | Refused:
+    """Lift a pause; with `release_brake` also approve what the brake held back."""
+    if not operation.namespace:
+        if not state.cleanups_paused:
+            return Refused(Reason.NOT_PAUSED, "cleanups of the cluster are not paused", "namespace")
+        state.cleanups_paused = False
+        state.cleanups_pause_reason = ""
+        state.emit(EventType.CLEANUPS_RESUMED, holder=operation.actor, detail=operation.reason)
+        return Acknowledged()
+    namespace = state.namespaces.get(operation.namespace)
+    if namespace is None:
+        return unknown(operation.namespace)
+    braked = operation.release_brake and namespace.brake_engaged
+    if not namespace.paused and not braked:
+        advice = "; its brake is engaged: approve with release_brake" if namespace.brake_engaged else ""
+        return Refused(
+            Reason.NOT_PAUSED, f"cleanups of namespace {namespace.name!r} are not paused{advice}", "namespace"
+        )
+    changed = replace(namespace, revision=namespace.revision + 1, paused=False, pause_reason="")
+    state.namespaces.put(changed.name, changed)
+    if namespace.paused:
+        state.emit(EventType.CLEANUPS_RESUMED, changed.name, holder=operation.actor, detail=operation.reason)
+    if braked:
+        brake.release(state, changed, f"approved by {operation.actor or 'an operator'}: {operation.reason}")
+    return Acknowledged(changed.revision)

@@ -1,0 +1,299 @@
+"""Reading the state. Pure: nothing here changes anything that a digest or an outcome can see.
+
+Lists are in order of creation and resume after a number (`after`: the token or generation of the last item seen).
+`clock_ms` is the cluster time to count remaining times from; it may be ahead of the state's own.
+"""
+
+from collections.abc import Container, Iterator
+
+import msgspec
+import xxhash
+
+from garbagetruck.cluster.machine import sweep
+from garbagetruck.cluster.machine.model import (
+    Bounds,
+    Event,
+    Labels,
+    Member,
+    Namespace,
+    Resource,
+    ResourceKey,
+    ResourceState,
+    Tombstone,
+)
+from garbagetruck.cluster.machine.outcomes import LeaseView, SessionView
+from garbagetruck.cluster.machine.questions import (
+    EventsGone,
+    LeaseFilter,
+    NamespaceUsage,
+    Page,
+    ResourceFilter,
+    Summary,
+)
+from garbagetruck.cluster.machine.state import State
+from garbagetruck.cluster.machine.views import find_lease, find_session, view_lease, view_session
+
+CLEANUP_STATES = (ResourceState.DUE, ResourceState.CLAIMED, ResourceState.DEAD_LETTER)
+
+
+class Queries:
+    """The reading half of a machine."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    @property
+    def clock_ms(self) -> int:
+        return self._state.clock_ms
+
+    @property
+    def epoch(self) -> int:
+        return self._state.epoch
+
+    @property
+    def leader(self) -> str:
+        return self._state.leader
+
+    @property
+    def cluster_id(self) -> str:
+        return self._state.cluster_id
+
+    @property
+    def incarnation(self) -> int:
+        return self._state.incarnation
+
+    @property
+    def event_index(self) -> int:
+        return self._state.event_index
+
+    @property
+    def bounds(self) -> Bounds:
+        return self._state.bounds
+
+    @property
+    def cleanups_paused(self) -> bool:
+        return self._state.cleanups_paused
+
+    @property
+    def cleanups_pause_reason(self) -> str:
+        return self._state.cleanups_pause_reason
+
+    def next_deadline_ms(self) -> int | None:
+        """No later than when the next sweep has work; the present clock while one is behind."""
+        if len(self._state.draining):
+            return self._state.clock_ms
+        return self._state.timers.earliest_ms()
+
+    def sweep_backlog(self) -> bool:
+        return sweep.behind(self._state)
+
+    def digest(self) -> int:
+        """64 bits over the whole state; equal on all nodes at equal applied index (I3)."""
+        state = self._state
+        rest = (
+            state.digest.value,
+            state.cluster_id,
+            state.incarnation,
+            state.epoch,
+            state.leader,
+            state.clock_ms,
+            state.token_counter,
+            state.event_index,
+            state.cleanups_paused,
+            state.cleanups_pause_reason,
+            state.bounds,
+        )
+        return xxhash.xxh3_64_intdigest(msgspec.msgpack.encode(rest))
+
+    # -- leases and sessions ----------------------------------------------------------------------------------
+
+    def lease(self, lease_id: str, clock_ms: int) -> LeaseView | None:
+        """A lease, also one that ended recently."""
+        return find_lease(self._state, lease_id, clock_ms)
+
+    def leases(self, wanted: LeaseFilter, after: int, limit: int, clock_ms: int) -> Page[LeaseView]:
+        items: list[LeaseView] = []
+        last = after
+        for lease_id in self._lease_candidates(wanted, after):
+            lease = self._state.leases[lease_id]
+            if lease.token <= after or lease.namespace != wanted.namespace:
+                continue
+            if wanted.resource and lease.resource != wanted.resource:
+                continue
+            if wanted.holder and lease.holder != wanted.holder:
+                continue
+            if wanted.session_id and lease.session_id != wanted.session_id:
+                continue
+            if not _has_labels(lease.labels, wanted.labels):
+                continue
+            if len(items) == limit:
+                return Page(tuple(items), last)
+            items.append(view_lease(self._state, lease, clock_ms))
+            last = lease.token
+        return Page(tuple(items), 0)
+
+    def _lease_candidates(self, wanted: LeaseFilter, after: int) -> Iterator[str]:
+        """The narrowest index that covers the filter."""
+        state = self._state
+        if wanted.resource:
+            resource = state.resources.get((wanted.namespace, wanted.resource))
+            return iter(resource.leases if resource is not None else ())
+        if wanted.session_id:
+            return state.leases_by_session.values(wanted.session_id)
+        if wanted.holder:
+            return state.leases_by_holder.values((wanted.namespace, wanted.holder))
+        return (lease_id for _, lease_id in state.lease_order.after(after))
+
+    def session(self, session_id: str, clock_ms: int) -> SessionView | None:
+        return find_session(self._state, session_id, clock_ms)
+
+    def sessions(self, namespace: str, holder: str, after: int, limit: int, clock_ms: int) -> Page[SessionView]:
+        items: list[SessionView] = []
+        last = after
+        for number, session_id in self._state.session_order.after(after):
+            session = self._state.sessions[session_id]
+            if session.namespace != namespace or (holder and session.holder != holder):
+                continue
+            if len(items) == limit:
+                return Page(tuple(items), last)
+            items.append(view_session(self._state, session, clock_ms))
+            last = number
+        return Page(tuple(items), 0)
+
+    # -- resources and cleanups -------------------------------------------------------------------------------
+
+    def resource(self, namespace: str, name: str) -> Resource | Tombstone | None:
+        key = (namespace, name)
+        return self._state.resources.get(key) or self._state.tombstones.get(key)
+
+    def resources(self, wanted: ResourceFilter, after: int, limit: int) -> Page[Resource]:
+        items: list[Resource] = []
+        last = after
+        for number, key in self._state.resource_order.after(after):
+            resource = self._state.resources[key]
+            if resource.namespace != wanted.namespace or not resource.name.startswith(wanted.prefix):
+                continue
+            if wanted.state is not None and resource.state is not wanted.state:
+                continue
+            if not _has_labels(resource.labels, wanted.labels):
+                continue
+            if len(items) == limit:
+                return Page(tuple(items), last)
+            items.append(resource)
+            last = number
+        return Page(tuple(items), 0)
+
+    def cleanups(self, namespace: str | None, wanted: ResourceState | None, after: int, limit: int) -> Page[Resource]:
+        """Resources whose cleanup is due, claimed or a dead letter; `namespace` None means all."""
+        states = CLEANUP_STATES if wanted is None else (wanted,)
+        items: list[Resource] = []
+        last = after
+        for number, key in self._state.resource_order.after(after):
+            resource = self._state.resources[key]
+            if resource.state not in states or (namespace is not None and resource.namespace != namespace):
+                continue
+            if len(items) == limit:
+                return Page(tuple(items), last)
+            items.append(resource)
+            last = number
+        return Page(tuple(items), 0)
+
+    def ready(self, limit: int, skip: Container[ResourceKey] = ()) -> list[Resource]:
+        """What may be claimed now, taken from the namespaces in turn."""
+        state = self._state
+        if state.cleanups_paused or self.sweep_backlog():
+            return []
+        waiting = [iter(keys) for name, keys in state.ready.items() if keys and self._may_clean(name)]
+        chosen: list[Resource] = []
+        while waiting and len(chosen) < limit:
+            still = []
+            for keys in waiting:
+                key = next((each for each in keys if each not in skip), None)
+                if key is not None:
+                    chosen.append(state.resources[key])
+                    still.append(keys)
+                    if len(chosen) == limit:
+                        break
+            waiting = still
+        return chosen
+
+    def _may_clean(self, name: str) -> bool:
+        namespace = self._state.namespaces[name]
+        waits = namespace.cleanups_not_before_ms > self._state.clock_ms
+        return not (namespace.paused or namespace.brake_engaged or waits)
+
+    # -- namespaces, members, events --------------------------------------------------------------------------
+
+    def namespaces(self) -> tuple[Namespace, ...]:
+        return tuple(sorted(self._state.namespaces.values(), key=lambda namespace: namespace.name))
+
+    def namespace(self, name: str) -> Namespace | None:
+        return self._state.namespaces.get(name)
+
+    def usage(self, name: str) -> NamespaceUsage:
+        state = self._state
+        count = state.resource_counts
+        return NamespaceUsage(
+            state.lease_counts.get(name, 0),
+            state.session_counts.get(name, 0),
+            sum(count.get((name, each), 0) for each in ResourceState),
+            state.holders.get(name, 0),
+            count.get((name, ResourceState.DUE), 0),
+            count.get((name, ResourceState.CLAIMED), 0),
+            count.get((name, ResourceState.DEAD_LETTER), 0),
+            len(state.brake_missing.get(name, ())),
+        )
+
+    def members(self) -> tuple[Member, ...]:
+        return tuple(sorted(self._state.members.values(), key=lambda member: member.id))
+
+    def summary(self) -> Summary:
+        state = self._state
+        totals = dict.fromkeys(ResourceState, 0)
+        for (_, each), number in state.resource_counts.items():
+            totals[each] += number
+        return Summary(
+            len(state.leases),
+            len(state.sessions),
+            len(state.resources),
+            totals[ResourceState.ORPHANED],
+            totals[ResourceState.DUE],
+            totals[ResourceState.CLAIMED],
+            totals[ResourceState.DEAD_LETTER],
+            state.cleanups_paused,
+            tuple(each.name for each in self.namespaces() if each.brake_engaged),
+            self._oldest_due_ms(),
+        )
+
+    def _oldest_due_ms(self) -> int | None:
+        """Of what may be cleaned and is not yet: a pause or a brake is no lateness of ours."""
+        state = self._state
+        if state.cleanups_paused:
+            return None
+        due = [
+            state.resources[key].due_ms
+            for name, keys in state.ready.items()
+            if self._may_clean(name)
+            for key in _some(keys)
+        ]
+        return min(due, default=None)
+
+    def events_after(self, index: int, limit: int) -> tuple[Event, ...]:
+        """Events past `index`, oldest first. Raises `EventsGone` when some of them left the ring."""
+        events = self._state.events
+        if index >= self._state.event_index or not events:
+            return ()
+        oldest = events[0].index
+        if index + 1 < oldest:
+            raise EventsGone(oldest)
+        start = index + 1 - oldest
+        return tuple(events[position] for position in range(start, min(start + limit, len(events))))
+
+
+def _some(keys: dict[ResourceKey, None]) -> Iterator[ResourceKey]:
+    """The longest-waiting key: the ready list is in the order in which its keys fell due."""
+    yield from (key for key, _ in zip(keys, range(1), strict=False))
+
+
+def _has_labels(labels: Labels, wanted: Labels) -> bool:
+    return all(pair in labels for pair in wanted)

@@ -1,0 +1,264 @@
+"""The replicated state: tables, counters, and the indexes derived from them.
+
+Law: whatever changes a table goes through a method here, so that digest, indexes and timers follow. The methods
+decide nothing; the nouns beside this file (leases, sessions, resources, cleanups, ...) do.
+"""
+
+from collections import deque
+
+from garbagetruck.cluster.machine.model import (
+    DEFAULT_NAMESPACE,
+    TOKEN_COUNTER_BITS,
+    TOKEN_LIMIT,
+    Bounds,
+    EndedLease,
+    EndedSession,
+    Event,
+    EventType,
+    HolderKey,
+    Lease,
+    Member,
+    Namespace,
+    RequestRecord,
+    Resource,
+    ResourceKey,
+    ResourceState,
+    Session,
+    Tombstone,
+)
+from garbagetruck.cluster.machine.tables import CreationOrder, DigestSum, Multimap, Table
+from garbagetruck.cluster.machine.targets import TargetIndex
+from garbagetruck.cluster.machine.timers import TimerKey, TimerKind, Timers
+
+RequestKey = tuple[str, str, str]
+"""(namespace, holder or actor, request_id)."""
+
+
+class State:
+    """Everything that a snapshot carries, plus what follows from it."""
+
+    def __init__(self) -> None:
+        self.cluster_id = ""
+        self.incarnation = 0
+        self.epoch = 0
+        self.leader = ""
+        self.clock_ms = 0
+        self.token_counter = 0
+        self.event_index = 0
+        self.cleanups_paused = False
+        self.cleanups_pause_reason = ""
+        self.bounds = Bounds()
+
+        self.digest = DigestSum()
+        self.members: Table[str, Member] = Table(self.digest, 1)
+        self.namespaces: Table[str, Namespace] = Table(self.digest, 2)
+        self.leases: Table[str, Lease] = Table(self.digest, 3)
+        self.sessions: Table[str, Session] = Table(self.digest, 4)
+        self.resources: Table[ResourceKey, Resource] = Table(self.digest, 5)
+        self.ended_leases: Table[str, EndedLease] = Table(self.digest, 6, queue=True)
+        self.ended_sessions: Table[str, EndedSession] = Table(self.digest, 7, queue=True)
+        self.tombstones: Table[ResourceKey, Tombstone] = Table(self.digest, 8, queue=True)
+        self.requests: Table[RequestKey, RequestRecord] = Table(self.digest, 9, queue=True)
+        self.draining: Table[str, EndedSession] = Table(self.digest, 10, queue=True)
+        """Sessions that are over, whose leases are still to be ended, a bounded number a batch."""
+        self.expired_holders: dict[str, dict[str, int]] = {}
+        """Namespace -> holder -> when it last lost a lease by expiry, oldest first: the brake's memory."""
+        self.brake_missing: dict[str, dict[str, None]] = {}
+        """Namespace -> holders that an engaged brake waits for."""
+        self.events: deque[Event] = deque()
+
+        self.timers = Timers()
+        self.targets = TargetIndex()
+        self.lease_order: CreationOrder[str] = CreationOrder()
+        self.session_order: CreationOrder[str] = CreationOrder()
+        self.resource_order: CreationOrder[ResourceKey] = CreationOrder()
+        self.leases_by_holder: Multimap[HolderKey, str] = Multimap()
+        self.leases_by_session: Multimap[str, str] = Multimap()
+        self.holders: dict[str, int] = {}
+        self.lease_counts: dict[str, int] = {}
+        self.session_counts: dict[str, int] = {}
+        self.resource_counts: dict[tuple[str, ResourceState], int] = {}
+        self.ready: dict[str, dict[ResourceKey, None]] = {}
+        """Namespace -> cleanups that are due, unheld and not waiting for a retry: what may be claimed."""
+
+    # -- counters ---------------------------------------------------------------------------------------------
+
+    def next_token(self) -> int:
+        self.token_counter += 1
+        token = (self.incarnation << TOKEN_COUNTER_BITS) + self.token_counter
+        assert token < TOKEN_LIMIT, "fencing tokens are used up"
+        return token
+
+    def emit(
+        self,
+        kind: EventType,
+        namespace: str = "",
+        resource: str = "",
+        *,
+        lease_id: str = "",
+        session_id: str = "",
+        holder: str = "",
+        token: int = 0,
+        detail: str = "",
+    ) -> None:
+        self.event_index += 1
+        self.events.append(
+            Event(
+                self.event_index, self.clock_ms, kind, namespace, resource, lease_id, session_id, holder, token, detail
+            )
+        )
+        while len(self.events) > self.bounds.events_max:
+            self.events.popleft()
+
+    # -- namespaces -------------------------------------------------------------------------------------------
+
+    def ensure_default_namespace(self) -> None:
+        if DEFAULT_NAMESPACE not in self.namespaces:
+            self.namespaces.put(DEFAULT_NAMESPACE, Namespace(DEFAULT_NAMESPACE))
+
+    # -- leases -----------------------------------------------------------------------------------------------
+
+    def add_lease(self, lease: Lease) -> None:
+        self.leases.put(lease.id, lease)
+        self.index_lease(lease)
+
+    def index_lease(self, lease: Lease) -> None:
+        namespace = lease.namespace
+        self.lease_order.append(lease.token, lease.id)
+        if self.leases_by_holder.add((namespace, lease.holder), lease.id):
+            self.holders[namespace] = self.holders.get(namespace, 0) + 1
+        self.lease_counts[namespace] = self.lease_counts.get(namespace, 0) + 1
+        if lease.session_id:
+            self.leases_by_session.add(lease.session_id, lease.id)
+        else:
+            self.timers.schedule(lease.deadline_ms, TimerKind.LEASE, lease.id)
+
+    def replace_lease(self, lease: Lease, old: Lease) -> None:
+        self.leases.put(lease.id, lease)
+        if lease.deadline_ms < old.deadline_ms:
+            self.timers.schedule(lease.deadline_ms, TimerKind.LEASE, lease.id)
+
+    def drop_lease(self, lease: Lease) -> None:
+        self.leases.pop(lease.id)
+        namespace = lease.namespace
+        self.lease_order.remove(lease.token)
+        if self.leases_by_holder.discard((namespace, lease.holder), lease.id):
+            self.holders[namespace] -= 1
+        self.lease_counts[namespace] -= 1
+        if lease.session_id:
+            self.leases_by_session.discard(lease.session_id, lease.id)
+
+    def remember_lease(self, ended: EndedLease) -> None:
+        self.ended_leases.put(ended.id, ended)
+        self.ended_leases.trim(self.bounds.ended_leases_max)
+
+    # -- sessions ---------------------------------------------------------------------------------------------
+
+    def add_session(self, session: Session) -> None:
+        self.sessions.put(session.id, session)
+        self.index_session(session)
+
+    def index_session(self, session: Session) -> None:
+        self.session_order.append(session.token, session.id)
+        self.session_counts[session.namespace] = self.session_counts.get(session.namespace, 0) + 1
+        self.timers.schedule(session.deadline_ms, TimerKind.SESSION, session.id)
+
+    def drop_session(self, session: Session) -> None:
+        self.sessions.pop(session.id)
+        self.session_order.remove(session.token)
+        self.session_counts[session.namespace] -= 1
+
+    def remember_session(self, ended: EndedSession) -> None:
+        self.ended_sessions.put(ended.id, ended)
+        self.ended_sessions.trim(self.bounds.ended_sessions_max)
+
+    # -- resources --------------------------------------------------------------------------------------------
+
+    def add_resource(self, resource: Resource) -> None:
+        key = (resource.namespace, resource.name)
+        self.resources.put(key, resource)
+        if key in self.tombstones:
+            self.tombstones.pop(key)
+        self.index_resource(resource)
+
+    def index_resource(self, resource: Resource) -> None:
+        key = (resource.namespace, resource.name)
+        self.resource_order.append(resource.generation, key)
+        self._count(resource, 1)
+        if resource.cleanup is not None:
+            self.targets.take(resource.cleanup.target, key)
+        self._schedule(resource)
+
+    def replace_resource(self, resource: Resource, old: Resource) -> None:
+        key = (resource.namespace, resource.name)
+        self.resources.put(key, resource)
+        if resource.state is not old.state:
+            self._count(old, -1)
+            self._count(resource, 1)
+        if resource.cleanup is not None and old.cleanup is None:
+            self.targets.take(resource.cleanup.target, key)
+        if resource.state is not old.state or resource.due_ms != old.due_ms or resource.holds != old.holds:
+            self._unready(key)
+            self._schedule(resource)
+
+    def drop_resource(self, resource: Resource) -> None:
+        key = (resource.namespace, resource.name)
+        self.resources.pop(key)
+        self.resource_order.remove(resource.generation)
+        self._count(resource, -1)
+        self._unready(key)
+        if resource.cleanup is not None:
+            self.targets.free(resource.cleanup.target)
+
+    def bury(self, tombstone: Tombstone) -> None:
+        self.tombstones.put((tombstone.namespace, tombstone.name), tombstone)
+        self.tombstones.trim(self.bounds.tombstones_max)
+
+    def make_ready(self, resource: Resource) -> None:
+        if not resource.holds:
+            self.ready.setdefault(resource.namespace, {})[(resource.namespace, resource.name)] = None
+
+    def _unready(self, key: ResourceKey) -> None:
+        waiting = self.ready.get(key[0])
+        if waiting is not None:
+            waiting.pop(key, None)
+
+    def _count(self, resource: Resource, change: int) -> None:
+        key = (resource.namespace, resource.state)
+        self.resource_counts[key] = self.resource_counts.get(key, 0) + change
+
+    def _schedule(self, resource: Resource) -> None:
+        key = (resource.namespace, resource.name)
+        if resource.state is ResourceState.CLAIMED:
+            assert resource.claim is not None, "a claimed resource has its claim"
+            self.timers.schedule(resource.claim.deadline_ms, TimerKind.CLAIM, key)
+        elif resource.state in (ResourceState.ORPHANED, ResourceState.DUE) and resource.cleanup is not None:
+            if resource.state is ResourceState.DUE and resource.due_ms <= self.clock_ms:
+                self.make_ready(resource)
+            else:
+                self.timers.schedule(resource.due_ms, TimerKind.CLEANUP_DUE, key)
+
+    # -- timers -----------------------------------------------------------------------------------------------
+
+    def deadline_of(self, kind: TimerKind, key: TimerKey) -> int | None:
+        """The present deadline behind a timer entry, None when nothing waits for it any more."""
+        if isinstance(key, str):
+            if kind is TimerKind.LEASE:
+                lease = self.leases.get(key)
+                return lease.deadline_ms if lease is not None and not lease.session_id else None
+            session = self.sessions.get(key)
+            return session.deadline_ms if session is not None else None
+        resource = self.resources.get(key)
+        if resource is None:
+            return None
+        if kind is TimerKind.CLAIM:
+            return resource.claim.deadline_ms if resource.claim is not None else None
+        if resource.state is ResourceState.ORPHANED and resource.cleanup is not None:
+            return resource.due_ms
+        if resource.state is ResourceState.DUE and resource.due_ms > 0 and not self.is_ready(key, resource):
+            return resource.due_ms
+        return None
+
+    def is_ready(self, key: ResourceKey, resource: Resource) -> bool:
+        """Whether its waiting is over; a hold keeps a due resource off the ready list without a timer."""
+        return bool(resource.holds) or key in self.ready.get(key[0], ())

@@ -1,0 +1,207 @@
+"""The one place for what an operation's arguments may be.
+
+The door asks it before an operation enters the log, so that a bad one leaves no trace; `apply` asks it again, since
+a log outlives the door that wrote it. Field names in refusals are those of the public API's requests.
+"""
+
+import unicodedata
+
+from garbagetruck.cluster.machine.model import (
+    Bounds,
+    BrakeSettings,
+    CleanupSettings,
+    CleanupSpec,
+    Labels,
+    NamespaceLimits,
+)
+from garbagetruck.cluster.machine.operations import (
+    AcquireLease,
+    ClientOperation,
+    CloseSession,
+    DiscardCleanup,
+    Mutation,
+    OpenSession,
+    PauseCleanups,
+    PlaceHold,
+    ReleaseHolder,
+    ReleaseLeases,
+    RemoveHold,
+    RenewLeases,
+    RenewSessions,
+    ResumeCleanups,
+    RetryCleanup,
+    SetNamespace,
+)
+from garbagetruck.cluster.machine.outcomes import Reason, Refused
+
+NAMESPACE_BYTES_MAX = 128
+RESOURCE_BYTES_MAX = 1_024
+HOLDER_BYTES_MAX = 256
+ID_BYTES_MAX = 64
+REQUEST_ID_BYTES_MAX = 192
+REASON_BYTES_MAX = 1_024
+LABELS_MAX = 32
+LABEL_KEY_BYTES_MAX = 64
+LABEL_VALUE_BYTES_MAX = 256
+HANDLER_BYTES_MAX = 64
+PARAMETERS_MAX = 32
+PARAMETER_KEY_BYTES_MAX = 64
+PARAMETER_VALUE_BYTES_MAX = 4_096
+TARGET_BYTES_MAX = 4_096
+TARGET_SEGMENTS_MAX = 128
+ITEMS_PER_OPERATION_MAX = 1_000
+COUNT_MAX = 100_000_000
+DAY_MS = 86_400_000
+
+
+class _Bad(Exception):
+    """Carries a refusal out of nested checks; never leaves this module."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.refusal = Refused(Reason.INVALID_ARGUMENT, f"{field}: {message}", field)
+
+
+def check_operation(operation: ClientOperation, bounds: Bounds) -> Refused | None:
+    """Return the refusal an operation's arguments deserve, or None. Reads nothing but its arguments."""
+    try:
+        _check(operation, bounds)
+    except _Bad as bad:
+        return bad.refusal
+    return None
+
+
+def _check(operation: ClientOperation, bounds: Bounds) -> None:
+    match operation:
+        case AcquireLease():
+            _check_acquire(operation, bounds)
+        case RenewLeases():
+            _ids("lease_ids", operation.lease_ids)
+            if operation.ttl_ms:
+                _ttl(operation.ttl_ms, bounds)
+        case ReleaseLeases():
+            _ids("lease_ids", operation.lease_ids)
+        case ReleaseHolder():
+            _text("holder", operation.holder, HOLDER_BYTES_MAX)
+            _number("limit", operation.limit, 1, COUNT_MAX)
+        case OpenSession():
+            _text("holder", operation.holder, HOLDER_BYTES_MAX)
+            _text("session_id", operation.session_id, ID_BYTES_MAX)
+            _text("request_id", operation.request_id, REQUEST_ID_BYTES_MAX, empty=True)
+            _ttl(operation.ttl_ms, bounds)
+        case RenewSessions():
+            _ids("session_ids", operation.session_ids)
+        case CloseSession():
+            _text("session_id", operation.session_id, ID_BYTES_MAX)
+        case _:
+            _check_mutation(operation)
+    whole_cluster = isinstance(operation, PauseCleanups | ResumeCleanups)
+    _text("namespace", operation.namespace, NAMESPACE_BYTES_MAX, empty=whole_cluster)
+
+
+def _check_mutation(operation: Mutation) -> None:
+    _text("request_id", operation.request_id, REQUEST_ID_BYTES_MAX, empty=True)
+    _text("actor", operation.actor, HOLDER_BYTES_MAX, empty=True)
+    match operation:
+        case PlaceHold() | RemoveHold():
+            _text("resource", operation.resource, RESOURCE_BYTES_MAX)
+            _text("hold_id", operation.hold_id, ID_BYTES_MAX)
+        case RetryCleanup() | DiscardCleanup():
+            _text("resource", operation.resource, RESOURCE_BYTES_MAX)
+        case SetNamespace():
+            _check_settings(operation.limits, operation.cleanup, operation.brake)
+        case _:
+            pass
+    if not isinstance(operation, RemoveHold | RetryCleanup | SetNamespace):
+        _text("reason", operation.reason, REASON_BYTES_MAX, empty=True)
+
+
+def _check_acquire(operation: AcquireLease, bounds: Bounds) -> None:
+    _text("resource", operation.resource, RESOURCE_BYTES_MAX)
+    _text("holder", operation.holder, HOLDER_BYTES_MAX)
+    _text("lease_id", operation.lease_id, ID_BYTES_MAX)
+    _text("request_id", operation.request_id, REQUEST_ID_BYTES_MAX, empty=True)
+    if operation.session_id:
+        _text("session_id", operation.session_id, ID_BYTES_MAX)
+        if operation.ttl_ms:
+            raise _Bad("ttl_ms", "a lease in a session lives as long as the session; leave ttl_ms out (0)")
+    else:
+        _ttl(operation.ttl_ms, bounds)
+    _number("grace_ms", operation.grace_ms, 0, bounds.ttl_ms_max)
+    _labels(operation.labels)
+    if operation.cleanup is not None:
+        _check_cleanup(operation.cleanup)
+
+
+def _check_cleanup(cleanup: CleanupSpec) -> None:
+    _text("cleanup.handler", cleanup.handler, HANDLER_BYTES_MAX)
+    _pairs("cleanup.parameters", cleanup.parameters, PARAMETERS_MAX, PARAMETER_KEY_BYTES_MAX, PARAMETER_VALUE_BYTES_MAX)
+    _text("cleanup.target", cleanup.target, TARGET_BYTES_MAX)
+    if cleanup.target.count("/") > TARGET_SEGMENTS_MAX:
+        raise _Bad("cleanup.target", f"has more than {TARGET_SEGMENTS_MAX} segments")
+
+
+def _check_settings(limits: NamespaceLimits, cleanup: CleanupSettings, brake: BrakeSettings) -> None:
+    for name in ("leases_max", "leases_per_holder_max", "sessions_max", "resources_max"):
+        _number(f"limits.{name}", getattr(limits, name), 1, COUNT_MAX)
+    _number("cleanup.grace_ms_min", cleanup.grace_ms_min, 0, 30 * DAY_MS)
+    _number("cleanup.attempts_max", cleanup.attempts_max, 1, 1_000)
+    _number("cleanup.retry_delay_ms_min", cleanup.retry_delay_ms_min, 10, DAY_MS)
+    _number("cleanup.retry_delay_ms_max", cleanup.retry_delay_ms_max, cleanup.retry_delay_ms_min, 7 * DAY_MS)
+    _number("brake.holders_min", brake.holders_min, 1, COUNT_MAX)
+    _number("brake.window_ms", brake.window_ms, 1_000, DAY_MS)
+    if not 0.0 < brake.share <= 1.0:
+        raise _Bad("brake.share", f"is {brake.share}; it must be above 0 and at most 1")
+
+
+def _ttl(ttl_ms: int, bounds: Bounds) -> None:
+    _number("ttl_ms", ttl_ms, bounds.ttl_ms_min, bounds.ttl_ms_max)
+
+
+def _ids(field: str, ids: tuple[str, ...]) -> None:
+    if not ids:
+        raise _Bad(field, "is empty; name at least one")
+    if len(ids) > ITEMS_PER_OPERATION_MAX:
+        raise _Bad(field, f"has {len(ids)} items; at most {ITEMS_PER_OPERATION_MAX} go into one request")
+    for item in ids:
+        if not 0 < len(item) <= ID_BYTES_MAX:
+            _text(field, item, ID_BYTES_MAX)
+
+
+def _text(field: str, value: str, bytes_max: int, *, empty: bool = False) -> None:
+    if not value:
+        if empty:
+            return
+        raise _Bad(field, "is empty; it needs a value")
+    size = len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+    if size > bytes_max:
+        raise _Bad(field, f"is {size} bytes long; at most {bytes_max} bytes are allowed")
+    if value.isprintable():
+        return
+    categories = {unicodedata.category(character) for character in value}
+    if "Cs" in categories:
+        raise _Bad(field, "is not valid UTF-8")
+    if "Cc" in categories:
+        raise _Bad(field, "contains a control character; use printable text")
+
+
+def _number(field: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise _Bad(field, f"is {value}; it must be from {least} to {most}")
+
+
+def _labels(labels: Labels) -> None:
+    if labels:
+        _pairs("labels", labels, LABELS_MAX, LABEL_KEY_BYTES_MAX, LABEL_VALUE_BYTES_MAX)
+
+
+def _pairs(field: str, pairs: Labels, most: int, key_max: int, value_max: int) -> None:
+    before: str | None = None
+    if len(pairs) > most:
+        raise _Bad(field, f"has {len(pairs)} entries; at most {most} are allowed")
+    for key, value in pairs:
+        _text(f"{field}.key", key, key_max)
+        _text(f"{field}[{key}]", value, value_max, empty=True)
+        if before is not None and key <= before:
+            raise _Bad(field, "must be sorted by key, each key once")
+        before = key
