@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from garbagetruck.client.durations import DURATION_MS_MAX, DurationError, format_duration, parse_duration_ms
+from garbagetruck.durations import DURATION_MS_MAX, DurationError, format_duration, parse_duration_ms
 
 
 @pytest.mark.parametrize(
