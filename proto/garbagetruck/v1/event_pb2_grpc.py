@@ -53,6 +53,9 @@ class EventServiceServicer:
         again, on any node, with the `next_index` of the last response. Every node has the same events under the same
         indexes. They are kept in a ring of bounded size.
 
+        A response comes at least every 10 seconds, if only an empty one; a caller that hears nothing for 30 may take the
+        stream for broken.
+
         Errors: OUT_OF_RANGE (EVENT_INDEX_TOO_OLD, with `oldest_index`) when `from_index` has left the ring: something
         was missed; read the state anew, then watch from `oldest_index` or from 0. INVALID_ARGUMENT, NOT_FOUND
         (NAMESPACE_NOT_FOUND).
