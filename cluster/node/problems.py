@@ -1,0 +1,23 @@
+"""What is wrong with a configuration, told all at once."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing to correct: where, what is wrong, and what would be right. Holds no secret."""
+
+    key: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.problem}; {self.remedy}"
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used. `problems` has everything that was found, never only the first."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems

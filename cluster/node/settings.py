@@ -1,0 +1,322 @@
+"""The settings of a node: one frozen tree, every leaf with its meaning, bounds and default.
+
+Duty: name what can be set. The annotations here are the only description of a setting: the loader, the example file
+and the reference table are all made from them.
+Invariants: a tree that `cluster.node.loading` returned is complete and within bounds, and its parts fit together.
+A field whose name carries `_ms` is a duration in milliseconds; its key in a file has no `_ms`, but a unit in its value.
+Must not know: where a value came from, nor how the parts that take these values work.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from garbagetruck.cluster.node.tables import Handlers, HandlerSettings, Members, MemberSettings
+from garbagetruck.cluster.node.values import Address, Choice, Duration, Endpoint, Folder, Name, Share, Whole
+from garbagetruck.cluster.raft.settings import PROPOSAL_BYTES_MAX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSection:
+    """The cluster that the node belongs to: the same on every node."""
+
+    id: Annotated[
+        str,
+        Name(
+            meaning="Name of the cluster, chosen once: a data folder and a peer of another cluster are refused.",
+            example="production",
+        ),
+    ]
+    members: Annotated[
+        tuple[MemberSettings, ...],
+        Members(meaning="Every node of the cluster, this one included, with the addresses the others reach it at."),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSection:
+    """This node."""
+
+    id: Annotated[str, Name(meaning="Which of `cluster.members` this node is.", example="n1")]
+    data_dir: Annotated[
+        Path,
+        Folder(
+            meaning="Folder of the identity and the journal. It belongs to one node for ever: never copy or share it.",
+            example="/var/lib/garbagetruck",
+        ),
+    ]
+    api: Annotated[
+        Address | None,
+        Endpoint(meaning="Where the gRPC API listens. Default: the `api` address of this member."),
+    ] = None
+    http: Annotated[
+        Address | None,
+        Endpoint(meaning="Where metrics and health listen. Default: the `http` address of this member."),
+    ] = None
+    raft: Annotated[
+        Address | None,
+        Endpoint(
+            meaning="Where Raft listens, on loopback only in this version. Default: the `raft` address of this member."
+        ),
+    ] = None
+    drain_timeout_ms: Annotated[
+        int,
+        Duration(
+            meaning="How long a stopping node waits for running cleanups and open calls, each, before it ends them.",
+            minimum_ms=0,
+            maximum_ms=600_000,
+        ),
+    ] = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaftSection:
+    """Replication. The same on every node."""
+
+    heartbeat_ms: Annotated[
+        int,
+        Duration(meaning="How often the leader tells its followers that it is there.", minimum_ms=10, maximum_ms=5_000),
+    ] = 100
+    election_timeout_ms_min: Annotated[
+        int,
+        Duration(
+            meaning="The shortest silence of a leader after which a node stands for election. At least four heartbeats.",
+            minimum_ms=50,
+            maximum_ms=30_000,
+        ),
+    ] = 500
+    election_timeout_ms_max: Annotated[
+        int,
+        Duration(
+            meaning="The longest such silence; each node draws its own between the two. At least 1.5 times the shortest.",
+            minimum_ms=60,
+            maximum_ms=60_000,
+        ),
+    ] = 1_000
+    leader_fallback_ms: Annotated[
+        int,
+        Duration(
+            meaning="A leader that no majority answered for this long steps down. From three heartbeats to"
+            " `raft.election_timeout_max`.",
+            minimum_ms=30,
+            maximum_ms=60_000,
+        ),
+    ] = 500
+    connection_timeout_ms: Annotated[
+        int,
+        Duration(
+            meaning="A connection on which nothing was read for this long is closed. At least"
+            " `raft.election_timeout_max`.",
+            minimum_ms=60,
+            maximum_ms=300_000,
+        ),
+    ] = 3_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockSection:
+    """Cluster time, as this node keeps it while it leads."""
+
+    step_ms: Annotated[
+        int,
+        Duration(
+            meaning="The most cluster time that one credit can grant: what a stalled leader can at most over-count.",
+            minimum_ms=10,
+            maximum_ms=10_000,
+        ),
+    ] = 250
+    probe_interval_ms: Annotated[
+        int,
+        Duration(
+            meaning="How often the leader proves to itself that renewals get through. At most half of `clock.step`.",
+            minimum_ms=5,
+            maximum_ms=5_000,
+        ),
+    ] = 100
+    tick_ms: Annotated[
+        int,
+        Duration(
+            meaning="How often an idle leader writes the time to the log when no deadline is near.",
+            minimum_ms=50,
+            maximum_ms=10_000,
+        ),
+    ] = 1_000
+    drift_ppm_max: Annotated[
+        int,
+        Whole(
+            meaning="By how much this machine's oscillator may be fast; cluster time is slowed by as much.",
+            unit="parts per million",
+            minimum=0,
+            maximum=100_000,
+        ),
+    ] = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSection:
+    """The commit queue of a leader, where operations wait for the next batch."""
+
+    operations_max: Annotated[
+        int,
+        Whole(
+            meaning="Operations that may wait; more are refused with `UNAVAILABLE`, and may be sent again.",
+            unit="operations",
+            minimum=100,
+            maximum=1_000_000,
+        ),
+    ] = 20_000
+    renewals_reserved: Annotated[
+        float,
+        Share(
+            meaning="Part of that room which only renewals may take, so that load does not end leases.",
+            minimum=0.05,
+            maximum=0.9,
+        ),
+    ] = 0.25
+    batch_operations_max: Annotated[
+        int,
+        Whole(meaning="Operations in one entry of the log.", unit="operations", minimum=1, maximum=10_000),
+    ] = 1_000
+    batch_bytes_max: Annotated[
+        int,
+        Whole(
+            meaning="Encoded size of one entry of the log.", unit="bytes", minimum=65_536, maximum=PROPOSAL_BYTES_MAX
+        ),
+    ] = 1_048_576
+    batches_in_flight_max: Annotated[
+        int,
+        Whole(meaning="Batches proposed and not yet applied.", unit="batches", minimum=1, maximum=2),
+    ] = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanupSection:
+    """The executor, which runs on the leader."""
+
+    slots: Annotated[
+        int,
+        Whole(
+            meaning="Cleanups that run at once. A claim is only proposed for a free slot.",
+            unit="cleanups",
+            minimum=1,
+            maximum=1_000,
+        ),
+    ] = 16
+    attempt_timeout_ms: Annotated[
+        int,
+        Duration(
+            meaning="How long one attempt may take before it is cancelled and counted as failed.",
+            minimum_ms=100,
+            maximum_ms=600_000,
+        ),
+    ] = 30_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSection:
+    """Limits of the gRPC API."""
+
+    message_bytes_max: Annotated[
+        int,
+        Whole(
+            meaning="Largest request taken; larger ones are refused with `RESOURCE_EXHAUSTED`.",
+            unit="bytes",
+            minimum=65_536,
+            maximum=16_777_216,
+        ),
+    ] = 4_194_304
+    calls_max: Annotated[
+        int,
+        Whole(
+            meaning="Calls handled at once; more are refused with `RESOURCE_EXHAUSTED`.",
+            unit="calls",
+            minimum=1,
+            maximum=100_000,
+        ),
+    ] = 4_096
+    timeout_ms: Annotated[
+        int,
+        Duration(
+            meaning="Deadline of a call that brings none of its own; a longer one of its own is cut to it.",
+            minimum_ms=100,
+            maximum_ms=300_000,
+        ),
+    ] = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageSection:
+    """Where snapshots will go. Until snapshots exist, every kind keeps the journal in `node.data_dir` and no more."""
+
+    kind: Annotated[
+        str,
+        Choice(
+            meaning="`directory` or `memory`. There are no snapshots yet: with both, the whole history is the journal.",
+            choices=("directory", "memory"),
+        ),
+    ] = "directory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSection:
+    """What the process writes to standard error."""
+
+    level: Annotated[
+        str,
+        Choice(meaning="The least severe line that is written.", choices=("debug", "info", "warning", "error")),
+    ] = "info"
+    format: Annotated[
+        str,
+        Choice(
+            meaning="`json`: one object a line. `console`: for people. `auto`: `console` on a terminal, else `json`.",
+            choices=("auto", "json", "console"),
+        ),
+    ] = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """Everything that a node is told from outside."""
+
+    cluster: ClusterSection
+    node: NodeSection
+    raft: RaftSection = field(default_factory=RaftSection)
+    clock: ClockSection = field(default_factory=ClockSection)
+    queue: QueueSection = field(default_factory=QueueSection)
+    cleanup: CleanupSection = field(default_factory=CleanupSection)
+    api: ApiSection = field(default_factory=ApiSection)
+    storage: StorageSection = field(default_factory=StorageSection)
+    log: LogSection = field(default_factory=LogSection)
+    handlers: Annotated[
+        Mapping[str, HandlerSettings],
+        Handlers(
+            meaning="The cleanups that clients may name, one table each; `kind` defaults to the table's own name, and the"
+            " other keys are the handler's (see docs/handlers.md). Give the same on every node."
+        ),
+    ] = field(default_factory=dict)
+
+    @property
+    def member(self) -> MemberSettings:
+        """This node's own entry of the members."""
+        return next(member for member in self.cluster.members if member.id == self.node.id)
+
+    @property
+    def peers(self) -> tuple[MemberSettings, ...]:
+        """The other members."""
+        return tuple(member for member in self.cluster.members if member.id != self.node.id)
+
+    @property
+    def api_listen(self) -> Address:
+        """Where the gRPC API listens."""
+        return self.node.api or self.member.api
+
+    @property
+    def http_listen(self) -> Address:
+        """Where metrics and health listen."""
+        return self.node.http or self.member.http
+
+    @property
+    def raft_listen(self) -> Address:
+        """Where Raft listens."""
+        return self.node.raft or self.member.raft
