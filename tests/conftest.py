@@ -1,0 +1,37 @@
+"""What every test gets: a seed that is printed and can be repeated, and fair sharing of the machine between workers.
+
+Duty: fixtures and settings that know nothing of the product. It must not know: any module of `garbagetruck`.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+SEED_VARIABLE = "GARBAGETRUCK_TEST_SEED"
+
+_TESTS = Path(__file__).parent
+_FOLDERS_THAT_START_CLUSTERS = (_TESTS / "integration", _TESTS / "end_to_end")
+
+# The machine that runs the tests may be busy, so that no example has a deadline; a failure prints how to repeat it.
+settings.register_profile("garbagetruck", deadline=None, print_blob=True)
+settings.load_profile("garbagetruck")
+
+
+@pytest.fixture
+def seed() -> int:
+    """The seed of everything random in a test, shown when it fails; `GARBAGETRUCK_TEST_SEED` repeats it."""
+    chosen = os.environ.get(SEED_VARIABLE)
+    value = secrets.randbits(32) if chosen is None else int(chosen)
+    print(f"{SEED_VARIABLE}={value} repeats this run")
+    return value
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that start clusters on one worker of pytest-xdist: two clusters on two cores starve each other."""
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in _FOLDERS_THAT_START_CLUSTERS):
+            item.add_marker(pytest.mark.xdist_group("clusters"))
