@@ -1,0 +1,134 @@
+"""A node's folder: made once, found again, and refused whenever it is not this node's."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from garbagetruck.cluster.node.identity import DataFolder, IdentityError, NodeIdentity
+
+
+def bootstrap(path: Path, *, node_id: str = "n1", disk_id: str = "disk-1") -> NodeIdentity:
+    with DataFolder(path) as folder:
+        return folder.open(cluster_id="tests", node_id=node_id, bootstrap_disk_id=disk_id)
+
+
+def serve(path: Path, *, cluster_id: str = "tests", node_id: str = "n1") -> NodeIdentity:
+    with DataFolder(path) as folder:
+        return folder.open(cluster_id=cluster_id, node_id=node_id, bootstrap_disk_id=None)
+
+
+def test_an_identity_is_made_once_and_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "n1"
+    made = bootstrap(path)
+    assert made == NodeIdentity(cluster_id="tests", node_id="n1", disk_id="disk-1", incarnation=1, has_journal=False)
+    assert serve(path) == made
+    assert json.loads((path / "node.json").read_text())["format"] == 1
+
+
+@pytest.mark.parametrize("make", [True, False])
+def test_an_empty_or_absent_folder_is_refused_without_bootstrap_and_left_as_it_was(tmp_path: Path, make: bool) -> None:
+    path = tmp_path / "n1"
+    if make:
+        path.mkdir()
+    with pytest.raises(IdentityError, match=r"--bootstrap.*do not bootstrap it"):
+        serve(path)
+    assert path.exists() == make
+    assert not make or not list(path.iterdir())
+
+
+def test_bootstrap_refuses_a_folder_that_has_an_identity(tmp_path: Path) -> None:
+    bootstrap(tmp_path)
+    with pytest.raises(IdentityError, match="already belongs to node n1 of cluster tests"):
+        bootstrap(tmp_path, disk_id="disk-2")
+    assert serve(tmp_path).disk_id == "disk-1"
+
+
+def test_bootstrap_refuses_a_folder_with_anything_in_it(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("x")
+    with pytest.raises(IdentityError, match="not empty"):
+        bootstrap(tmp_path)
+    assert not (tmp_path / "node.json").exists()
+
+
+def test_bootstrap_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    (tmp_path / "raft").mkdir()
+    (tmp_path / "node.json.tmp").write_text('{"form')
+    (tmp_path / "lock").write_text("1\n")
+    assert bootstrap(tmp_path).node_id == "n1"
+
+
+def test_a_folder_of_another_cluster_or_node_is_refused(tmp_path: Path) -> None:
+    bootstrap(tmp_path)
+    with pytest.raises(IdentityError, match=r"belongs to cluster tests, and cluster\.id is other"):
+        serve(tmp_path, cluster_id="other")
+    with pytest.raises(IdentityError, match=r"belongs to node n1, and node\.id is n2"):
+        serve(tmp_path, node_id="n2")
+
+
+def test_two_processes_never_share_a_folder(tmp_path: Path) -> None:
+    bootstrap(tmp_path)
+    with DataFolder(tmp_path) as folder:
+        folder.open(cluster_id="tests", node_id="n1", bootstrap_disk_id=None)
+        program = (
+            "import sys; from pathlib import Path; from garbagetruck.cluster.node.identity import DataFolder\n"
+            "DataFolder(Path(sys.argv[1])).open(cluster_id='tests', node_id='n1', bootstrap_disk_id=None)"
+        )
+        second = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False
+        )
+        assert second.returncode != 0
+        assert "served by another process (pid " in second.stderr
+    assert serve(tmp_path).node_id == "n1"
+
+
+def test_a_refused_folder_is_not_left_locked(tmp_path: Path) -> None:
+    bootstrap(tmp_path)
+    folder = DataFolder(tmp_path)
+    with pytest.raises(IdentityError):
+        folder.open(cluster_id="other", node_id="n1", bootstrap_disk_id=None)
+    assert serve(tmp_path).node_id == "n1"
+
+
+def test_i2_a_folder_that_lost_its_journal_is_refused(tmp_path: Path) -> None:
+    """A node that forgot its votes and entries must not take part under its old name."""
+    with DataFolder(tmp_path) as folder:
+        identity = folder.open(cluster_id="tests", node_id="n1", bootstrap_disk_id="disk-1")
+        (folder.raft / "journal").write_bytes(b"x")
+        assert folder.note_journal(identity).has_journal
+    assert serve(tmp_path).has_journal
+    (tmp_path / "raft" / "journal").unlink()
+    with pytest.raises(IdentityError, match="the journal of node n1 is gone"):
+        serve(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("", "cannot be read"),
+        ("{", "cannot be read"),
+        ("[]", "no object"),
+        ('{"format": 2}', "format 2"),
+        ('{"format": 1, "cluster_id": "tests"}', "damaged"),
+        (
+            '{"format": 1, "cluster_id": "tests", "node_id": "n1", "disk_id": 7, "incarnation": 1, "has_journal": true}',
+            "damaged",
+        ),
+    ],
+)
+def test_a_damaged_or_newer_identity_is_refused_by_name(tmp_path: Path, content: str, complaint: str) -> None:
+    (tmp_path / "node.json").write_text(content)
+    with pytest.raises(IdentityError, match=complaint) as caught:
+        serve(tmp_path)
+    assert "node.json" in str(caught.value)
+
+
+def test_a_folder_without_an_identity_but_with_a_journal_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "raft").mkdir()
+    (tmp_path / "raft" / "journal").write_bytes(b"x")
+    with pytest.raises(IdentityError, match=r"has no node\.json"):
+        serve(tmp_path)
+    with pytest.raises(IdentityError, match="not empty"):
+        bootstrap(tmp_path)
