@@ -80,9 +80,12 @@ class Journal(FileJournal):  # type: ignore[misc]  # pysyncobj is published with
         """Never past the end of the log (a stored one can be: the file and its commit index are written apart)."""
         return max(1, min(int(super().getRaftCommitIndex()), self.last_index))
 
-    def _destroy(self) -> None:
+    def close(self) -> None:
         self.onOneSecondTimer()  # stores the commit index, so that a clean restart applies everything at once
         super()._destroy()
+
+    def _destroy(self) -> None:
+        self.close()
 
 
 def _read_meta(path: Path) -> dict[str, Any] | None:

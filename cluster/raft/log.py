@@ -116,5 +116,6 @@ class ReplicatedLog(Protocol):
         """Stop proposing, let `to` (or the most advanced connected peer) catch up, and make it stand for election.
 
         True once another node's leadership of a higher term was seen. False when this node does not lead, when `to` is
-        not a connected peer, or when that did not happen within a bounded time: proposals are taken again then.
+        not a connected peer, when the log stops, or when that did not happen within a bounded time: proposals are taken
+        again then. A call while another is under way shares its outcome.
         """

@@ -18,7 +18,7 @@ from garbagetruck.cluster.raft.errors import JournalDamaged
 
 
 class PeerDisks:
-    """The disk ids of the peers, kept in one small JSON file: `{"n2": "6f0c…"}`. Reads it when first asked."""
+    """The disk ids of the peers, kept in one small JSON file: `{"n2": "6f0c…"}`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -26,14 +26,15 @@ class PeerDisks:
 
     def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
         """Whether `node_id` has `disk_id`, or was never met; then it has from now on. Raises JournalDamaged, OSError."""
-        disk_ids = self._load()
+        disk_ids = self.load()
         known = disk_ids.get(node_id)
         if known is None:
             self._store({**disk_ids, node_id: disk_id})
             return True
         return known == disk_id
 
-    def _load(self) -> dict[str, str]:
+    def load(self) -> dict[str, str]:
+        """What is known so far, read from the file once. Raises JournalDamaged, OSError."""
         if self._disk_ids is None:
             try:
                 self._disk_ids = msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])

@@ -20,7 +20,7 @@ PROTOCOL = 1
 REGULAR, NO_OP = 0, 1
 """First byte of a command: a payload of ours, or the empty entry with which pysyncobj opens a term."""
 
-Natural = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 LogEntry = tuple[bytes, Natural, Natural]
