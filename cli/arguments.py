@@ -1,0 +1,60 @@
+"""Reading what people write on the command line into the client's words."""
+
+import json
+import os
+import pwd
+import socket
+
+import typer
+
+from garbagetruck.client.records import Cleanup
+
+
+def read_cleanup(text: str | None) -> Cleanup | None:
+    """`HANDLER:key=value` carries one parameter, whose value runs to the end; more of them need JSON."""
+    if text is None:
+        return None
+    if text.lstrip().startswith("{"):
+        return _cleanup_from_json(text)
+    handler, colon, parameter = text.partition(":")
+    key, equals, value = parameter.partition("=")
+    if not (handler and colon and key and equals):
+        raise typer.BadParameter(
+            f'--cleanup {text!r}: write HANDLER:key=value, as in file:path=uploads/42, or JSON, as in {{"handler":"file",'
+            '"path":"uploads/42"}'
+        )
+    return Cleanup(handler, **{key: value})
+
+
+def _cleanup_from_json(text: str) -> Cleanup:
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--cleanup is not JSON: {error}") from error
+    if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
+        raise typer.BadParameter("--cleanup as JSON is one object whose values are all strings")
+    handler = fields.pop("handler", "")
+    if not handler:
+        raise typer.BadParameter('--cleanup as JSON needs a "handler"')
+    return Cleanup(handler, **fields)
+
+
+def read_labels(texts: list[str] | None) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for text in texts or []:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise typer.BadParameter(f"--label {text!r}: write key=value")
+        if key in labels:
+            raise typer.BadParameter(f"--label {key!r} is given twice")
+        labels[key] = value
+    return labels
+
+
+def default_holder() -> str:
+    """Who holds what a person acquires: `user@host`, the same from one command to the next."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

@@ -1,0 +1,179 @@
+"""The JSON that the command line prints, record by record. Scripts rely on these names (CONTRACT)."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from garbagetruck.client.records import (
+    ClusterStatus,
+    Event,
+    LeaseState,
+    Member,
+    Namespace,
+    PendingCleanup,
+    Resource,
+    SessionRecord,
+)
+
+Fields = dict[str, Any]
+
+
+class LeaseLike(Protocol):
+    """What a held lease and a listed one have in common."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def resource(self) -> str: ...
+    @property
+    def holder(self) -> str: ...
+    @property
+    def fencing_token(self) -> int: ...
+    @property
+    def ttl_ms(self) -> int: ...
+    @property
+    def remaining_ms(self) -> int: ...
+    @property
+    def session_id(self) -> str: ...
+    @property
+    def state(self) -> LeaseState: ...
+    @property
+    def end_reason(self) -> str: ...
+    @property
+    def labels(self) -> Mapping[str, str]: ...
+
+
+def lease(record: LeaseLike) -> Fields:
+    return {
+        "id": record.id,
+        "namespace": record.namespace,
+        "resource": record.resource,
+        "holder": record.holder,
+        "fencing_token": record.fencing_token,
+        "ttl_ms": record.ttl_ms,
+        "remaining_ms": record.remaining_ms,
+        "session": record.session_id or None,
+        "state": record.state.value,
+        "end_reason": record.end_reason or None,
+        "labels": dict(record.labels),
+    }
+
+
+def session(record: SessionRecord) -> Fields:
+    return {
+        "id": record.id,
+        "namespace": record.namespace,
+        "holder": record.holder,
+        "ttl_ms": record.ttl_ms,
+        "remaining_ms": record.remaining_ms,
+        "leases": record.lease_count,
+        "state": record.state.value,
+        "end_reason": record.end_reason or None,
+    }
+
+
+def resource(record: Resource) -> Fields:
+    return {
+        "resource": record.name,
+        "namespace": record.namespace,
+        "state": record.state.value,
+        "leases": [lease(each) for each in record.leases],
+        "lease_count": record.lease_count,
+        "holds": [asdict(hold) for hold in record.holds],
+        "fencing_token": record.fencing_token,
+        "generation": record.generation,
+        "revision": record.revision,
+        "cleanup": None
+        if record.cleanup is None
+        else {"handler": record.cleanup.handler, "parameters": dict(record.cleanup.parameters)},
+        "target": record.target or None,
+        "grace_ms": record.grace_ms,
+        "labels": dict(record.labels),
+        "created_ms": record.created_ms,
+        "orphaned_ms": record.orphaned_ms or None,
+        "due_ms": record.due_ms or None,
+        "cleaned_ms": record.cleaned_ms or None,
+        "attempts": record.attempts,
+        "last_error": record.last_error or None,
+        "claim": None if record.claim is None else asdict(record.claim),
+    }
+
+
+def cleanup(record: PendingCleanup) -> Fields:
+    return {
+        "resource": record.resource,
+        "namespace": record.namespace,
+        "state": record.state.value,
+        "handler": record.cleanup.handler,
+        "parameters": dict(record.cleanup.parameters),
+        "target": record.target,
+        "attempts": record.attempts,
+        "orphaned_ms": record.orphaned_ms,
+        "due_ms": record.due_ms or None,
+        "blocked_by": record.blocked_by or None,
+        "last_error": record.last_error or None,
+        "claim": None if record.claim is None else asdict(record.claim),
+        "generation": record.generation,
+    }
+
+
+def namespace(record: Namespace) -> Fields:
+    return {
+        "namespace": record.name,
+        "revision": record.revision,
+        "limits": asdict(record.limits),
+        "cleanup": asdict(record.cleanup),
+        "cleanups_paused": record.cleanups_paused,
+        "pause_is_global": record.pause_is_global,
+        "pause_reason": record.pause_reason or None,
+        "brake": asdict(record.brake),
+        "brake_state": asdict(record.brake_state),
+        "usage": asdict(record.usage),
+    }
+
+
+def status(record: ClusterStatus) -> Fields:
+    return {
+        "cluster_id": record.cluster_id,
+        "healthy": record.healthy,
+        "leader": record.leader_id or None,
+        "term": record.term,
+        "clock_ms": record.clock_ms,
+        "nodes": [
+            {
+                "id": node.id,
+                "api": node.api,
+                "role": node.role.value,
+                "applied_index": node.applied_index,
+                "commit_index": node.commit_index,
+                "term": node.term,
+                "version": node.version,
+                "digest": node.digest.hex(),
+            }
+            for node in record.nodes
+        ],
+        "leases": record.leases,
+        "sessions": record.sessions,
+        "resources": record.resources,
+        "cleanup": {
+            "due": record.cleanup.due,
+            "claimed": record.cleanup.claimed,
+            "dead_letter": record.cleanup.dead_letter,
+            "paused": record.cleanup.paused,
+            "pause_reason": record.cleanup.pause_reason or None,
+            "braked": list(record.cleanup.braked),
+            "oldest_overdue_ms": record.cleanup.oldest_overdue_ms,
+        },
+        "warnings": list(record.warnings),
+        "age_ms": record.age_ms,
+    }
+
+
+def member(record: Member) -> Fields:
+    return asdict(record)
+
+
+def event(record: Event) -> Fields:
+    return {key: value for key, value in asdict(record).items() if value not in ("", 0)}
