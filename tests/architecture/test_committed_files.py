@@ -76,3 +76,10 @@ def test_generated_code_is_what_its_source_gives() -> None:
     command = [sys.executable, str(Path("tools/generate_proto.py")), "--check"]
     checked = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
+
+
+def test_the_index_of_decisions_lists_every_record() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    missing = [path.name for path in sorted(folder.glob("[0-9]*.md")) if f"]({path.name})" not in index]
+    assert missing == []
