@@ -49,7 +49,7 @@ def acquire(state: State, operation: AcquireLease) -> LeaseGranted | Refused:
         operation.lease_id,
         operation.namespace,
         operation.resource,
-        operation.holder,
+        operation.holder or (session.holder if session is not None else ""),
         state.next_token(),
         session.ttl_ms if session is not None else operation.ttl_ms,
         0 if session is not None else state.clock_ms + operation.ttl_ms,
@@ -78,21 +78,22 @@ def _may_acquire(state: State, operation: AcquireLease) -> Refused | None:
     namespace = state.namespaces[operation.namespace]
     if operation.lease_id in state.leases or operation.lease_id in state.ended_leases:
         return Refused(Reason.LEASE_ID_TAKEN, "the drawn lease id exists already; try again", "lease_id", 0)
+    holder = operation.holder
     if operation.session_id:
         session = state.sessions.get(operation.session_id)
         if session is None or session.namespace != operation.namespace:
             return refuse_ended_session(state, operation.session_id, operation.namespace)
-        if session.holder != operation.holder:
+        if operation.holder and session.holder != operation.holder:
             return Refused(
                 Reason.HOLDER_MISMATCH,
                 f"session {session.id!r} belongs to {session.holder!r}, not to {operation.holder!r}",
                 "holder",
             )
+        holder = session.holder
     if state.lease_counts.get(operation.namespace, 0) >= namespace.limits.leases_max:
         return _quota("leases_max", namespace.limits.leases_max, f"namespace {namespace.name!r}")
-    held = state.leases_by_holder.count((operation.namespace, operation.holder))
-    if held >= namespace.limits.leases_per_holder_max:
-        return _quota("leases_per_holder_max", namespace.limits.leases_per_holder_max, f"holder {operation.holder!r}")
+    if state.leases_by_holder.count((operation.namespace, holder)) >= namespace.limits.leases_per_holder_max:
+        return _quota("leases_per_holder_max", namespace.limits.leases_per_holder_max, f"holder {holder!r}")
     return None
 
 

@@ -59,8 +59,9 @@ class AcquireLease(Wire, frozen=True, tag=10):
     """Drawn at the door: unguessable, 26 characters."""
     resource: str
     holder: str
+    """May be empty with a session: then it is the session's."""
     ttl_ms: int
-    """Ignored (0) when `session_id` is set."""
+    """0 with a session, whose TTL is then the lease's."""
     session_id: str = ""
     cleanup: CleanupSpec | None = None
     grace_ms: int = 0

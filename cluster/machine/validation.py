@@ -52,6 +52,7 @@ TARGET_SEGMENTS_MAX = 128
 ITEMS_PER_OPERATION_MAX = 1_000
 COUNT_MAX = 100_000_000
 DAY_MS = 86_400_000
+GRACE_MS_MAX = 365 * DAY_MS
 
 
 class _Bad(Exception):
@@ -118,7 +119,7 @@ def _check_mutation(operation: Mutation) -> None:
 
 def _check_acquire(operation: AcquireLease, bounds: Bounds) -> None:
     _text("resource", operation.resource, RESOURCE_BYTES_MAX)
-    _text("holder", operation.holder, HOLDER_BYTES_MAX)
+    _text("holder", operation.holder, HOLDER_BYTES_MAX, empty=bool(operation.session_id))
     _text("lease_id", operation.lease_id, ID_BYTES_MAX)
     _text("request_id", operation.request_id, REQUEST_ID_BYTES_MAX, empty=True)
     if operation.session_id:
@@ -127,7 +128,7 @@ def _check_acquire(operation: AcquireLease, bounds: Bounds) -> None:
             raise _Bad("ttl_ms", "a lease in a session lives as long as the session; leave ttl_ms out (0)")
     else:
         _ttl(operation.ttl_ms, bounds)
-    _number("grace_ms", operation.grace_ms, 0, bounds.ttl_ms_max)
+    _number("grace_ms", operation.grace_ms, 0, GRACE_MS_MAX)
     _labels(operation.labels)
     if operation.cleanup is not None:
         _check_cleanup(operation.cleanup)
