@@ -9,6 +9,7 @@ imports read `from garbagetruck.v1 import …`, because `proto/` is the root tha
 
 import argparse
 import filecmp
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -54,34 +55,38 @@ def generated_names(folder: Path) -> set[str]:
     return {path.name for pattern in GENERATED_PATTERNS for path in folder.glob(pattern)}
 
 
-def differences() -> list[str]:
+def differences(fresh: Path) -> list[str]:
     """Names of generated files that are missing, left over, or unlike what the sources give now."""
     committed = PROTO_ROOT / PACKAGE
-    with tempfile.TemporaryDirectory(prefix="garbagetruck-proto-") as temporary:
-        output = Path(temporary)
-        if sources():
-            generate(output)
-        fresh = output / PACKAGE
-        names = generated_names(committed) | generated_names(fresh)
-        _, changed, absent = filecmp.cmpfiles(committed, fresh, sorted(names), shallow=False)
+    names = generated_names(committed) | generated_names(fresh)
+    _, changed, absent = filecmp.cmpfiles(committed, fresh, sorted(names), shallow=False)
     return sorted(changed + absent)
 
 
-def write() -> None:
-    """Generate in place, and remove what no source stands behind any more."""
-    committed = PROTO_ROOT / PACKAGE
-    for name in generated_names(committed):
-        (committed / name).unlink()
-    generate(PROTO_ROOT)
+def replace(names: list[str], fresh: Path) -> None:
+    """Bring the named files to what the sources give; what no source stands behind any more goes."""
+    for name in names:
+        committed = PROTO_ROOT / PACKAGE / name
+        if (fresh / name).exists():
+            shutil.copyfile(fresh / name, committed)
+        else:
+            committed.unlink()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 when something is not fresh")
-    if not parser.parse_args().check:
-        write()
-        return 0
-    stale = differences()
+    check_only: bool = parser.parse_args().check
+    with tempfile.TemporaryDirectory(prefix="garbagetruck-proto-") as temporary:
+        try:
+            generate(Path(temporary))
+        except subprocess.CalledProcessError as error:
+            return error.returncode  # the compiler has said why; what is committed stays as it was
+        fresh = Path(temporary) / PACKAGE
+        stale = differences(fresh)
+        if not check_only:
+            replace(stale, fresh)
+            return 0
     for name in stale:
         print(f"proto/{PACKAGE}/{name} is not what its source generates: run `make proto`", file=sys.stderr)
     return 1 if stale else 0
