@@ -238,6 +238,7 @@ class Queries:
             state.session_counts.get(name, 0),
             sum(count.get((name, each), 0) for each in ResourceState),
             state.holders.get(name, 0),
+            count.get((name, ResourceState.ORPHANED), 0),
             count.get((name, ResourceState.DUE), 0),
             count.get((name, ResourceState.CLAIMED), 0),
             count.get((name, ResourceState.DEAD_LETTER), 0),

@@ -40,6 +40,7 @@ class NamespaceUsage:
     sessions: int
     resources: int
     holders: int
+    orphaned: int
     due: int
     claimed: int
     dead_letters: int
