@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from garbagetruck.cluster.machine.operations import BATCH_FORMAT, Batch, ClientOperation
+from garbagetruck.cluster.machine.operations import BATCH_FORMAT, Batch, ClientOperation, Operation
 from garbagetruck.cluster.machine.outcomes import Outcome
 
 _encoder = msgspec.msgpack.Encoder()
@@ -51,7 +51,7 @@ def _format_of(payload: bytes) -> int | None:
         return None
 
 
-def encode_operations(operations: Sequence[ClientOperation]) -> bytes:
+def encode_operations(operations: Sequence[Operation]) -> bytes:
     return _encoder.encode(tuple(operations))
 
 

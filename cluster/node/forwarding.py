@@ -1,0 +1,130 @@
+"""Forwarding: a follower's way to the leader, and the leader's answer.
+
+Duty: keep one connection to each node that led lately (`Forwarder`); serve what arrives over such connections
+(`ForwardHandler`).
+Invariants: the leader checks every forwarded operation again, for a door may be older, or wrong; what it refuses has no
+part in the batch. An error tells exactly what is known (`api.gateway`).
+Must not know: gRPC; how operations are applied.
+"""
+
+from collections.abc import Callable, Mapping
+
+from typing_extensions import override
+
+from garbagetruck.cluster.api.gateway import Draining, OperatingError
+from garbagetruck.cluster.machine.codec import Unreadable, decode_operations, encode_outcomes
+from garbagetruck.cluster.machine.machine import Machine
+from garbagetruck.cluster.machine.operations import ClientOperation
+from garbagetruck.cluster.machine.outcomes import Outcome
+from garbagetruck.cluster.machine.validation import check_operation
+from garbagetruck.cluster.node.commit_queue import CommitQueue
+from garbagetruck.cluster.node.leadership import Leadership
+from garbagetruck.cluster.node.peer_connection import MessageBounds, PeerConnection
+from garbagetruck.cluster.node.peering import (
+    OutcomesResponse,
+    PeerHandler,
+    PeerLink,
+    PeerRequest,
+    PeerResponse,
+    ReadIndexRequest,
+    ReadIndexResponse,
+    SubmitRequest,
+    failure,
+    stray,
+)
+from garbagetruck.cluster.node.reads import ReadIndex
+
+TIMEOUT_MS_MAX = 300_000
+"""The longest that a forwarded operation may wait at the leader, whatever the follower asks."""
+
+
+class Forwarder:
+    """The follower's side. Runs on the node's main loop."""
+
+    def __init__(self, *, link: PeerLink, bounds: MessageBounds, on_fatal: Callable[[BaseException], None]) -> None:
+        self._link = link
+        self._bounds = bounds
+        self._on_fatal = on_fatal
+        self._connections: dict[str, PeerConnection] = {}
+
+    async def submit(
+        self, leader_id: str, operations: tuple[ClientOperation, ...], *, timeout_s: float
+    ) -> tuple[Outcome, ...]:
+        """Have the leader commit the operations. Raises `OperatingError`s as their names say."""
+        return await self._connection(leader_id).submit(operations, timeout_s=timeout_s)
+
+    async def read_index(self, leader_id: str) -> ReadIndexResponse:
+        """Ask the leader how far a read that begins now must have applied. The caller sets the deadline."""
+        return await self._connection(leader_id).read_index()
+
+    async def stop(self) -> None:
+        """Close all connections. Idempotent."""
+        while self._connections:
+            _, connection = self._connections.popitem()
+            await connection.stop()
+
+    def _connection(self, node_id: str) -> PeerConnection:
+        connection = self._connections.get(node_id)
+        if connection is None:
+            connection = PeerConnection(
+                node_id=node_id, link=self._link, bounds=self._bounds, on_end=self._ended, on_fatal=self._on_fatal
+            )
+            self._connections[node_id] = connection
+            connection.start()
+        return connection
+
+    def _ended(self, connection: PeerConnection) -> None:
+        if self._connections.get(connection.node_id) is connection:
+            del self._connections[connection.node_id]
+
+
+class ForwardHandler(PeerHandler):
+    """The leader's side. Runs on the node's main loop."""
+
+    def __init__(
+        self,
+        *,
+        machine: Machine,
+        queue: CommitQueue,
+        leadership: Leadership,
+        read_index: ReadIndex,
+        api_addresses: Mapping[str, str],
+    ) -> None:
+        self._machine = machine
+        self._queue = queue
+        self._leadership = leadership
+        self._read_index = read_index
+        self._api_addresses = api_addresses
+        self._draining = False
+
+    def drain(self) -> None:
+        """Take nothing more; callers try the next leader."""
+        self._draining = True
+
+    @override
+    async def handle(self, request: PeerRequest) -> PeerResponse:
+        try:
+            if self._draining:
+                raise Draining("the leader is shutting down; nothing was applied")
+            if isinstance(request, ReadIndexRequest):
+                confirmed = await self._read_index.confirm()
+                return ReadIndexResponse(request.id, confirmed.commit_index, confirmed.clock_ms, confirmed.term)
+            operations = decode_operations(request.operations)
+            outcomes = await self._commit(operations, self._timeout_s(request))
+            return OutcomesResponse(request.id, encode_outcomes(outcomes))
+        except Unreadable as error:
+            return stray(request.id, str(error))
+        except OperatingError as error:
+            if error.leader is None:
+                error.leader = self._api_addresses.get(self._leadership.leader_id or "")
+            return failure(request.id, error)
+
+    def _timeout_s(self, request: SubmitRequest) -> float:
+        return min(max(1, request.timeout_ms), TIMEOUT_MS_MAX) / 1_000
+
+    async def _commit(self, operations: tuple[ClientOperation, ...], timeout_s: float) -> tuple[Outcome, ...]:
+        bounds = self._machine.bounds
+        refusals = [check_operation(operation, bounds) for operation in operations]
+        accepted = [each for each, refusal in zip(operations, refusals, strict=True) if refusal is None]
+        outcomes = iter(await self._queue.submit(accepted, timeout_s=timeout_s))
+        return tuple(next(outcomes) if refusal is None else refusal for refusal in refusals)

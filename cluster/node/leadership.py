@@ -1,0 +1,220 @@
+"""When this node leads, and what runs only then.
+
+Duty: turn the log's word "leader of term T" into leading epoch T, and back. A majority's vote is no licence: first an
+`EnterEpoch` of one's own is applied (DESIGN section 6, 15), so that everything the predecessors committed has been. Then
+cluster time goes on from the machine's clock, the commit queue opens, the ticker and the probe run.
+Invariants: at any sign that leadership is lost (another role, another term, a later epoch's entry) all of that stops
+within the same call, before anything else happens on the loop. Time is credited only by a probe that went through the
+queue like a renewal, and was then confirmed by a majority in this very term.
+Must not know: what operations mean, how followers reach the leader.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from typing_extensions import override
+
+from garbagetruck.cluster.api.gateway import OperatingError
+from garbagetruck.cluster.machine.machine import Applied, Machine
+from garbagetruck.cluster.machine.operations import EnterEpoch
+from garbagetruck.cluster.node.applier import ApplyListener
+from garbagetruck.cluster.node.clock import ClusterClock
+from garbagetruck.cluster.node.commit_queue import CommitQueue
+from garbagetruck.cluster.node.proposer import Proposer
+from garbagetruck.cluster.node.settings import ClockSection
+from garbagetruck.cluster.node.ticker import Ticker
+from garbagetruck.cluster.raft.errors import RaftError
+from garbagetruck.cluster.raft.log import LogStatus, ReplicatedLog, Role
+
+
+class LeadershipObserver(Protocol):
+    """What else runs only while this node leads. Called on the main loop; must not block, await or raise."""
+
+    def started_leading(self, epoch: int) -> None:
+        """The queue takes operations from now on."""
+
+    def stopped_leading(self, epoch: int) -> None:
+        """The queue is closed already. Stop at once; the next epoch may be another node's by now."""
+
+
+class Leadership(ApplyListener):
+    """Runs on the node's main loop. `on_fatal` ends the node when the probe dies of a bug."""
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        log: ReplicatedLog,
+        machine: Machine,
+        proposer: Proposer,
+        clock: ClusterClock,
+        queue: CommitQueue,
+        settings: ClockSection,
+        monotonic_ns: Callable[[], int],
+        on_fatal: Callable[[BaseException], None],
+        observers: Sequence[LeadershipObserver] = (),
+    ) -> None:
+        self._node_id = node_id
+        self._log = log
+        self._machine = machine
+        self._proposer = proposer
+        self._clock = clock
+        self._queue = queue
+        self._ticker = Ticker(machine=machine, clock=clock, queue=queue, tick_ms=settings.tick_ms)
+        self._probe_interval_s = settings.probe_interval_ms / 1_000
+        self._monotonic_ns = monotonic_ns
+        self._on_fatal = on_fatal
+        self._observers = tuple(observers)
+        self._entering: tuple[int, int] | None = None
+        """(term, sequence) of the latest `EnterEpoch` that was proposed."""
+        self._epoch = 0
+        self._transferring = False
+        self._stopped = False
+        self._probes: set[asyncio.Task[None]] = set()
+        self._changed: asyncio.Future[None] | None = None
+        self._shown: tuple[int, str | None, int] = (0, None, 0)
+
+    def observe(self, *observers: LeadershipObserver) -> None:
+        """Add observers, before the log starts."""
+        self._observers += observers
+
+    @property
+    def leading(self) -> bool:
+        """Whether this node leads: it may stamp, expire and claim."""
+        return self._epoch != 0
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that this node leads, 0 when it does not lead."""
+        return self._epoch
+
+    @property
+    def leader_id(self) -> str | None:
+        """The node that the log believes to lead; this one, perhaps before it is `leading`."""
+        return self._log.status.leader
+
+    async def wait_changed(self) -> None:
+        """Return when `leading`, `leader_id` or the term have changed since the call."""
+        if self._changed is None:
+            self._changed = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._changed)
+
+    async def hand_over(self, to: str | None = None) -> bool:
+        """Stop leading, and make `to`, or the most advanced peer, lead. When that fails, lead again.
+
+        True once another node leads. Takes a bounded time.
+        """
+        self._transferring = True
+        self._stop_leading()
+        try:
+            return await self._log.transfer_leadership(to)
+        finally:
+            self._transferring = False
+            self._entering = None
+            self._follow(self._log.status)
+
+    async def stop(self) -> None:
+        """Stop leading for good, and wait until everything that ran for it has ended. Idempotent."""
+        self._stopped = True
+        self._stop_leading()
+        await asyncio.gather(*self._probes, return_exceptions=True)
+
+    # -- what the applier tells -------------------------------------------------------------------------------
+
+    @override
+    def on_status(self, status: LogStatus) -> None:
+        self._follow(status)
+
+    @override
+    def on_applied(self, applied: Applied) -> None:
+        epoch = self._machine.epoch
+        if self._epoch and epoch != self._epoch:
+            self._stop_leading()
+        self._queue.on_applied(applied, epoch)
+        if applied.proposer == self._proposer.id and self._entering == (applied.epoch, applied.sequence):
+            self._start_leading(applied)
+
+    @override
+    def on_progress(self) -> None:
+        self._ticker.plan()
+
+    # -- transitions ------------------------------------------------------------------------------------------
+
+    def _follow(self, status: LogStatus) -> None:
+        leads_term = status.term if status.role is Role.LEADER else 0
+        if self._epoch and leads_term != self._epoch:
+            self._stop_leading()
+        entered_term = self._entering[0] if self._entering is not None else 0
+        if leads_term and leads_term != entered_term and not (self._stopped or self._transferring):
+            self._enter(leads_term)
+        self._show_change()
+
+    def _enter(self, term: int) -> None:
+        operation = EnterEpoch(self._node_id)
+        try:
+            sequence = self._proposer.propose(epoch=term, at_ms=self._machine.clock_ms, operations=(operation,))
+        except RaftError:
+            return  # the log is being stopped; without its entry nothing leads
+        self._entering = (term, sequence)
+
+    def _start_leading(self, applied: Applied) -> None:
+        self._entering = (applied.epoch, 0)
+        status = self._log.status
+        still = status.role is Role.LEADER and status.term == applied.epoch
+        if applied.refused is not None or not still or self._epoch or self._stopped or self._transferring:
+            return
+        self._epoch = applied.epoch
+        self._clock.lead(self._machine.clock_ms)
+        self._queue.open(self._epoch)
+        self._ticker.start()
+        probe = asyncio.get_running_loop().create_task(self._probe(self._epoch), name=f"clock-probe-{self._epoch}")
+        self._probes.add(probe)
+        probe.add_done_callback(self._probe_ended)
+        for observer in self._observers:
+            observer.started_leading(self._epoch)
+        self._show_change()
+
+    def _stop_leading(self) -> None:
+        if not self._epoch:
+            return
+        epoch, self._epoch = self._epoch, 0
+        self._queue.close()
+        self._ticker.stop()
+        self._clock.stop()
+        for probe in self._probes:
+            probe.cancel()
+        for observer in self._observers:
+            observer.stopped_leading(epoch)
+        self._show_change()
+
+    def _show_change(self) -> None:
+        status = self._log.status
+        shown = (self._epoch, status.leader, status.term)
+        if shown != self._shown:
+            self._shown = shown
+            if self._changed is not None:
+                self._changed.set_result(None)
+                self._changed = None
+
+    # -- the clock's credit -----------------------------------------------------------------------------------
+
+    async def _probe(self, epoch: int) -> None:
+        """Prove, again and again, that a renewal would get through, and credit the clock for it (I7)."""
+        while True:
+            sent_ns = self._monotonic_ns()
+            try:
+                await self._queue.probe()
+                confirmation = await self._log.confirm()
+            except (OperatingError, RaftError):
+                pass  # no renewal would have got through: time stands still until one would
+            else:
+                if self._epoch == confirmation.term == epoch and self._clock.credit(sent_ns):
+                    self._ticker.plan()
+            await asyncio.sleep(self._probe_interval_s)
+
+    def _probe_ended(self, probe: asyncio.Task[None]) -> None:
+        self._probes.discard(probe)
+        error = None if probe.cancelled() else probe.exception()
+        if error is not None:
+            self._on_fatal(error)
