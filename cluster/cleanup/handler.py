@@ -10,7 +10,7 @@ What a handler may rely on:
 - `clean` is called under a committed claim: the resource has no lease, no hold, and nobody else cleans it. It is never
   called with another target than the one that the cluster committed.
 - The idempotency key is the same for all attempts at one generation of a resource, and for nothing else.
-- The fencing token of a claim is higher than any token issued before it, in this cluster's whole life.
+- The fencing token of a claim is higher than any token issued before it in the same cluster, restores included.
 
 What a handler must do, since the executor cannot do it in its place:
 
@@ -25,7 +25,7 @@ Must not know: the replicated machine, Raft, gRPC.
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -102,6 +102,8 @@ class CleanupResult:
 class CleanupCall:
     """One attempt at one cleanup, under a committed claim. Its callables may be called from any thread."""
 
+    cluster_id: str
+    """Tokens of different clusters cannot be compared."""
     namespace: str
     resource: str
     generation: int
@@ -168,6 +170,13 @@ class Handler(ABC):
 
         Whatever it raises counts as a failed attempt that may be retried.
         """
+
+    def check(self) -> Sequence[str]:
+        """Tell what is wrong with the world around the handler, for `config check`: each a sentence with a remedy.
+
+        May read files; changes nothing, and needs no `start`. Settings were checked when the handler was made.
+        """
+        return ()
 
     async def start(self) -> None:  # noqa: B027 - most handlers have nothing to open
         """Open what the handler needs. Raises `OSError` or `ValueError` when the node must not serve without it."""
