@@ -1,0 +1,162 @@
+"""CleanupService: what is being cleaned, and an operator's say in it. Preview belongs to a later issue."""
+
+from typing_extensions import override
+
+from garbagetruck.cluster.api import errors, pages
+from garbagetruck.cluster.api.door import Context, Door
+from garbagetruck.cluster.api.translate import header
+from garbagetruck.cluster.api.translate import resource as translate
+from garbagetruck.cluster.machine.machine import Machine
+from garbagetruck.cluster.machine.model import Resource, ResourceState
+from garbagetruck.cluster.machine.operations import DiscardCleanup, PauseCleanups, ResumeCleanups, RetryCleanup
+from garbagetruck.cluster.machine.outcomes import Acknowledged, ResourceChanged
+from garbagetruck.cluster.machine.questions import Page, ResourceFilter
+from garbagetruck.v1 import cleanup_pb2, cleanup_pb2_grpc
+
+LISTED_STATES = frozenset({ResourceState.ORPHANED, ResourceState.DUE, ResourceState.CLAIMED, ResourceState.DEAD_LETTER})
+
+
+class CleanupServicer(cleanup_pb2_grpc.CleanupServiceServicer):
+    """Translates; see cleanup.proto for what the methods promise."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    @override
+    async def ListCleanups(
+        self, request: cleanup_pb2.ListCleanupsRequest, context: Context
+    ) -> cleanup_pb2.ListCleanupsResponse:
+        door = self._door
+        deadline = door.deadline_of(context)
+        size = pages.page_size(request.page_size)
+        after = pages.page_after(request, request.page_token)
+        states = translate.states(request.states, LISTED_STATES)
+        namespace = header.namespace(request.namespace)
+        await door.require_namespace(namespace, deadline)
+        view = await door.read(header.consistency(request.consistency), deadline)
+        machine = view.machine
+
+        def page_of(after: int, limit: int) -> Page[Resource]:
+            if len(states) > 1:
+                return machine.resources(ResourceFilter(namespace), after, limit)
+            return machine.cleanups(namespace, next(iter(states), None), after, limit)
+
+        found, after = pages.gather(
+            page_of, lambda resource: _is_listed(resource, states, request.handler), after, size
+        )
+        return cleanup_pb2.ListCleanupsResponse(
+            header=door.read_header(view),
+            cleanups=[translate.cleanup_message(resource, _blocked_by(machine, resource)) for resource in found],
+            next_page_token=pages.next_page_token(request, after),
+        )
+
+    @override
+    async def GetCleanup(
+        self, request: cleanup_pb2.GetCleanupRequest, context: Context
+    ) -> cleanup_pb2.GetCleanupResponse:
+        door = self._door
+        deadline = door.deadline_of(context)
+        door.check_resource(request.resource)
+        namespace = header.namespace(request.namespace)
+        await door.require_namespace(namespace, deadline)
+        view = await door.read(header.consistency(request.consistency), deadline)
+        resource = view.machine.resource(namespace, request.resource)
+        if not isinstance(resource, Resource):
+            gone = "" if resource is None else ": it was cleaned"
+            raise errors.of_door(
+                "RESOURCE_NOT_FOUND",
+                f"no resource {request.resource!r} in namespace {namespace!r}{gone}",
+                field="resource",
+            )
+        if resource.cleanup is None or resource.state not in LISTED_STATES:
+            why = "has no cleanup" if resource.cleanup is None else f"is {resource.state}"
+            raise errors.of_door("CLEANUP_NOT_FOUND", f"resource {resource.name!r} {why}", field="resource")
+        return cleanup_pb2.GetCleanupResponse(
+            header=door.read_header(view),
+            cleanup=translate.cleanup_message(resource, _blocked_by(view.machine, resource)),
+        )
+
+    @override
+    async def Retry(self, request: cleanup_pb2.RetryRequest, context: Context) -> cleanup_pb2.RetryResponse:
+        door = self._door
+        deadline = door.deadline_of(context)
+        door.check_request_id(request.request_id)
+        operation = RetryCleanup(
+            door.entered_ms(), header.namespace(request.namespace), request.request_id, "", request.resource
+        )
+        outcome = await door.submit(operation, deadline, repeatable=bool(request.request_id))
+        assert isinstance(outcome, ResourceChanged), outcome
+        return cleanup_pb2.RetryResponse(header=door.mutation_header(context), revision=outcome.revision)
+
+    @override
+    async def Discard(self, request: cleanup_pb2.DiscardRequest, context: Context) -> cleanup_pb2.DiscardResponse:
+        door = self._door
+        deadline = door.deadline_of(context)
+        door.check_request_id(request.request_id)
+        operation = DiscardCleanup(
+            door.entered_ms(),
+            header.namespace(request.namespace),
+            request.request_id,
+            "",
+            request.resource,
+            request.reason,
+        )
+        await door.submit(operation, deadline, repeatable=bool(request.request_id))
+        return cleanup_pb2.DiscardResponse(header=door.mutation_header(context))
+
+    @override
+    async def Pause(self, request: cleanup_pb2.PauseRequest, context: Context) -> cleanup_pb2.PauseResponse:
+        door = self._door
+        deadline = door.deadline_of(context)
+        door.check_request_id(request.request_id)
+        operation = PauseCleanups(door.entered_ms(), _where(request), request.request_id, "", request.reason)
+        outcome = await door.submit(operation, deadline, repeatable=bool(request.request_id))
+        assert isinstance(outcome, Acknowledged), outcome
+        return cleanup_pb2.PauseResponse(header=door.mutation_header(context))
+
+    @override
+    async def Resume(self, request: cleanup_pb2.ResumeRequest, context: Context) -> cleanup_pb2.ResumeResponse:
+        door = self._door
+        deadline = door.deadline_of(context)
+        door.check_request_id(request.request_id)
+        if request.release_brake and request.all_namespaces:
+            raise errors.invalid("release_brake", "goes with one namespace: approve what each of them deletes")
+        operation = ResumeCleanups(
+            door.entered_ms(), _where(request), request.request_id, "", request.reason, request.release_brake
+        )
+        outcome = await door.submit(operation, deadline, repeatable=bool(request.request_id))
+        assert isinstance(outcome, Acknowledged), outcome
+        return cleanup_pb2.ResumeResponse(header=door.mutation_header(context))
+
+    @override
+    async def Preview(self, request: cleanup_pb2.PreviewRequest, context: Context) -> cleanup_pb2.PreviewResponse:
+        raise errors.not_built("CleanupService.Preview")
+
+
+def _where(request: cleanup_pb2.PauseRequest | cleanup_pb2.ResumeRequest) -> str:
+    """The namespace that is meant, as operations name it: empty for the whole cluster."""
+    if not request.all_namespaces:
+        return header.namespace(request.namespace)
+    if request.namespace:
+        raise errors.invalid("namespace", "is given together with all_namespaces; give one of the two")
+    return ""
+
+
+def _is_listed(resource: Resource, states: frozenset[ResourceState], handler: str) -> bool:
+    if resource.cleanup is None or (states and resource.state not in states):
+        return False
+    return not handler or resource.cleanup.handler == handler
+
+
+def _blocked_by(machine: Machine, resource: Resource) -> str:
+    """What keeps a due cleanup from being claimed, as far as the replicated state tells."""
+    if resource.state is not ResourceState.DUE:
+        return ""
+    if resource.holds:
+        return "hold"
+    namespace = machine.namespace(resource.namespace)
+    if machine.cleanups_paused or (namespace is not None and namespace.paused):
+        return "paused"
+    if namespace is not None and (namespace.brake_engaged or namespace.cleanups_not_before_ms > machine.clock_ms):
+        return "brake"
+    return ""

@@ -1,0 +1,112 @@
+"""ClusterService: the cluster at a glance, and its members. What changes them belongs to later issues."""
+
+import asyncio
+
+from typing_extensions import override
+
+from garbagetruck.cluster.api import errors
+from garbagetruck.cluster.api.door import Context, Door
+from garbagetruck.cluster.api.gateway import Consistency, ReadView
+from garbagetruck.cluster.api.ports import NodeStatus, PeerStatus, PeerUnreachable
+from garbagetruck.cluster.api.translate import cluster as translate
+from garbagetruck.cluster.api.translate import header
+from garbagetruck.cluster.machine.model import Member
+from garbagetruck.v1 import cluster_pb2, cluster_pb2_grpc
+
+
+class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
+    """Translates; see cluster.proto for what the methods promise."""
+
+    def __init__(self, door: Door, peers: PeerStatus) -> None:
+        self._door = door
+        self._peers = peers
+        self._last_heard: dict[str, NodeStatus] = {}
+        """What each member last said; only of present members, so bounded by their number."""
+
+    @override
+    async def GetStatus(self, request: cluster_pb2.GetStatusRequest, context: Context) -> cluster_pb2.GetStatusResponse:
+        door = self._door
+        view = await door.read(Consistency.STALE, door.deadline_of(context))
+        members = view.machine.members()
+        heard = await self._ask_all(members)
+        view = await door.read(Consistency.STALE, door.deadline_of(context))
+        return cluster_pb2.GetStatusResponse(header=door.read_header(view), status=self._status(view, members, heard))
+
+    @override
+    async def ListMembers(
+        self, request: cluster_pb2.ListMembersRequest, context: Context
+    ) -> cluster_pb2.ListMembersResponse:
+        door = self._door
+        view = await door.read(header.consistency(request.consistency), door.deadline_of(context))
+        return cluster_pb2.ListMembersResponse(
+            header=door.read_header(view),
+            members=[translate.member_message(member) for member in view.machine.members()],
+        )
+
+    @override
+    async def AddMember(self, request: cluster_pb2.AddMemberRequest, context: Context) -> cluster_pb2.AddMemberResponse:
+        raise errors.not_built("ClusterService.AddMember")
+
+    @override
+    async def RemoveMember(
+        self, request: cluster_pb2.RemoveMemberRequest, context: Context
+    ) -> cluster_pb2.RemoveMemberResponse:
+        raise errors.not_built("ClusterService.RemoveMember")
+
+    @override
+    async def TransferLeadership(
+        self, request: cluster_pb2.TransferLeadershipRequest, context: Context
+    ) -> cluster_pb2.TransferLeadershipResponse:
+        raise errors.not_built("ClusterService.TransferLeadership")
+
+    @override
+    async def CreateSnapshot(
+        self, request: cluster_pb2.CreateSnapshotRequest, context: Context
+    ) -> cluster_pb2.CreateSnapshotResponse:
+        raise errors.not_built("ClusterService.CreateSnapshot")
+
+    @override
+    async def ListSnapshots(
+        self, request: cluster_pb2.ListSnapshotsRequest, context: Context
+    ) -> cluster_pb2.ListSnapshotsResponse:
+        raise errors.not_built("ClusterService.ListSnapshots")
+
+    async def _ask_all(self, members: tuple[Member, ...]) -> dict[str, NodeStatus]:
+        """What each member says now; who does not answer in time is left out."""
+        own = self._peers.own()
+        others = [member for member in members if member.id != own.node_id]
+        answers = await asyncio.gather(*(self._ask(member) for member in others))
+        heard = {own.node_id: own}
+        heard.update((answer.node_id, answer) for answer in answers if answer is not None)
+        present = {member.id for member in members}
+        self._last_heard = {node: status for node, status in (self._last_heard | heard).items() if node in present}
+        return heard
+
+    async def _ask(self, member: Member) -> NodeStatus | None:
+        try:
+            async with asyncio.timeout(self._door.limits.peer_timeout_ms / 1_000):
+                status = await self._peers.ask(member)
+        except (PeerUnreachable, TimeoutError):
+            return None
+        return status if status.node_id == member.id else None
+
+    def _status(
+        self, view: ReadView, members: tuple[Member, ...], heard: dict[str, NodeStatus]
+    ) -> cluster_pb2.ClusterStatus:
+        where = self._door.header()
+        warnings = translate.warnings(members, heard, where.leader_id)
+        status = cluster_pb2.ClusterStatus(
+            cluster_id=where.cluster_id,
+            healthy=not warnings,
+            leader_id=where.leader_id,
+            term=where.term,
+            clock_ms=view.clock_ms,
+            nodes=[
+                translate.node_message(member, heard.get(member.id), self._last_heard.get(member.id))
+                for member in members
+            ],
+            incarnation=view.machine.incarnation,
+            warnings=warnings,
+        )
+        translate.add_counts(status, view.machine, view.clock_ms)
+        return status

@@ -1,0 +1,102 @@
+"""What the servicers need of the node beside the gateway: cleanups completed, peers asked, calls counted.
+
+The node's composition root implements these; the API knows neither handlers, nor peers' connections, nor Prometheus.
+Everything runs on the node's main loop.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from garbagetruck.cluster.machine.model import CleanupSpec, Member
+
+
+class UnknownHandler(Exception):
+    """No handler of this name is registered on this node."""
+
+    def __init__(self, handler: str, known: tuple[str, ...]) -> None:
+        super().__init__(handler)
+        self.handler = handler
+        self.known = known
+
+
+class InvalidParameters(Exception):
+    """A handler will not have a cleanup's parameters."""
+
+    def __init__(self, parameter: str, problem: str, remedy: str = "") -> None:
+        """`parameter`: the key at fault, empty when none alone is; `problem` and `remedy`: sentences for people."""
+        super().__init__(f"{parameter}: {problem}" if parameter else problem)
+        self.parameter = parameter
+        self.problem = problem
+        self.remedy = remedy
+
+
+class CleanupDoor(Protocol):
+    """The registered handlers, as far as the door needs them."""
+
+    def complete(self, handler: str, parameters: Mapping[str, str]) -> CleanupSpec:
+        """Check what a client named, and derive its canonical target. No I/O.
+
+        Raises `UnknownHandler` and `InvalidParameters`.
+        """
+        ...
+
+
+class NodeRole(Enum):
+    """What a node is to Raft."""
+
+    LEADER = "leader"
+    """It leads, and has applied an entry of its own term."""
+    FOLLOWER = "follower"
+    CANDIDATE = "candidate"
+    """It stands for election, or was elected and does not lead yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """What a node says of itself."""
+
+    node_id: str
+    role: NodeRole
+    term: int
+    applied_index: int
+    commit_index: int
+    version: str
+    digest: int
+    """64 bits of the machine's whole state at `applied_index`."""
+    clock_ms: int
+
+
+class PeerUnreachable(Exception):
+    """A peer could not be asked, or did not answer."""
+
+
+class PeerStatus(Protocol):
+    """How this node and its peers are."""
+
+    def own(self) -> NodeStatus:
+        """This node, at this moment."""
+        ...
+
+    async def ask(self, member: Member) -> NodeStatus:
+        """What `member` says of itself. Raises `PeerUnreachable`; the caller sets the deadline, by cancelling."""
+        ...
+
+
+class MethodObserver(Protocol):
+    """What is counted of one method."""
+
+    def started(self) -> None:
+        """A call began."""
+
+    def finished(self, code: str, seconds: float) -> None:
+        """It ended with this status code (as `OK`, `NOT_FOUND`) after so long."""
+
+
+class CallObserver(Protocol):
+    """Where calls are counted."""
+
+    def method(self, service: str, method: str, kind: str) -> MethodObserver:
+        """The counters of one method; asked once for each. `kind`: unary, server_stream, client_stream or bidi_stream."""
+        ...

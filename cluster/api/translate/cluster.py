@@ -1,0 +1,94 @@
+"""Members, the status of nodes, and the cluster at a glance, on the wire."""
+
+from collections.abc import Mapping, Sequence
+
+from garbagetruck.cluster.api.ports import NodeRole, NodeStatus
+from garbagetruck.cluster.machine.machine import Machine
+from garbagetruck.cluster.machine.model import Member
+from garbagetruck.v1 import cluster_pb2
+
+ROLES: Mapping[NodeRole, cluster_pb2.NodeRole.ValueType] = {
+    NodeRole.LEADER: cluster_pb2.NODE_ROLE_LEADER,
+    NodeRole.FOLLOWER: cluster_pb2.NODE_ROLE_FOLLOWER,
+    NodeRole.CANDIDATE: cluster_pb2.NODE_ROLE_CANDIDATE,
+}
+LAG_ENTRIES_MAX = 1_000
+"""A node whose applied index is further than this behind the highest commit index is not near it."""
+
+
+def member_message(member: Member) -> cluster_pb2.Member:
+    return cluster_pb2.Member(id=member.id, api=member.api, raft=member.raft, http=member.http, disk_id=member.disk_id)
+
+
+def node_message(member: Member, now: NodeStatus | None, last: NodeStatus | None) -> cluster_pb2.NodeStatus:
+    """A node as it is now, or, when it did not answer, as it was when last heard."""
+    known = now or last
+    if known is None:
+        return cluster_pb2.NodeStatus(
+            id=member.id, api=member.api, role=cluster_pb2.NODE_ROLE_UNREACHABLE, version=member.version
+        )
+    return cluster_pb2.NodeStatus(
+        id=member.id,
+        api=member.api,
+        role=ROLES[known.role] if now is not None else cluster_pb2.NODE_ROLE_UNREACHABLE,
+        reachable=now is not None,
+        applied_index=known.applied_index,
+        commit_index=known.commit_index,
+        term=known.term,
+        version=known.version,
+        digest=digest_bytes(known.digest),
+        clock_ms=known.clock_ms,
+    )
+
+
+def digest_bytes(digest: int) -> bytes:
+    return digest.to_bytes(8, "big")
+
+
+def warnings(members: Sequence[Member], heard: Mapping[str, NodeStatus], leader_id: str) -> list[str]:
+    """What is not as it should be, as sentences; empty for a healthy cluster."""
+    found = [] if leader_id else ["no leader is known"]
+    found.extend(f"{member.id} ({member.api}) does not answer" for member in members if member.id not in heard)
+    committed = max((status.commit_index for status in heard.values()), default=0)
+    for status in heard.values():
+        behind = committed - status.applied_index
+        if behind > LAG_ENTRIES_MAX:
+            found.append(f"{status.node_id} has {behind} entries of the log still to apply")
+    digests: dict[int, NodeStatus] = {}
+    for status in heard.values():
+        other = digests.setdefault(status.applied_index, status)
+        if other.digest != status.digest:
+            found.append(
+                f"{other.node_id} and {status.node_id} disagree about the state at index {status.applied_index}: "
+                "pause cleanups, and see the runbook for digests that differ"
+            )
+    return found
+
+
+def add_counts(status: cluster_pb2.ClusterStatus, machine: Machine, clock_ms: int) -> None:
+    """Put what the machine counts, and the bounds that callers meet, into a status."""
+    summary = machine.summary()
+    bounds = machine.bounds
+    status.leases = summary.leases
+    status.sessions = summary.sessions
+    status.resources = summary.resources
+    status.cleanup.CopyFrom(
+        cluster_pb2.CleanupStatus(
+            due=summary.due,
+            claimed=summary.claimed,
+            dead_letter=summary.dead_letter,
+            paused=summary.paused,
+            braked=summary.braked,
+            paused_namespaces=[namespace.name for namespace in machine.namespaces() if namespace.paused],
+            oldest_overdue_ms=max(0, clock_ms - summary.oldest_due_ms) if summary.oldest_due_ms is not None else 0,
+            pause_reason=machine.cleanups_pause_reason,
+        )
+    )
+    status.bounds.CopyFrom(
+        cluster_pb2.ClusterBounds(
+            ttl_ms_min=bounds.ttl_ms_min,
+            ttl_ms_max=bounds.ttl_ms_max,
+            request_age_ms_max=bounds.request_age_ms_max,
+            events_max=bounds.events_max,
+        )
+    )

@@ -1,0 +1,61 @@
+"""Where an answer comes from, how fresh it has to be, and small things that every noun shares."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from garbagetruck.cluster.api.errors import invalid, of_refusal
+from garbagetruck.cluster.api.gateway import Consistency, Header, ReadView
+from garbagetruck.cluster.machine.model import DEFAULT_NAMESPACE, Labels
+from garbagetruck.cluster.machine.outcomes import Refused
+from garbagetruck.v1 import common_pb2
+
+CONSISTENCIES: Mapping[int, Consistency] = {
+    common_pb2.READ_CONSISTENCY_UNSPECIFIED: Consistency.LINEARIZABLE,
+    common_pb2.READ_CONSISTENCY_LINEARIZABLE: Consistency.LINEARIZABLE,
+    common_pb2.READ_CONSISTENCY_STALE: Consistency.STALE,
+}
+
+
+def mutation_header(header: Header) -> common_pb2.ResponseHeader:
+    """For an answer that an operation of this very call was applied for."""
+    return common_pb2.ResponseHeader(
+        cluster_id=header.cluster_id,
+        node_id=header.node_id,
+        leader_id=header.leader_id,
+        term=header.term,
+        applied_index=header.applied_index,
+        clock_ms=header.clock_ms,
+    )
+
+
+def read_header(header: Header, view: ReadView) -> common_pb2.ResponseHeader:
+    """For an answer out of `view`. An unknown age is told as the cluster's whole time: as old as it can be."""
+    return common_pb2.ResponseHeader(
+        cluster_id=header.cluster_id,
+        node_id=header.node_id,
+        leader_id=header.leader_id,
+        term=header.term,
+        applied_index=view.applied_index,
+        clock_ms=view.clock_ms,
+        age_ms=view.age_ms if view.age_ms >= 0 else max(view.clock_ms, 1),
+    )
+
+
+def consistency(asked: int) -> Consistency:
+    try:
+        return CONSISTENCIES[asked]
+    except KeyError:
+        raise invalid("consistency", f"is {asked}, which this version does not know") from None
+
+
+def namespace(asked: str) -> str:
+    return asked or DEFAULT_NAMESPACE
+
+
+def labels(pairs: Mapping[str, str]) -> Labels:
+    """A map of the wire as the machine keeps it: sorted pairs."""
+    return tuple(sorted(pairs.items())) if pairs else ()
+
+
+def item_errors(refusals: Iterable[tuple[int, Refused]]) -> Sequence[common_pb2.ItemError]:
+    """The refused items of a batch, by rising index."""
+    return [common_pb2.ItemError(index=position, status=of_refusal(refused).status()) for position, refused in refusals]

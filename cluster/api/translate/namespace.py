@@ -1,0 +1,91 @@
+"""Namespaces on the wire: settings given and left out, pauses, brakes."""
+
+from typing import TypeVar
+
+import msgspec
+from google.protobuf.message import Message
+from msgspec.structs import replace
+
+from garbagetruck.cluster.machine.model import BrakeSettings, CleanupSettings, Namespace, NamespaceLimits
+from garbagetruck.cluster.machine.operations import SetNamespace
+from garbagetruck.cluster.machine.questions import NamespaceUsage
+from garbagetruck.v1 import namespace_pb2
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+def namespace_message(
+    namespace: Namespace, usage: NamespaceUsage, *, cluster_paused: bool, cluster_pause_reason: str
+) -> namespace_pb2.Namespace:
+    limits, cleanup, brake = namespace.limits, namespace.cleanup, namespace.brake
+    return namespace_pb2.Namespace(
+        name=namespace.name,
+        limits=namespace_pb2.NamespaceLimits(
+            leases_max=limits.leases_max,
+            leases_per_holder_max=limits.leases_per_holder_max,
+            resources_max=limits.resources_max,
+            sessions_max=limits.sessions_max,
+        ),
+        cleanup=namespace_pb2.CleanupSettings(
+            grace_ms_min=cleanup.grace_ms_min,
+            attempts_max=cleanup.attempts_max,
+            retry_delay_ms_min=cleanup.retry_delay_ms_min,
+            retry_delay_ms_max=cleanup.retry_delay_ms_max,
+        ),
+        pause=namespace_pb2.CleanupPause(
+            paused=cluster_paused or namespace.paused,
+            all_namespaces=cluster_paused,
+            reason=cluster_pause_reason if cluster_paused else namespace.pause_reason,
+        ),
+        brake=namespace_pb2.Brake(
+            enabled=brake.enabled, holders_min=brake.holders_min, share=brake.share, window_ms=brake.window_ms
+        ),
+        brake_state=namespace_pb2.BrakeState(
+            engaged=namespace.brake_engaged,
+            since_ms=namespace.brake_since_ms,
+            missing_holders=usage.brake_missing_holders,
+            holders=namespace.brake_known_holders if namespace.brake_engaged else usage.holders,
+            reason=namespace.brake_reason,
+        ),
+        usage=namespace_pb2.NamespaceUsage(
+            leases=usage.leases,
+            sessions=usage.sessions,
+            resources=usage.resources,
+            holders=usage.holders,
+            orphaned=usage.orphaned,
+            due=usage.due,
+            claimed=usage.claimed,
+            dead_letters=usage.dead_letters,
+        ),
+        revision=namespace.revision,
+    )
+
+
+def set_operation(
+    request: namespace_pb2.NamespaceServiceSetRequest, present: Namespace, entered_ms: int
+) -> SetNamespace:
+    """`present` with what the request gives put in its place."""
+    return SetNamespace(
+        entered_ms,
+        present.name,
+        request.request_id,
+        "",
+        _overlay(present.limits, request.limits),
+        _overlay(present.cleanup, request.cleanup),
+        _overlay(present.brake, request.brake),
+        request.revision,
+    )
+
+
+def _overlay(settings: R, given: Message) -> R:
+    """`settings` with every field that `given` has set; their fields bear the same names."""
+    changes = {field.name: getattr(given, field.name) for field, _ in given.ListFields()}
+    return replace(settings, **changes) if changes else settings
+
+
+SETTINGS = (
+    (NamespaceLimits, namespace_pb2.NamespaceLimits),
+    (CleanupSettings, namespace_pb2.CleanupSettings),
+    (BrakeSettings, namespace_pb2.Brake),
+)
+"""Records and messages whose fields bear the same names; a test says so."""
