@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from garbagetruck.cluster.machine.operations import BATCH_FORMAT, Batch, ClientOperation, Operation
+from garbagetruck.cluster.machine.operations import BATCH_FORMAT, Batch, ForwardedOperation, Operation
 from garbagetruck.cluster.machine.outcomes import Outcome
 
 _encoder = msgspec.msgpack.Encoder()
 _batch_decoder = msgspec.msgpack.Decoder(Batch)
-_operations_decoder = msgspec.msgpack.Decoder(tuple[ClientOperation, ...])
+_operations_decoder = msgspec.msgpack.Decoder(tuple[ForwardedOperation, ...])
 _outcomes_decoder = msgspec.msgpack.Decoder(tuple[Outcome, ...])
 _outcome_decoder: msgspec.msgpack.Decoder[Outcome] = msgspec.msgpack.Decoder(Outcome)
 _format_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
@@ -55,7 +55,7 @@ def encode_operations(operations: Sequence[Operation]) -> bytes:
     return _encoder.encode(tuple(operations))
 
 
-def decode_operations(payload: bytes) -> tuple[ClientOperation, ...]:
+def decode_operations(payload: bytes) -> tuple[ForwardedOperation, ...]:
     """Raise `Unreadable` for anything else."""
     try:
         return _operations_decoder.decode(payload)

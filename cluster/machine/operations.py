@@ -247,6 +247,9 @@ ClientOperation = (
 )
 """What a door may submit for a client. All of them carry `entered_ms` and `namespace`."""
 
+ForwardedOperation = ClientOperation | RegisterMember
+"""What a node may ask the leader to commit: its clients' operations, and its own record."""
+
 
 NamespaceOperation = (
     AcquireLease

@@ -23,7 +23,7 @@ from garbagetruck.cluster.api.gateway import (
     ReadView,
 )
 from garbagetruck.cluster.machine.machine import Machine
-from garbagetruck.cluster.machine.operations import ClientOperation
+from garbagetruck.cluster.machine.operations import ForwardedOperation
 from garbagetruck.cluster.machine.outcomes import Outcome
 from garbagetruck.cluster.node.applier import Applier
 from garbagetruck.cluster.node.clock import ClusterClock
@@ -93,7 +93,7 @@ class NodeGateway(Gateway):
         return self._machine.clock_ms  # applied here, so no leader, present or future, stamps less
 
     @override
-    async def submit(self, operations: Sequence[ClientOperation], *, timeout_s: float) -> Sequence[Outcome]:
+    async def submit(self, operations: Sequence[ForwardedOperation], *, timeout_s: float) -> Sequence[Outcome]:
         if self._draining:
             raise Draining("this node is shutting down; nothing was applied", leader=self._leader_api())
         group = tuple(operations)

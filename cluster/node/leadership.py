@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from garbagetruck.cluster.api.gateway import OperatingError
 from garbagetruck.cluster.machine.machine import Applied, Machine
-from garbagetruck.cluster.machine.operations import EnterEpoch
+from garbagetruck.cluster.machine.operations import EnterEpoch, Operation
 from garbagetruck.cluster.node.applier import ApplyListener
 from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
@@ -54,7 +54,9 @@ class Leadership(ApplyListener):
         monotonic_ns: Callable[[], int],
         on_fatal: Callable[[BaseException], None],
         observers: Sequence[LeadershipObserver] = (),
+        opening: Callable[[], Sequence[Operation]] = tuple,
     ) -> None:
+        """`opening` gives what follows the epoch's entry in its batch, and so precedes everything of a client."""
         self._node_id = node_id
         self._log = log
         self._machine = machine
@@ -66,6 +68,7 @@ class Leadership(ApplyListener):
         self._monotonic_ns = monotonic_ns
         self._on_fatal = on_fatal
         self._observers = tuple(observers)
+        self._opening = opening
         self._entering: tuple[int, int] | None = None
         """(term, sequence) of the latest `EnterEpoch` that was proposed."""
         self._epoch = 0
@@ -151,9 +154,9 @@ class Leadership(ApplyListener):
         self._show_change()
 
     def _enter(self, term: int) -> None:
-        operation = EnterEpoch(self._node_id)
+        operations = (EnterEpoch(self._node_id), *self._opening())
         try:
-            sequence = self._proposer.propose(epoch=term, at_ms=self._machine.clock_ms, operations=(operation,))
+            sequence = self._proposer.propose(epoch=term, at_ms=self._machine.clock_ms, operations=operations)
         except RaftError:
             return  # the log is being stopped; without its entry nothing leads
         self._entering = (term, sequence)
