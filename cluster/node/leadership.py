@@ -54,9 +54,7 @@ class Leadership(ApplyListener):
         monotonic_ns: Callable[[], int],
         on_fatal: Callable[[BaseException], None],
         observers: Sequence[LeadershipObserver] = (),
-        opening: Callable[[], Sequence[Operation]] = tuple,
     ) -> None:
-        """`opening` gives what follows the epoch's entry in its batch, and so precedes everything of a client."""
         self._node_id = node_id
         self._log = log
         self._machine = machine
@@ -68,7 +66,7 @@ class Leadership(ApplyListener):
         self._monotonic_ns = monotonic_ns
         self._on_fatal = on_fatal
         self._observers = tuple(observers)
-        self._opening = opening
+        self._opening: Callable[[], Sequence[Operation]] = tuple
         self._entering: tuple[int, int] | None = None
         """(term, sequence) of the latest `EnterEpoch` that was proposed."""
         self._epoch = 0
@@ -81,6 +79,10 @@ class Leadership(ApplyListener):
     def observe(self, *observers: LeadershipObserver) -> None:
         """Add observers, before the log starts."""
         self._observers += observers
+
+    def open_with(self, opening: Callable[[], Sequence[Operation]]) -> None:
+        """Say what follows an epoch's entry in its batch, before everything of a client. Before the log starts."""
+        self._opening = opening
 
     @property
     def leading(self) -> bool:
