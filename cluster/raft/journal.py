@@ -11,11 +11,11 @@ lies within the log; a term and a vote, once given, are not forgotten.
 Threads: opened and used on the Raft thread only.
 """
 
-import io
-import pickle
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import pysyncobj.journal
 from pysyncobj.journal import FileJournal
 
 from garbagetruck.cluster.raft.errors import JournalDamaged, JournalFull, LogDiverged
@@ -32,18 +32,22 @@ class Journal(FileJournal):  # type: ignore[misc]  # pysyncobj is published with
     """Opened by its constructor, as pysyncobj's is. Raises JournalDamaged, and OSError."""
 
     def __init__(self, path: Path) -> None:
-        meta_path = path.with_name(path.name + ".meta")
-        meta = _read_meta(meta_path)
+        vote = _VoteFile(str(path) + ".meta")
+        vote.getMeta()
         try:
             super().__init__(str(path))
         except Exception as error:  # it meets damage with whatever the damage happens to cause
             raise JournalDamaged(path, str(error)) from error
         self._bytes = _HEADER_BYTES + sum(_RECORD_BYTES + len(command) for command, _, _ in self[:])
-        if meta is None and len(self) > 1:
-            raise JournalDamaged(meta_path, "it is missing, and with it the vote that this node may have given")
-        self._check(path)
+        try:
+            self._check(path, vote)
+        except JournalDamaged:
+            super()._destroy()
+            raise
 
-    def _check(self, path: Path) -> None:
+    def _check(self, path: Path, vote: "_VoteFile") -> None:
+        if len(self) > 1 and not vote.path.exists():
+            raise JournalDamaged(vote.path, "it is missing, and with it the vote that this node may have given")
         previous_index, previous_term = 0, 0
         for _, index, term in self[:]:
             if index != previous_index + 1 or term < previous_term:
@@ -88,26 +92,31 @@ class Journal(FileJournal):  # type: ignore[misc]  # pysyncobj is published with
         self.close()
 
 
-def _read_meta(path: Path) -> dict[str, Any] | None:
-    """The stored term, vote and commit index; None when nothing was ever stored.
+class _VoteFile:
+    """The term, the vote and the commit index, beside the journal. Stands for pysyncobj's `MetaStorer`.
 
-    pysyncobj reads a damaged file as term 0 without a vote, with which the node could vote twice in one term.
+    That one reads a damaged file as term 0 without a vote, with which the node could vote twice in one term.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    try:
-        meta = _PlainUnpickler(io.BytesIO(data)).load()
-    except Exception as error:  # damaged bytes raise nearly anything
-        raise JournalDamaged(path, str(error)) from error
-    if not isinstance(meta, dict):
-        raise JournalDamaged(path, "it holds no term and no vote")
-    return meta
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+
+    def getMeta(self) -> dict[str, Any]:  # noqa: N802  # pysyncobj's name
+        """What was stored last; nothing when nothing ever was. Raises JournalDamaged."""
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return {}
+        try:
+            return msgspec.json.decode(data, type=dict[str, Any])
+        except msgspec.MsgspecError as error:
+            raise JournalDamaged(self.path, str(error)) from error
+
+    def storeMeta(self, meta: dict[str, Any]) -> None:  # noqa: N802  # pysyncobj's name
+        """Whole or not at all, should the process be killed meanwhile."""
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        temporary.write_bytes(msgspec.json.encode(meta))
+        temporary.replace(self.path)
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads numbers, strings and dicts; constructs nothing."""
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:  # type: ignore[explicit-override]  # 3.12 has it
-        raise pickle.UnpicklingError(f"{module_name}.{global_name} does not belong here")
+pysyncobj.journal.MetaStorer = _VoteFile

@@ -15,6 +15,7 @@ pysyncobj is used as it is published; nothing of it is copied, and no name-mangl
 | global `syncobj.pickle` | a command is its payload; nothing in the log is ever unpickled |
 | globals `tcp_connection.pickle`, `tcp_connection.zlib` | frames are `wire` messages, uncompressed |
 | globals `syncobj.createJournal`, `syncobj.createPoller` | take objects of ours where names were expected |
+| global `journal.MetaStorer` (in our `journal`) | a damaged vote is refused, not taken for none |
 
 The globals are set when this module is imported, for the whole process: nothing else in it may use pysyncobj.
 
