@@ -1,13 +1,14 @@
 """One call to the cluster, carried through the failure of nodes.
 
-Duty: send a request to a node, repeat it on the others while that is safe and there is time, and say at the end what is known.
-Invariants: a repetition is the very same message, request id included; only UNAVAILABLE and attempts that got no answer are repeated; a
-mutation that may have been applied is never reported as not applied.
+Duty: send a request to a node, repeat it on the others while that is safe and there is time, and say at the end what
+is known.
+Invariants: a repetition is the very same message, request id included; only UNAVAILABLE and attempts that got no
+answer are repeated; a mutation that may have been applied is never reported as not applied.
 It must not know what the messages mean.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -46,7 +47,7 @@ class Connection:
     """Calls on whichever node answers. Belongs to the loop on which it was entered."""
 
     def __init__(self, addresses: Sequence[str], world: World, *, prefer_leader: bool) -> None:
-        self._endpoints = Endpoints(addresses, world.random)
+        self._endpoints = Endpoints(addresses, world)
         self._world = world
         self._prefer_leader = prefer_leader
 
@@ -69,8 +70,8 @@ class Connection:
     ) -> Answer[ResponseT]:
         """Carry one unary call through, within `timeout_s` seconds.
 
-        Raises a `Refused` as soon as a node says so; at the deadline `OutcomeUnknown` when it `mutates` and may have been applied,
-        otherwise `Unavailable`, or `DeadlineExceeded` when no node said anything.
+        Raises a `Refused` as soon as a node says so; at the deadline `OutcomeUnknown` when it `mutates` and may have
+        been applied, otherwise `Unavailable`, or `DeadlineExceeded` when no node said anything.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
@@ -101,19 +102,22 @@ class Connection:
         raise self._conclusion(last, uncertain_since_ns)
 
     async def stream(
-        self, select: ServerStream[RequestT, ResponseT], request: RequestT, *, silence_s_max: float
-    ) -> AsyncIterator[ResponseT]:
-        """Yield one stream's messages until it ends; a stream that says nothing for `silence_s_max` seconds has ended.
+        self, select: ServerStream[RequestT, ResponseT], request: RequestT, *, first_s_max: float, silence_s_max: float
+    ) -> AsyncGenerator[ResponseT, None]:
+        """Yield one stream's messages until it ends; a stream that says nothing for
+        `silence_s_max` seconds (`first_s_max` at first) has ended.
 
         Raises what ended it. A stream that broke moves on to the next node; opening it anew is the caller's business.
         """
         endpoint = self._endpoints.current
         call = select(endpoint.stubs)(request)
         messages = aiter(call)
+        within_s = first_s_max
         try:
             while True:
-                async with asyncio.timeout(silence_s_max):
+                async with asyncio.timeout(within_s):
                     message = await anext(messages)
+                within_s = silence_s_max
                 yield message
         except StopAsyncIteration:
             pass
@@ -124,7 +128,7 @@ class Connection:
             raise error from failure
         except TimeoutError as silence:
             self._endpoints.failed(endpoint)
-            message_text = f"{endpoint.address} said nothing for {silence_s_max:g} s"
+            message_text = f"{endpoint.address} said nothing for {within_s:g} s"
             raise Unavailable(message_text) from silence
         finally:
             call.cancel()

@@ -1,17 +1,17 @@
 """The nodes that a client knows, and which of them it asks at present.
 
 Duty: one channel for each node; move on to the next node when one fails.
-Invariant: there is always exactly one current endpoint while open. All calls of a connection share it: what one call learns about a
-node that is gone, no other has to learn again.
+Invariant: there is always exactly one current endpoint while open. All calls of a connection share it: what one call
+learns about a node that is gone, no other has to learn again.
 It must not know: what is called, or how failures are told apart.
 """
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import grpc.aio
 
+from garbagetruck.client.world import NANOSECONDS_PER_SECOND, World
 from garbagetruck.v1 import (
     cleanup_pb2_grpc,
     cluster_pb2_grpc,
@@ -24,6 +24,9 @@ from garbagetruck.v1 import (
 
 ENDPOINTS_MAX = 32
 """How many endpoints are known at once, learned ones included; leaders beyond that are not learned."""
+
+AVOID_NS = 2 * NANOSECONDS_PER_SECOND
+"""For how long a node that failed is not preferred, whoever names it the leader: it may be out of *our* reach."""
 
 PORT_MAX = 65_535
 
@@ -87,10 +90,11 @@ def addresses_of(endpoints: str | Sequence[str]) -> tuple[str, ...]:
 class Endpoints:
     """The known nodes. Belongs to the loop on which it was opened."""
 
-    def __init__(self, addresses: Sequence[str], source: random.Random) -> None:
+    def __init__(self, addresses: Sequence[str], world: World) -> None:
         self._addresses = tuple(addresses)
-        self._random = source
+        self._world = world
         self._endpoints: list[Endpoint] = []
+        self._failed_ns: dict[str, int] = {}
         self._current = 0
 
     def open(self) -> None:
@@ -99,7 +103,7 @@ class Endpoints:
         for address in self._addresses:
             self._add(address)
         # Clients spread over the nodes by starting anywhere.
-        self._current = self._random.randrange(len(self._endpoints))
+        self._current = self._world.random.randrange(len(self._endpoints))
 
     async def close(self) -> None:
         """Close every channel; calls that are under way are cancelled."""
@@ -120,11 +124,15 @@ class Endpoints:
 
     def failed(self, endpoint: Endpoint) -> None:
         """Move on, unless another call did so already."""
+        self._failed_ns[endpoint.address] = self._world.boottime_ns()
         if self._endpoints and self._endpoints[self._current] is endpoint:
             self._current = (self._current + 1) % len(self._endpoints)
 
     def prefer(self, address: str) -> None:
-        """Ask this node next; learn it if it is new. An address that is none is ignored."""
+        """Ask this node next; learn it if it is new. An address that is none, or that failed just now, is ignored."""
+        failed_ns = self._failed_ns.get(address)
+        if failed_ns is not None and self._world.boottime_ns() - failed_ns < AVOID_NS:
+            return
         for position, endpoint in enumerate(self._endpoints):
             if endpoint.address == address:
                 self._current = position

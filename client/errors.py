@@ -1,11 +1,11 @@
 """What can go wrong, as exceptions under one root, and the table from the API's reasons to them.
 
-Duty: let a caller tell apart what it has to treat differently. There are four kinds: a `Refused` changed nothing and will
-be refused again; `Unavailable` changed nothing and may succeed later; `OutcomeUnknown` may or may not have been applied;
-the rest is a call that was too slow (`DeadlineExceeded`), a lease that ended under its holder (`LeaseLost`, `SessionLost`), or
-a fault of the server (`ServerFault`).
-Invariant: every reason that the API can send has a class of its own kind here; a reason from a newer server falls back to the
-kind of its gRPC status, never to a milder one.
+Duty: let a caller tell apart what it has to treat differently. There are four kinds: a `Refused` changed nothing and
+will be refused again; `Unavailable` changed nothing and may succeed later; `OutcomeUnknown` may or may not have been
+applied; the rest is a call that was too slow (`DeadlineExceeded`), a lease that ended under its holder (`LeaseLost`,
+`SessionLost`), or a fault of the server (`ServerFault`).
+Invariant: every reason that the API can send has a class of its own kind here; a reason from a newer server falls
+back to the kind of its gRPC status, never to a milder one.
 It must not know gRPC.
 """
 
@@ -40,7 +40,9 @@ class GarbageTruckError(Exception):
         self.message = message
         """One sentence for people."""
         self.reason = reason
-        """The API's own word, for example "LEASE_ENDED" (see `ErrorReason` in common.proto). Empty: made by this client."""
+        """The API's own word, for example "LEASE_ENDED" (see `ErrorReason` in common.proto). Empty: made by this
+        client.
+        """
         self.metadata = metadata
         """What the server added, for example the endpoint of the leader."""
         self.retry_after_s = retry_after_s
@@ -134,7 +136,9 @@ class SessionEnded(PreconditionFailed):
 
 
 class ResourceBeingCleaned(PreconditionFailed):
-    """A cleanup of the resource has begun; `retry_after_s` is what it may take at most, None when an operator must decide."""
+    """A cleanup of the resource has begun; `retry_after_s` is what it may take at most, None when an operator must
+    decide.
+    """
 
 
 class CleanupConflict(PreconditionFailed):
@@ -257,7 +261,8 @@ BY_CODE: Mapping[str, type[GarbageTruckError]] = MappingProxyType(
         "UNAVAILABLE": Unavailable,
         "DATA_LOSS": ServerFault,
         "UNAUTHENTICATED": Unauthenticated,
-        # UNKNOWN is what the API answers when it cannot tell; CANCELLED is a server that stopped in the middle of the call.
+        # UNKNOWN is what the API answers when it cannot tell; CANCELLED is a server that stopped in the middle of the
+        # call.
         "UNKNOWN": OutcomeUnknown,
         "CANCELLED": OutcomeUnknown,
     }

@@ -15,7 +15,9 @@ from garbagetruck.client.world import NANOSECONDS_PER_SECOND
 DETAILS_KEY = "grpc-status-details-bin"
 DOMAIN = "garbagetruck"
 NEVER_CONNECTED = "failed to connect to all addresses"
-"""How gRPC's own message begins when a call never left this process. Should it change, such a failure counts as *unknown*."""
+"""How gRPC's own message begins when a call never left this process. Should it change, such a failure counts as
+*unknown*.
+"""
 
 _CODE_NAMES = {int(code.value[0]): code.name for code in grpc.StatusCode}
 

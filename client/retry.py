@@ -1,8 +1,8 @@
 """When to try a call again.
 
 Duty: the delays between the attempts of one call.
-Invariant: a delay is never shorter than what the server asked for; without that, delays grow exponentially up to a bound and
-are spread by jitter, so that clients that failed together do not come back together.
+Invariant: a delay is never shorter than what the server asked for; without that, delays grow exponentially up to a
+bound and are spread by jitter, so that clients that failed together do not come back together.
 It must not know: what is tried, or where.
 """
 
@@ -37,8 +37,8 @@ class Backoff:
 def attempt_s(timeout_s: float, remaining_s: float, endpoints: int) -> float:
     """Tell how long one attempt may take, in seconds.
 
-    A node that hangs (stopped, or cut off without a word) would eat the whole call; so with several endpoints each gets a share. The
-    repetition carries the same request id and is harmless.
+    A node that hangs (stopped, or cut off without a word) would eat the whole call; so with several endpoints each
+    gets a share. The repetition carries the same request id and is harmless.
     """
     if endpoints <= 1:
         return remaining_s

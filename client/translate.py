@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from garbagetruck.client import records
+from garbagetruck.client import overview, records
 from garbagetruck.client.errors import FieldViolation, InvalidArgument
 from garbagetruck.v1 import (
     cleanup_pb2,
@@ -30,7 +30,9 @@ WordT = TypeVar("WordT", bound=StrEnum)
 
 
 def milliseconds(seconds: float, field: str) -> int:
-    """Seconds as whole milliseconds. `InvalidArgument` when no int64 can hold them; the server knows the real bounds."""
+    """Seconds as whole milliseconds. `InvalidArgument` when no int64 can hold them; the server knows the real
+    bounds.
+    """
     if math.isfinite(seconds) and abs(value := round(seconds * MILLISECONDS_PER_SECOND)) <= INT64_MAX:
         return value
     wrong = f"{seconds!r} is not a duration in seconds"
@@ -154,18 +156,18 @@ def pending_cleanup(message: cleanup_pb2.Cleanup) -> records.PendingCleanup:
     )
 
 
-def namespace_record(message: namespace_pb2.Namespace) -> records.Namespace:
+def namespace_record(message: namespace_pb2.Namespace) -> overview.Namespace:
     limits, cleanup, brake = message.limits, message.cleanup, message.brake
     state, usage = message.brake_state, message.usage
-    return records.Namespace(
+    return overview.Namespace(
         name=message.name,
-        limits=records.Limits(
+        limits=overview.Limits(
             leases_max=limits.leases_max,
             leases_per_holder_max=limits.leases_per_holder_max,
             resources_max=limits.resources_max,
             sessions_max=limits.sessions_max,
         ),
-        cleanup=records.CleanupSettings(
+        cleanup=overview.CleanupSettings(
             grace_ms_min=cleanup.grace_ms_min,
             attempts_max=cleanup.attempts_max,
             retry_delay_ms_min=cleanup.retry_delay_ms_min,
@@ -174,13 +176,13 @@ def namespace_record(message: namespace_pb2.Namespace) -> records.Namespace:
         cleanups_paused=message.pause.paused,
         pause_is_global=message.pause.all_namespaces,
         pause_reason=message.pause.reason,
-        brake=records.Brake(
+        brake=overview.Brake(
             enabled=brake.enabled, holders_min=brake.holders_min, share=brake.share, window_ms=brake.window_ms
         ),
-        brake_state=records.BrakeState(
+        brake_state=overview.BrakeState(
             state.engaged, state.since_ms, state.missing_holders, state.holders, state.reason
         ),
-        usage=records.Usage(
+        usage=overview.Usage(
             leases=usage.leases,
             sessions=usage.sessions,
             resources=usage.resources,
@@ -194,11 +196,11 @@ def namespace_record(message: namespace_pb2.Namespace) -> records.Namespace:
     )
 
 
-def node_status(message: cluster_pb2.NodeStatus) -> records.NodeStatus:
-    return records.NodeStatus(
+def node_status(message: cluster_pb2.NodeStatus) -> overview.NodeStatus:
+    return overview.NodeStatus(
         id=message.id,
         api=message.api,
-        role=word(records.NodeRole, cluster_pb2.NodeRole.Name, "NODE_ROLE_", message.role),
+        role=word(overview.NodeRole, cluster_pb2.NodeRole.Name, "NODE_ROLE_", message.role),
         reachable=message.reachable,
         applied_index=message.applied_index,
         commit_index=message.commit_index,
@@ -209,9 +211,9 @@ def node_status(message: cluster_pb2.NodeStatus) -> records.NodeStatus:
     )
 
 
-def cluster_status(message: cluster_pb2.GetStatusResponse) -> records.ClusterStatus:
+def cluster_status(message: cluster_pb2.GetStatusResponse) -> overview.ClusterStatus:
     status, cleanup, bounds = message.status, message.status.cleanup, message.status.bounds
-    return records.ClusterStatus(
+    return overview.ClusterStatus(
         cluster_id=status.cluster_id,
         healthy=status.healthy,
         leader_id=status.leader_id,
@@ -221,7 +223,7 @@ def cluster_status(message: cluster_pb2.GetStatusResponse) -> records.ClusterSta
         leases=status.leases,
         sessions=status.sessions,
         resources=status.resources,
-        cleanup=records.CleanupStatus(
+        cleanup=overview.CleanupStatus(
             due=cleanup.due,
             claimed=cleanup.claimed,
             dead_letter=cleanup.dead_letter,
@@ -233,21 +235,21 @@ def cluster_status(message: cluster_pb2.GetStatusResponse) -> records.ClusterSta
         ),
         incarnation=status.incarnation,
         warnings=tuple(status.warnings),
-        bounds=records.Bounds(bounds.ttl_ms_min, bounds.ttl_ms_max, bounds.request_age_ms_max, bounds.events_max),
+        bounds=overview.Bounds(bounds.ttl_ms_min, bounds.ttl_ms_max, bounds.request_age_ms_max, bounds.events_max),
         age_ms=message.header.age_ms,
     )
 
 
-def member_record(message: cluster_pb2.Member) -> records.Member:
-    return records.Member(message.id, message.api, message.raft, message.http, message.disk_id)
+def member_record(message: cluster_pb2.Member) -> overview.Member:
+    return overview.Member(message.id, message.api, message.raft, message.http, message.disk_id)
 
 
-def event_record(message: event_pb2.Event) -> records.Event:
+def event_record(message: event_pb2.Event) -> overview.Event:
     try:
         kind = event_pb2.EventType.Name(message.type).removeprefix("EVENT_TYPE_").lower()
     except ValueError:
         kind = "unknown"
-    return records.Event(
+    return overview.Event(
         index=message.index,
         at_ms=message.at_ms,
         type=kind,

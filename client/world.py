@@ -1,8 +1,8 @@
 """What the client takes from the machine it runs on: a clock, randomness, ids.
 
 Duty: name these three, so that tests and simulations can put their own in their place.
-Invariant: `boottime_ns` never goes back and counts the time that the machine was suspended; a clock that stood still while
-the cluster's went on would keep a lease alive that is long over.
+Invariant: `boottime_ns` never goes back and counts the time that the machine was suspended; a clock that stood still
+while the cluster's went on would keep a lease alive that is long over.
 """
 
 import random
