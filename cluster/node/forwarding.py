@@ -1,20 +1,21 @@
 """Forwarding: a follower's way to the leader, and the leader's answer.
 
-Duty: keep one connection to each node that led lately (`Forwarder`); serve what arrives over such connections
+Duty: keep one connection to the node that leads (`Forwarder`); serve what arrives over such connections
 (`ForwardHandler`).
 Invariants: the leader checks every forwarded operation again, for a door may be older, or wrong; what it refuses has no
 part in the batch. An error tells exactly what is known (`api.gateway`).
 Must not know: gRPC; how operations are applied.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 from typing_extensions import override
 
-from garbagetruck.cluster.api.gateway import Draining, OperatingError
+from garbagetruck.cluster.api.gateway import Draining, OperatingError, OutcomeUnknown
 from garbagetruck.cluster.machine.codec import Unreadable, decode_operations, encode_outcomes
 from garbagetruck.cluster.machine.machine import Machine
-from garbagetruck.cluster.machine.operations import ClientOperation
+from garbagetruck.cluster.machine.operations import ForwardedOperation, RegisterMember
 from garbagetruck.cluster.machine.outcomes import Outcome
 from garbagetruck.cluster.machine.validation import check_operation
 from garbagetruck.cluster.node.commit_queue import CommitQueue
@@ -33,6 +34,10 @@ from garbagetruck.cluster.node.peering import (
     stray,
 )
 from garbagetruck.cluster.node.reads import ReadIndex
+from garbagetruck.cluster.node.waiting_room import cut
+
+RETIREMENT_S = 30.0
+"""How long the connection to a former leader is kept for answers to what it was asked."""
 
 TIMEOUT_MS_MAX = 300_000
 """The longest that a forwarded operation may wait at the leader, whatever the follower asks."""
@@ -46,12 +51,27 @@ class Forwarder:
         self._bounds = bounds
         self._on_fatal = on_fatal
         self._connections: dict[str, PeerConnection] = {}
+        """To the node that leads; by its id."""
+        self._retired: list[PeerConnection] = []
 
     async def submit(
-        self, leader_id: str, operations: tuple[ClientOperation, ...], *, timeout_s: float
+        self, leader_id: str, operations: tuple[ForwardedOperation, ...], *, timeout_s: float
     ) -> tuple[Outcome, ...]:
         """Have the leader commit the operations. Raises `OperatingError`s as their names say."""
-        return await self._connection(leader_id).submit(operations, timeout_s=timeout_s)
+        pieces = cut(operations, self._bounds.operations_max, self._bounds.bytes_max)
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        outcomes: list[Outcome] = []
+        for piece, _ in pieces:
+            connection = self._connection(leader_id)
+            try:
+                outcomes += await connection.submit(piece, timeout_s=max(0.0, deadline_s - loop.time()))
+            except OperatingError as error:
+                if outcomes:
+                    message = f"one part was applied, of the others it is not known: {error}"
+                    raise OutcomeUnknown(message, leader=error.leader) from error
+                raise
+        return tuple(outcomes)
 
     async def read_index(self, leader_id: str) -> ReadIndexResponse:
         """Ask the leader how far a read that begins now must have applied. The caller sets the deadline."""
@@ -59,13 +79,14 @@ class Forwarder:
 
     async def stop(self) -> None:
         """Close all connections. Idempotent."""
-        while self._connections:
-            _, connection = self._connections.popitem()
+        self._retire_all()
+        for connection in list(self._retired):
             await connection.stop()
 
     def _connection(self, node_id: str) -> PeerConnection:
         connection = self._connections.get(node_id)
         if connection is None:
+            self._retire_all()
             connection = PeerConnection(
                 node_id=node_id, link=self._link, bounds=self._bounds, on_end=self._ended, on_fatal=self._on_fatal
             )
@@ -73,9 +94,18 @@ class Forwarder:
             connection.start()
         return connection
 
+    def _retire_all(self) -> None:
+        """Another node leads. What is under way to the former leader may still be answered, for a while."""
+        for connection in self._connections.values():
+            self._retired.append(connection)
+            connection.retire(RETIREMENT_S)
+        self._connections.clear()
+
     def _ended(self, connection: PeerConnection) -> None:
         if self._connections.get(connection.node_id) is connection:
             del self._connections[connection.node_id]
+        elif connection in self._retired:
+            self._retired.remove(connection)
 
 
 class ForwardHandler(PeerHandler):
@@ -122,9 +152,12 @@ class ForwardHandler(PeerHandler):
     def _timeout_s(self, request: SubmitRequest) -> float:
         return min(max(1, request.timeout_ms), TIMEOUT_MS_MAX) / 1_000
 
-    async def _commit(self, operations: tuple[ClientOperation, ...], timeout_s: float) -> tuple[Outcome, ...]:
+    async def _commit(self, operations: tuple[ForwardedOperation, ...], timeout_s: float) -> tuple[Outcome, ...]:
         bounds = self._machine.bounds
-        refusals = [check_operation(operation, bounds) for operation in operations]
+        refusals = [
+            None if isinstance(operation, RegisterMember) else check_operation(operation, bounds)
+            for operation in operations
+        ]
         accepted = [each for each, refusal in zip(operations, refusals, strict=True) if refusal is None]
         outcomes = iter(await self._queue.submit(accepted, timeout_s=timeout_s))
         return tuple(next(outcomes) if refusal is None else refusal for refusal in refusals)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from garbagetruck.cluster.api.gateway import NoLeader, OperatingError, OutcomeUnknown, Overloaded
 from garbagetruck.cluster.machine.codec import Unreadable, decode_outcomes, encode_operations
-from garbagetruck.cluster.machine.operations import ClientOperation
+from garbagetruck.cluster.machine.operations import ForwardedOperation
 from garbagetruck.cluster.machine.outcomes import Outcome
 from garbagetruck.cluster.node.peering import (
     FAILURES,
@@ -43,7 +43,7 @@ class MessageBounds:
 
 @dataclass(slots=True, eq=False)
 class _Submit:
-    operations: tuple[ClientOperation, ...]
+    operations: tuple[ForwardedOperation, ...]
     encoded_bytes: int
     deadline_s: float
     future: "asyncio.Future[tuple[Outcome, ...]]"
@@ -80,6 +80,8 @@ class PeerConnection:
         self._reads: OrderedDict[int, _Read] = OrderedDict()
         self._under_way: dict[int, list[_Submit] | list[_Read]] = {}
         self._calls = 0
+        self._retired = False
+        self._broken = "given up by this node"
         self._serial = 0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -94,12 +96,28 @@ class PeerConnection:
             self._task.cancel()
             await asyncio.wait([self._task])
 
+    def retire(self, after_s: float) -> None:
+        """Stop after a while, or as soon as nothing is under way. No more calls come."""
+        self._retired = True
+        asyncio.get_running_loop().call_later(after_s, self._cancel)
+        self._cancel_if_idle()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _cancel_if_idle(self) -> None:
+        if self._retired and not self._calls:
+            self._cancel()
+
     def _ended(self, task: asyncio.Task[None]) -> None:
+        self._on_end(self)
+        self._fail_all(self._broken)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._on_fatal(error)
 
-    async def submit(self, operations: tuple[ClientOperation, ...], *, timeout_s: float) -> tuple[Outcome, ...]:
+    async def submit(self, operations: tuple[ForwardedOperation, ...], *, timeout_s: float) -> tuple[Outcome, ...]:
         """Have the operations committed. Raises `OperatingError`s: the leader's, or `NoLeader`, `OutcomeUnknown`."""
         loop = asyncio.get_running_loop()
         size_bytes = len(encode_operations(operations))
@@ -113,7 +131,7 @@ class PeerConnection:
         finally:
             timer.cancel()
             self._submits.pop(serial, None)
-            self._calls -= 1
+            self._forget_call()
 
     async def read_index(self) -> ReadIndexResponse:
         """Ask the leader how far to apply. Everyone who waits shares one question. The caller sets the deadline."""
@@ -125,7 +143,7 @@ class PeerConnection:
             return await call.future
         finally:
             self._reads.pop(serial, None)
-            self._calls -= 1
+            self._forget_call()
 
     def _admit(self) -> int:
         if max(self._calls, len(self._under_way)) >= self._bounds.outstanding_max:
@@ -135,6 +153,10 @@ class PeerConnection:
         self._calls += 1
         self._serial += 1
         return self._serial
+
+    def _forget_call(self) -> None:
+        self._calls -= 1
+        self._cancel_if_idle()
 
     def _expire(self, call: _Submit, timeout_s: float) -> None:
         if call.future.done():
@@ -154,17 +176,14 @@ class PeerConnection:
 
     async def _run(self) -> None:
         stream: PeerStream | None = None
-        broken = "this node is stopping"
         try:
             stream = await self._link.connect(self.node_id)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._send(stream))
                 group.create_task(self._receive(stream))
         except* LinkBrokenError as errors:
-            broken = str(errors.exceptions[0])
+            self._broken = str(errors.exceptions[0])
         finally:
-            self._on_end(self)
-            self._fail_all(broken)
             if stream is not None:
                 await stream.close()
 

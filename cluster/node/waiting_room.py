@@ -9,6 +9,7 @@ Must not know: stamps, epochs, the log.
 import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TypeVar
 
 from garbagetruck.cluster.api.gateway import Overloaded
 from garbagetruck.cluster.machine.codec import encode_operations
@@ -18,6 +19,8 @@ from garbagetruck.cluster.node.settings import QueueSection
 
 RENEWALS = (RenewLeases, RenewSessions, ReleaseLeases)
 """What may use the reserved room: what keeps leases alive, and what makes room."""
+
+OperationT = TypeVar("OperationT", bound=Operation)
 
 WAITING_BATCHES_MAX = 64
 """The bytes that may wait, in full batches. At it, more is refused, as at the bound on operations."""
@@ -79,7 +82,9 @@ class WaitingRoom:
         if len(operations) <= self._bounds.batch_operations_max and size_bytes <= self._bounds.batch_bytes_max:
             self._put(Part(submission, operations, size_bytes))
         else:
-            self._cut(submission, operations)
+            bounds = self._bounds
+            for some, some_bytes in cut(operations, bounds.batch_operations_max, bounds.batch_bytes_max):
+                self._put(Part(submission, some, some_bytes))
         return submission
 
     def admit_probe(self, probe: Probe) -> None:
@@ -141,19 +146,6 @@ class WaitingRoom:
                 f"{operations_max} ({bytes_max} bytes) of this kind wait; nothing was applied"
             )
 
-    def _cut(self, submission: Submission, operations: tuple[Operation, ...]) -> None:
-        taken: list[Operation] = []
-        taken_bytes = 0
-        for operation in operations:
-            size_bytes = len(encode_operations((operation,)))
-            full = len(taken) == self._bounds.batch_operations_max
-            if taken and (full or taken_bytes + size_bytes > self._bounds.batch_bytes_max):
-                self._put(Part(submission, tuple(taken), taken_bytes))
-                taken, taken_bytes = [], 0
-            taken.append(operation)
-            taken_bytes += size_bytes
-        self._put(Part(submission, tuple(taken), taken_bytes))
-
     def _put(self, part: Part) -> None:
         self._serial += 1
         self._line[self._serial] = part
@@ -163,3 +155,21 @@ class WaitingRoom:
     def _count(self, part: Part, change: int) -> None:
         self._operations += change * len(part.operations)
         self._size_bytes += change * part.size_bytes
+
+
+def cut(
+    operations: tuple[OperationT, ...], operations_max: int, bytes_max: int
+) -> list[tuple[tuple[OperationT, ...], int]]:
+    """Cut what is too large to go together into pieces that are not, each with its encoded size; none is empty."""
+    pieces: list[tuple[tuple[OperationT, ...], int]] = []
+    taken: list[OperationT] = []
+    taken_bytes = 0
+    for operation in operations:
+        size_bytes = len(encode_operations((operation,)))
+        if taken and (len(taken) == operations_max or taken_bytes + size_bytes > bytes_max):
+            pieces.append((tuple(taken), taken_bytes))
+            taken, taken_bytes = [], 0
+        taken.append(operation)
+        taken_bytes += size_bytes
+    pieces.append((tuple(taken), taken_bytes))
+    return pieces
