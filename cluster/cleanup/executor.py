@@ -1,0 +1,224 @@
+"""The leader's executor: claims what is due for free slots, and runs the attempts.
+
+Duty: while this node leads, keep the slots filled with candidates; stop at once when it does not.
+Invariants: never more attempts than slots, over all and for each handler; one attempt for a resource at a time; a
+cleanup whose handler is not registered here is never claimed, and told of once; nothing is claimed and no effect begins
+after `stopped_leading`. (Invariants I1, I4, I8.)
+Must not know: what an attempt does, how claims are replicated.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from garbagetruck.cluster.cleanup.attempt import Attempt, Next, Surroundings
+from garbagetruck.cluster.cleanup.ledger import Ledger
+from garbagetruck.cluster.cleanup.meter import CleanupMeter, NullMeter
+from garbagetruck.cluster.cleanup.proposals import Proposals
+from garbagetruck.cluster.cleanup.registry import HandlerRegistry
+from garbagetruck.cluster.cleanup.settings import ExecutorSettings
+from garbagetruck.cluster.cleanup.slots import Slots
+from garbagetruck.cluster.machine.model import Resource, ResourceKey
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Leadership:
+    """One time of leading, from its beginning to its end."""
+
+    epoch: int
+    over: bool = False
+    draining: bool = False
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    unknown_handlers: set[str] = field(default_factory=set)
+    loops: set[asyncio.Task[None]] = field(default_factory=set)
+    attempts: set[asyncio.Task[Next]] = field(default_factory=set)
+
+
+class CleanupExecutor:
+    """Runs on the node's main loop. The registry is started before the first leadership, and stopped after `stop`.
+
+    `node_id` names the executor in claims. `monotonic_ns` counts suspend (`CLOCK_BOOTTIME`), for a claim's deadline
+    goes on while the machine sleeps. `on_fatal` ends the node when the executor meets a bug of its own; it may be called
+    more than once.
+    """
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        ledger: Ledger,
+        registry: HandlerRegistry,
+        settings: ExecutorSettings,
+        monotonic_ns: Callable[[], int],
+        random: random.Random,
+        on_fatal: Callable[[BaseException], None],
+        meter: CleanupMeter | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._registry = registry
+        self._settings = settings
+        self._on_fatal = on_fatal
+        self._meter = meter or NullMeter()
+        self._proposals = Proposals(
+            ledger.propose,
+            monotonic_ns=monotonic_ns,
+            operations_max=settings.operations_per_proposal_max,
+            in_flight_max=settings.proposals_in_flight_max,
+        )
+        self._surroundings = Surroundings(
+            node_id, ledger, registry, self._proposals, settings, self._meter, monotonic_ns, random
+        )
+        bounds = {name: each.settings.slots_max for name in registry.names if (each := registry.find(name)) is not None}
+        self._slots = Slots(settings.slots_max, bounds)
+        self._busy: set[ResourceKey] = set()
+        """Resources that have an attempt, or rest after one."""
+        self._resting: dict[ResourceKey, asyncio.TimerHandle] = {}
+        self._leadership: _Leadership | None = None
+        self._ending: set[asyncio.Task[Next] | asyncio.Task[None]] = set()
+        """Tasks of leaderships that are over, as long as they take to end."""
+
+    @property
+    def running(self) -> int:
+        """How many attempts run now, those being cancelled included."""
+        return len(self._ending) + (len(self._leadership.attempts) if self._leadership is not None else 0)
+
+    def started_leading(self, epoch: int) -> None:
+        """Claim and clean from now on. Does not block or await."""
+        assert self._leadership is None, "one leadership at a time"
+        leadership = self._leadership = _Leadership(epoch)
+        for loop in (self._dispatch(leadership), self._listen(leadership)):
+            task = asyncio.get_running_loop().create_task(loop)
+            leadership.loops.add(task)
+            task.add_done_callback(self._loop_ended)
+
+    def stopped_leading(self, epoch: int) -> None:
+        """Stop at once: no effect begins after this call. Does not block or await. Idempotent."""
+        del epoch
+        leadership, self._leadership = self._leadership, None
+        if leadership is None:
+            return
+        leadership.over = True
+        tasks: tuple[asyncio.Task[Next] | asyncio.Task[None], ...] = (*leadership.loops, *leadership.attempts)
+        for task in tasks:
+            task.cancel()
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+        for key, timer in self._resting.items():
+            timer.cancel()
+            self._busy.discard(key)
+        self._resting.clear()
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Claim nothing more in this leadership, and let attempts end. False when some run on after `timeout_s`."""
+        leadership = self._leadership
+        if leadership is None:
+            return True
+        leadership.draining = True
+        if not leadership.attempts:
+            return True
+        _, running = await asyncio.wait(leadership.attempts, timeout=timeout_s)
+        return not running
+
+    async def stop(self) -> None:
+        """Stop leading, and wait until everything that ran has ended. Idempotent."""
+        if self._leadership is not None:
+            self.stopped_leading(self._leadership.epoch)
+        await self._proposals.stop()
+        if self._ending:
+            _, running = await asyncio.wait(self._ending, timeout=self._settings.cancel_ms_max / 1_000)
+            if running:
+                _log.error("cleanup_attempts_ignore_cancellation", attempts=len(running))
+
+    # -- dispatch ---------------------------------------------------------------------------------------------
+
+    async def _listen(self, leadership: _Leadership) -> None:
+        while True:
+            await self._ledger.wait_for_work()
+            leadership.wake.set()
+
+    async def _dispatch(self, leadership: _Leadership) -> None:
+        while True:
+            leadership.wake.clear()
+            while self._fill(leadership):
+                pass
+            await leadership.wake.wait()
+
+    def _fill(self, leadership: _Leadership) -> bool:
+        """Start attempts for one helping of candidates; tell whether another one may bring more."""
+        free = self._slots.free
+        if not free or leadership.over or leadership.draining or not self._ledger.is_leading():
+            return False
+        skipped = leadership.unknown_handlers | self._slots.full()
+        candidates = self._ledger.candidates(free, self._busy, skipped)
+        useful = False
+        for resource in candidates:
+            useful |= self._admit(leadership, resource)
+        # What is left out here is left out of the next helping by its handler: so this ends.
+        return useful and len(candidates) == free
+
+    def _admit(self, leadership: _Leadership, resource: Resource) -> bool:
+        """Start an attempt for a candidate; False when nothing was learned and nothing started."""
+        assert resource.cleanup is not None, "what is due has a cleanup"
+        handler = resource.cleanup.handler
+        registered = self._registry.find(handler)
+        if registered is None:
+            if handler in leadership.unknown_handlers:
+                return False
+            leadership.unknown_handlers.add(handler)
+            self._meter.handler_unknown(handler)
+            _log.error(
+                "cleanup_handler_unknown",
+                handler=handler,
+                namespace=resource.namespace,
+                resource=resource.name,
+                remedy="register it on this node, or let a node lead that has it; no attempt is used up",
+            )
+            return True
+        key = (resource.namespace, resource.name)
+        if key in self._busy or not self._slots.take(handler):
+            return False
+        self._busy.add(key)
+        self._meter.slots_in_use(handler, self._slots.in_use(handler))
+        attempt = Attempt(resource, registered, self._surroundings, lambda: self._leads(leadership))
+        task = asyncio.get_running_loop().create_task(attempt.run())
+        leadership.attempts.add(task)
+        task.add_done_callback(lambda ended: self._attempt_ended(leadership, key, handler, ended))
+        return True
+
+    def _leads(self, leadership: _Leadership) -> bool:
+        """Whether this leadership goes on. Called from any thread."""
+        return not leadership.over and self._ledger.is_leading()
+
+    # -- ends -------------------------------------------------------------------------------------------------
+
+    def _attempt_ended(self, leadership: _Leadership, key: ResourceKey, handler: str, task: asyncio.Task[Next]) -> None:
+        leadership.attempts.discard(task)
+        self._slots.give_back(handler)
+        self._meter.slots_in_use(handler, self._slots.in_use(handler))
+        rests = not leadership.over and not task.cancelled() and task.exception() is None and task.result() is Next.REST
+        if rests:
+            rest_s = self._settings.rest_ms / 1_000
+            self._resting[key] = asyncio.get_running_loop().call_later(rest_s, self._rested, key)
+        else:
+            self._busy.discard(key)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_fatal(error)
+        self._wake()
+
+    def _rested(self, key: ResourceKey) -> None:
+        del self._resting[key]
+        self._busy.discard(key)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._leadership is not None:
+            self._leadership.wake.set()
+
+    def _loop_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_fatal(error)
