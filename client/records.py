@@ -6,7 +6,7 @@ relation to any wall clock; 0 means that it has not happened. Enumerations are t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import final
@@ -74,7 +74,7 @@ class LeaseRequest:
     session_id: str = ""
     cleanup: Cleanup | None = None
     grace: float | None = None
-    labels: Mapping[str, str] = NOTHING
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
