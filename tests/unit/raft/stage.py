@@ -4,6 +4,7 @@
 show what a guard is for.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -153,6 +154,7 @@ class StageNode:
         assert isinstance(transport, BareTransport | StageTransport)
         self.transport: BareTransport | StageTransport = transport
         self.connections: dict[str, FakeConnection] = {}
+        self._closed = False
 
     def _make_guarded(self, consensus: Consensus) -> StageTransport:
         members = {
@@ -194,7 +196,7 @@ class StageNode:
         """As the engine does it: in the middle of a tick."""
 
         def between() -> None:
-            for payload in payloads:
+            for payload in payloads if self.consensus.role is Role.LEADER else ():
                 self.consensus.propose(payload)
 
         self.between = between
@@ -223,8 +225,19 @@ class StageNode:
     def payloads(self) -> list[bytes]:
         return [entry.payload for entry in self.consensus.applied]
 
+    def crash(self) -> None:
+        """End as a killed process does: the files stay as they are."""
+        self.consensus._SyncObj__transport.destroy()
+        super(Journal, self.journal)._destroy()
+        notifier = self.consensus._SyncObj__pipeNotifier
+        os.close(notifier._PipeNotifier__pipeR)  # pysyncobj never does
+        os.close(notifier._PipeNotifier__pipeW)
+        self._closed = True
+
     def close(self) -> None:
-        self.consensus.destroy()
+        if not self._closed:
+            self.journal.onOneSecondTimer()
+            self.crash()
 
 
 class Stage:
@@ -236,10 +249,13 @@ class Stage:
         self._nodes: list[StageNode] = []
         monkeypatch.setattr(pysyncobj.syncobj, "monotonicTime", self.clock.monotonic)
 
-    def node(self, node_id: str = "n1", *, guarded: bool = True, connected: bool = True, size: int = 3) -> StageNode:
-        peer_ids = [each for each in (f"n{i + 1}" for i in range(size)) if each != node_id]
-        folder = self._folder / f"{node_id}-{len(self._nodes)}"
-        node = StageNode(node_id, peer_ids, folder, self.clock, guarded=guarded)
+    def node(
+        self, node_id: str = "n1", *, guarded: bool = True, connected: bool = True, folder: str | None = None
+    ) -> StageNode:
+        """A node of a cluster of three. With `folder` it finds there what it left."""
+        peer_ids = [each for each in ("n1", "n2", "n3") if each != node_id]
+        path = self._folder / (folder or f"{node_id}-{len(self._nodes)}")
+        node = StageNode(node_id, peer_ids, path, self.clock, guarded=guarded)
         self._nodes.append(node)
         for peer_id in peer_ids if connected else ():
             node.connect(peer_id)
