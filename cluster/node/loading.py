@@ -13,7 +13,7 @@ import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -228,7 +228,7 @@ def _with_secrets(handler: HandlerSettings, environment: Mapping[str, str]) -> H
     options = {
         key: _resolve(key, value, environment, f".{handler.name}.{key}") for key, value in handler.options.items()
     }
-    return HandlerSettings(name=handler.name, kind=handler.kind, options=options)
+    return replace(handler, options=options)
 
 
 def _resolve(key: str, value: object, environment: Mapping[str, str], at: str) -> object:

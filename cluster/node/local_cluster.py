@@ -216,7 +216,6 @@ def _earlier(folder: Path) -> dict[str, Any] | None:
 
 
 def _config_of(cluster: LocalCluster, node: LocalNode, options: UpOptions) -> dict[str, Any]:
-    roots: Sequence[Path] = (cluster.folder / _FILES, *options.file_roots)
     return {
         "cluster": {
             "id": cluster.cluster_id,
@@ -227,8 +226,20 @@ def _config_of(cluster: LocalCluster, node: LocalNode, options: UpOptions) -> di
         "node": {"id": node.id, "data_dir": str(node.data_dir)},
         "storage": {"kind": options.storage},
         "log": {"format": "json"},
-        "handlers": {"file": {"roots": [str(root.absolute()) for root in roots]}},
+        "handlers": {"file": {"roots": _roots(cluster.folder, options.file_roots)}},
     }
+
+
+def _roots(folder: Path, more: Sequence[Path]) -> dict[str, str]:
+    """Every root under a name of its own: its last part, numbered where that is taken."""
+    roots = {_FILES: str(folder / _FILES)}
+    for root in more:
+        name = wanted = root.absolute().name
+        number = 2
+        while name in roots:
+            name, number = f"{wanted}-{number}", number + 1
+        roots[name] = str(root.absolute())
+    return roots
 
 
 def _write_cluster(cluster: LocalCluster, *, served: bool) -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -9,10 +11,12 @@ class Problem:
 
     key: str
     problem: str
-    remedy: str
+    remedy: str = ""
+    """Empty when the problem's own words say it."""
 
+    @override
     def __str__(self) -> str:
-        return f"{self.key}: {self.problem}; {self.remedy}"
+        return f"{self.key}: {self.problem}{'; ' if self.remedy else ''}{self.remedy}"
 
 
 class SettingsError(Exception):

@@ -8,11 +8,12 @@ Must not know: where a value came from, nor how the parts that take these values
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
-from garbagetruck.cluster.node.tables import Handlers, HandlerSettings, Members, MemberSettings
+from garbagetruck.cluster.cleanup.settings import SLOTS_MAX
+from garbagetruck.cluster.node.tables import ATTEMPT_TIMEOUT, Handlers, HandlerSettings, Members, MemberSettings
 from garbagetruck.cluster.node.values import Address, Choice, Duration, Endpoint, Folder, Name, Share, Whole
 from garbagetruck.cluster.raft.settings import PROPOSAL_BYTES_MAX
 
@@ -197,19 +198,16 @@ class CleanupSection:
     slots: Annotated[
         int,
         Whole(
-            meaning="Cleanups that run at once. A claim is only proposed for a free slot.",
+            meaning="Cleanups that run at once. A claim is only proposed for a free slot. A handler's table may set its"
+            " own part as `slots`; handlers that do not share equally.",
             unit="cleanups",
             minimum=1,
-            maximum=1_000,
+            maximum=SLOTS_MAX,
         ),
-    ] = 16
+    ] = 64
     attempt_timeout_ms: Annotated[
         int,
-        Duration(
-            meaning="How long one attempt may take before it is cancelled and counted as failed.",
-            minimum_ms=100,
-            maximum_ms=600_000,
-        ),
+        replace(ATTEMPT_TIMEOUT, meaning=f"{ATTEMPT_TIMEOUT.meaning} A handler's table may set its own."),
     ] = 30_000
 
 
@@ -291,8 +289,9 @@ class NodeSettings:
     handlers: Annotated[
         Mapping[str, HandlerSettings],
         Handlers(
-            meaning="The cleanups that clients may name, one table each; `kind` defaults to the table's own name, and the"
-            " other keys are the handler's (see docs/handlers.md). Give the same on every node."
+            meaning="The cleanups that clients may name, one table each. `kind` says which handler it is, by default the"
+            " table's own name; `slots` and `attempt_timeout` are its own bounds; the other keys are the handler's (see"
+            " docs/handlers.md). Give the same on every node."
         ),
     ] = field(default_factory=dict)
 

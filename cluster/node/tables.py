@@ -13,14 +13,17 @@ from typing import cast
 
 from typing_extensions import override
 
+from garbagetruck.cluster.cleanup.settings import ATTEMPT_TIMEOUT_MS_MAX, ATTEMPT_TIMEOUT_MS_MIN, SLOTS_MAX
 from garbagetruck.cluster.node.values import (
     HIDDEN,
     Address,
+    Duration,
     Endpoint,
     InvalidValueError,
     Kind,
     Name,
     Secret,
+    Whole,
 )
 
 MEMBERS_MAX = 15
@@ -28,6 +31,14 @@ HANDLERS_MAX = 100
 _CREDENTIAL = re.compile(r"(?i)(^|[_.-])(password|passwd|secret|token|credentials?|api_?key|authorization|dsn)$")
 _NAME = Name(meaning="")
 _ENDPOINT = Endpoint(meaning="")
+_SLOTS = Whole(meaning="", minimum=1, maximum=SLOTS_MAX)
+ATTEMPT_TIMEOUT = Duration(
+    meaning="How long one attempt may take before it is cancelled and counted as failed.",
+    minimum_ms=ATTEMPT_TIMEOUT_MS_MIN,
+    maximum_ms=ATTEMPT_TIMEOUT_MS_MAX,
+)
+_COMMON = ("kind", "slots", "attempt_timeout")
+"""What every handler's table may hold; the rest is the handler's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +59,10 @@ class HandlerSettings:
     """What clients call it."""
     kind: str
     """Which handler it is: a built-in one, or the name of an entry point."""
+    slots_max: int | None
+    """Cleanups of this handler at once; None: an equal share of `cleanup.slots`."""
+    attempt_timeout_ms: int | None
+    """How long one of its attempts may take; None: `cleanup.attempt_timeout`."""
     options: Mapping[str, object]
     """Everything else in its table. Secrets are `Secret`; `revealed` gives what the handler is built with."""
 
@@ -125,7 +140,7 @@ class Handlers(Kind):
     def show(self, value: object) -> str:
         handlers = cast("Mapping[str, HandlerSettings]", value)
         tables = (
-            f"{name} = {{ {', '.join([f'kind = {json.dumps(each.kind)}', *_shown_options(each.options)])} }}"
+            f"{name} = {{ {', '.join([*_shown_common(each), *_shown_options(each.options)])} }}"
             for name, each in handlers.items()
         )
         return f"{{ {', '.join(tables)} }}" if handlers else "{}"
@@ -185,10 +200,14 @@ def _parse_handler(name: str, table: object, remedy: str) -> HandlerSettings:
         checked = _NAME.parse(name)
         part = ".kind"
         kind = _NAME.parse(table.get("kind", name))
+        part = ".slots"
+        slots_max = _SLOTS.parse(table["slots"]) if "slots" in table else None
+        part = ".attempt_timeout"
+        timeout_ms = ATTEMPT_TIMEOUT.parse(table["attempt_timeout"]) if "attempt_timeout" in table else None
     except InvalidValueError as error:
         raise InvalidValueError(error.problem, error.remedy, at=f".{name}{part}") from error
-    options = {str(key): value for key, value in table.items() if key != "kind"}
-    return HandlerSettings(name=checked, kind=kind, options=options)
+    options = {str(key): value for key, value in table.items() if key not in _COMMON}
+    return HandlerSettings(name=checked, kind=kind, slots_max=slots_max, attempt_timeout_ms=timeout_ms, options=options)
 
 
 def _reveal(value: object) -> object:
@@ -201,6 +220,15 @@ def _reveal(value: object) -> object:
             return [_reveal(each) for each in value]
         case _:
             return value
+
+
+def _shown_common(handler: HandlerSettings) -> list[str]:
+    shown = [f"kind = {json.dumps(handler.kind)}"]
+    if handler.slots_max is not None:
+        shown.append(f"slots = {handler.slots_max}")
+    if handler.attempt_timeout_ms is not None:
+        shown.append(f"attempt_timeout = {ATTEMPT_TIMEOUT.show(handler.attempt_timeout_ms)}")
+    return shown
 
 
 def _shown_options(options: Mapping[str, object]) -> list[str]:

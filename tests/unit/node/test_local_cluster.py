@@ -40,8 +40,8 @@ def test_node_i_has_the_ports_base_plus_i(tmp_path: Path) -> None:
 
 
 def test_the_files_written_are_configurations_that_load(tmp_path: Path) -> None:
-    extra = tmp_path / "more"
-    extra.mkdir()
+    extra = tmp_path / "more" / "files"
+    extra.mkdir(parents=True)
     cluster = prepared(UpOptions(data_dir=tmp_path / "data", file_roots=(extra,)))
     for node in cluster.nodes:
         settings = load_settings(node.config, {}).settings
@@ -49,7 +49,8 @@ def test_the_files_written_are_configurations_that_load(tmp_path: Path) -> None:
         assert settings.node.id == node.id
         assert settings.node.data_dir == node.data_dir
         assert str(settings.api_listen) == node.api
-        assert settings.handlers["file"].revealed() == {"roots": [str(tmp_path / "data" / "files"), str(extra)]}
+        roots = {"files": str(tmp_path / "data" / "files"), "files-2": str(extra)}
+        assert settings.handlers["file"].revealed() == {"roots": roots}
     assert (tmp_path / "data" / "files").is_dir()
 
 

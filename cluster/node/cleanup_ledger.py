@@ -1,0 +1,101 @@
+"""The executor's ledger on a real node: the machine for what is due, the commit queue for what is proposed.
+
+Duty: answer the executor from the replicated state, and tell what is known when a proposal fails.
+Invariants: only the leader's own queue is used: claims and reports are never forwarded, since a claim is valid only for
+the leadership that proposed it (I8).
+Must not know: handlers, slots.
+"""
+
+import asyncio
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+
+from typing_extensions import override
+
+from garbagetruck.cluster.api.gateway import OperatingError, OutcomeUnknown
+from garbagetruck.cluster.cleanup.ledger import CleanupOperation, Ledger, NotProposedError, ProposalUnknownError
+from garbagetruck.cluster.machine.machine import Applied, Machine
+from garbagetruck.cluster.machine.model import Resource, ResourceKey
+from garbagetruck.cluster.machine.outcomes import Outcome
+from garbagetruck.cluster.node.applier import ApplyListener
+from garbagetruck.cluster.node.clock import ClusterClock, NotLeadingError
+from garbagetruck.cluster.node.commit_queue import CommitQueue
+from garbagetruck.cluster.node.leadership import Leadership
+from garbagetruck.cluster.raft.log import LogStatus
+
+PROPOSAL_TIMEOUT_S = 5.0
+
+
+class NodeLedger(Ledger, ApplyListener):
+    """Runs on the node's main loop; `is_leading` may be called from any thread."""
+
+    def __init__(self, *, machine: Machine, queue: CommitQueue, leadership: Leadership, clock: ClusterClock) -> None:
+        self._machine = machine
+        self._queue = queue
+        self._leadership = leadership
+        self._clock = clock
+        self._work = asyncio.Event()
+
+    @override
+    def cluster_id(self) -> str:
+        return self._machine.cluster_id
+
+    @override
+    def candidates(self, limit: int, skip: Container[ResourceKey], skip_handlers: Container[str]) -> Sequence[Resource]:
+        return self._machine.ready(limit, _Skipped(self._machine, skip, skip_handlers))
+
+    @override
+    async def propose(self, operations: Sequence[CleanupOperation]) -> Sequence[Outcome]:
+        try:
+            return await self._queue.submit(operations, timeout_s=PROPOSAL_TIMEOUT_S)
+        except OutcomeUnknown as error:
+            raise ProposalUnknownError(str(error)) from error
+        except OperatingError as error:
+            raise NotProposedError(str(error)) from error
+
+    @override
+    def is_leading(self) -> bool:
+        return self._leadership.leading
+
+    @override
+    async def wait_for_work(self) -> None:
+        await self._work.wait()
+        self._work.clear()
+
+    @override
+    def clock_ms(self) -> int:
+        return self._clock.now_ms() if self._clock.leading else self._machine.clock_ms
+
+    @override
+    def on_applied(self, applied: Applied) -> None:
+        """One entry says little; `on_progress` looks at the machine once for a whole slice."""
+
+    @override
+    def on_progress(self) -> None:
+        if self._leadership.leading and self._machine.ready(1):
+            self._work.set()
+
+    @override
+    def on_status(self, status: LogStatus) -> None:
+        """Leadership tells the executor by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Skipped(Container[ResourceKey]):
+    """The resources that the executor does not want now: by themselves, or for their handler's sake."""
+
+    machine: Machine
+    skip: Container[ResourceKey]
+    skip_handlers: Container[str]
+
+    @override
+    def __contains__(self, key: object) -> bool:
+        if key in self.skip:
+            return True
+        assert isinstance(key, tuple)
+        resource = self.machine.resource(*key)
+        return (
+            isinstance(resource, Resource)
+            and resource.cleanup is not None
+            and (resource.cleanup.handler in self.skip_handlers)
+        )

@@ -1,0 +1,75 @@
+"""The registered handlers between configuration, door and executor.
+
+Duty: hand the operator's settings to the registry, find what is wrong with them, and be the door's way to them.
+Must not know: what a handler does.
+"""
+
+from collections.abc import Mapping
+
+import structlog
+from typing_extensions import override
+
+from garbagetruck.cluster.api.ports import CleanupDoor, InvalidParameters, UnknownHandler
+from garbagetruck.cluster.cleanup.handler import InvalidParametersError
+from garbagetruck.cluster.cleanup.registry import (
+    HandlerFaultError,
+    HandlerRegistry,
+    UnknownHandlerError,
+    build_registry,
+)
+from garbagetruck.cluster.cleanup.running import RunBlocking, run_directly
+from garbagetruck.cluster.cleanup.settings import HandlerSettings, HandlerSettingsError
+from garbagetruck.cluster.machine.model import CleanupSpec
+from garbagetruck.cluster.node.problems import Problem
+from garbagetruck.cluster.node.settings import NodeSettings
+
+_log = structlog.get_logger(__name__)
+
+
+class RegistryDoor(CleanupDoor):
+    """The door's face of the registry. Runs on the node's main loop."""
+
+    def __init__(self, registry: HandlerRegistry) -> None:
+        self._registry = registry
+
+    @override
+    def complete(self, handler: str, parameters: Mapping[str, str]) -> CleanupSpec:
+        try:
+            return self._registry.complete(handler, parameters)
+        except UnknownHandlerError as error:
+            raise UnknownHandler(error.handler, error.known) from error
+        except InvalidParametersError as error:
+            raise InvalidParameters(error.parameter, error.problem, error.remedy) from error
+        except HandlerFaultError as error:
+            _log.exception("cleanup_handler_broke_its_contract", handler=error.handler)
+            raise InvalidParameters("", str(error), "ask the operator; nothing was done") from error
+
+
+def registry_of(settings: NodeSettings, *, run_blocking: RunBlocking, environ: Mapping[str, str]) -> HandlerRegistry:
+    """Make the handlers of a node. Performs no I/O. Raises `HandlerSettingsError`."""
+    wanted = [
+        HandlerSettings(
+            name=each.name,
+            kind=each.kind,
+            options=each.revealed(),
+            slots_max=each.slots_max,
+            attempt_timeout_ms=each.attempt_timeout_ms,
+        )
+        for each in settings.handlers.values()
+    ]
+    return build_registry(wanted, run_blocking=run_blocking, environ=environ)
+
+
+def check_handlers(settings: NodeSettings, *, environ: Mapping[str, str]) -> tuple[Problem, ...]:
+    """What is wrong with the handlers' own options, then with the world around them. Reads, and changes nothing."""
+    try:
+        registry = registry_of(settings, run_blocking=run_directly, environ=environ)
+    except HandlerSettingsError as error:
+        return (problem_of(error),)
+    return tuple(Problem("handlers", problem, "correct it, or the handler's table") for problem in registry.check())
+
+
+def problem_of(error: HandlerSettingsError) -> Problem:
+    """The error in the configuration's words."""
+    key = f"handlers.{error.handler}" + (f".{error.option}" if error.option else "")
+    return Problem(key, error.problem, error.remedy)
