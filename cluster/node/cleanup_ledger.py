@@ -2,7 +2,8 @@
 
 Duty: answer the executor from the replicated state, and tell what is known when a proposal fails.
 Invariants: only the leader's own queue is used: claims and reports are never forwarded, since a claim is valid only for
-the leadership that proposed it (I8).
+the leadership that proposed it (I8). A leader counts as leading here only while a majority has proved it lately, so that
+one that was stopped for an hour starts no effect when it wakes.
 Must not know: handlers, slots.
 """
 
@@ -24,17 +25,31 @@ from garbagetruck.cluster.node.leadership import Leadership
 from garbagetruck.cluster.raft.log import LogStatus
 
 PROPOSAL_TIMEOUT_S = 5.0
+PROVED_WITHIN_MS = 1_000
+"""How old the proof of leading may be: about one election timeout, since nobody else can lead sooner."""
+IDLE_PAUSE_S = 0.25
+"""How often the executor is told of work while all that is ready is work that it cannot do."""
 
 
 class NodeLedger(Ledger, ApplyListener):
     """Runs on the node's main loop; `is_leading` may be called from any thread."""
 
-    def __init__(self, *, machine: Machine, queue: CommitQueue, leadership: Leadership, clock: ClusterClock) -> None:
+    def __init__(
+        self,
+        *,
+        machine: Machine,
+        queue: CommitQueue,
+        leadership: Leadership,
+        clock: ClusterClock,
+        proved_within_ms: int = PROVED_WITHIN_MS,
+    ) -> None:
         self._machine = machine
         self._queue = queue
         self._leadership = leadership
         self._clock = clock
+        self._proved_within_ms = proved_within_ms
         self._work = asyncio.Event()
+        self._pause_s = 0.0
 
     @override
     def cluster_id(self) -> str:
@@ -42,7 +57,9 @@ class NodeLedger(Ledger, ApplyListener):
 
     @override
     def candidates(self, limit: int, skip: Container[ResourceKey], skip_handlers: Container[str]) -> Sequence[Resource]:
-        return self._machine.ready(limit, _Skipped(self._machine, skip, skip_handlers))
+        found = self._machine.ready(limit, _Skipped(self._machine, skip, skip_handlers))
+        self._pause_s = 0.0 if found else IDLE_PAUSE_S
+        return found
 
     @override
     async def propose(self, operations: Sequence[CleanupOperation]) -> Sequence[Outcome]:
@@ -55,10 +72,15 @@ class NodeLedger(Ledger, ApplyListener):
 
     @override
     def is_leading(self) -> bool:
-        return self._leadership.leading
+        try:
+            return self._leadership.leading and self._clock.uncredited_ms() <= self._proved_within_ms
+        except NotLeadingError:
+            return False  # asked from another thread, while leadership was being lost
 
     @override
     async def wait_for_work(self) -> None:
+        if self._pause_s:
+            await asyncio.sleep(self._pause_s)
         await self._work.wait()
         self._work.clear()
 

@@ -66,6 +66,12 @@ class ClusterClock:
         now_ns = self._monotonic_ns()
         return self._now_ns(now_ns) >= self._credited_ns + self._step_ns
 
+    def uncredited_ms(self) -> int:
+        """How long ago a majority last proved that this node leads, in milliseconds. Raises `NotLeadingError`."""
+        now_ns = self._monotonic_ns()
+        self._now_ns(now_ns)
+        return (now_ns - self._credited_at_ns) // NS_PER_MS
+
     def credit(self, sent_ns: int) -> bool:
         """Take up a probe that came back; `sent_ns` is `monotonic_ns` when it was sent.
 
