@@ -254,7 +254,8 @@ class Engine:
                 if consensus.role is Role.LEADER:
                     self._probe(self._round, transport)
             case Transfer(to):
-                if consensus.role is not Role.LEADER or not (to is None or to in transport.connected):
+                reachable = bool(transport.connected) if to is None else to in transport.connected
+                if consensus.role is not Role.LEADER or not reachable:
                     self._replies.append(Transferred(done=False))
                     return
                 deadline_ns = self._monotonic_ns() + self._settings.transfer_ms_max * 1_000_000

@@ -246,7 +246,7 @@ class GuardedTransport(StockTransport):
         """Count, and log the first of its kind."""
         self.counts[reason] += 1
         if self.counts[reason] == 1:
-            _log.warning("raft_connection_refused", reason=reason, node=self._identity.node_id, **details)
+            _log.warning("raft_refused", reason=reason, node=self._identity.node_id, **details)
 
     def _establish(self, session: Session, peer_id: str) -> None:
         self._greeting.discard(session)
@@ -280,7 +280,7 @@ class GuardedTransport(StockTransport):
                 self._on_append_entries(peer_id, message, term)
             case wire.NextIndex():
                 if message.term != term:
-                    self._refuse("acknowledgement of another term", peer=peer_id)
+                    self.counts["acknowledgement of another term"] += 1  # no news after an election
                     return
                 if message.reset:
                     session.carriage.forget()

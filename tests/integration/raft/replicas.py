@@ -1,0 +1,232 @@
+"""Three replicas in one process, on real sockets, with cables between them that a test can cut.
+
+The cables are proxies: each replica believes that its peers listen where the cable begins.
+"""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from garbagetruck.cluster.raft.log import Entry, LogStatus, Role
+from garbagetruck.cluster.raft.replica import Replica
+from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
+
+IDS = ("n1", "n2", "n3")
+SETTINGS = RaftSettings()
+PATIENCE_S = 20.0
+"""Until something must have happened on a busy machine."""
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]
+
+
+def make_thread(target: Callable[[], None], name: str) -> threading.Thread:
+    return threading.Thread(target=target, name=name, daemon=True)
+
+
+class Bell:
+    """Rings for everybody who waits for it."""
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+
+    def ring(self) -> None:
+        rung, self._next = self._next, asyncio.Event()
+        rung.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Look again at every ring."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                await self._next.wait()
+
+
+class Recorder:
+    """A listener that remembers, and rings."""
+
+    def __init__(self, bell: Bell) -> None:
+        self.entries: list[Entry] = []
+        self.statuses: list[LogStatus] = []
+        self.fatal: list[BaseException] = []
+        self._bell = bell
+
+    @property
+    def payloads(self) -> list[bytes]:
+        return [entry.payload for entry in self.entries]
+
+    def on_entries(self, entries: Sequence[Entry], applied_index: int) -> None:
+        assert entries
+        assert applied_index >= entries[-1].index
+        assert [entry.index for entry in entries] == sorted({entry.index for entry in entries})
+        assert not self.entries or self.entries[-1].index < entries[0].index
+        self.entries += entries
+        self._bell.ring()
+
+    def on_status(self, status: LogStatus) -> None:
+        assert status.applied_index <= status.commit_index
+        assert not self.statuses or self.statuses[-1].term <= status.term
+        self.statuses.append(status)
+        self._bell.ring()
+
+    def on_fatal(self, error: BaseException) -> None:
+        self.fatal.append(error)
+        self._bell.ring()
+
+
+class Cable:
+    """A proxy to one node's port. Cut, it keeps its connections open and lets nothing through."""
+
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self._server: asyncio.Server | None = None
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._whole = asyncio.Event()
+        self._whole.set()
+        self.port = 0
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for pump in list(self._pumps):
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+        await self._server.wait_closed()
+
+    def cut(self) -> None:
+        self._whole.clear()
+
+    def mend(self) -> None:
+        self._whole.set()
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        except OSError:
+            writer.close()
+            return
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            pump = asyncio.create_task(self._pump(source, sink))
+            self._pumps.add(pump)
+            pump.add_done_callback(self._pumps.discard)
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            with contextlib.suppress(OSError):
+                while data := await source.read(65_536):
+                    await self._whole.wait()
+                    sink.write(data)
+                    await sink.drain()
+        finally:
+            sink.close()
+
+
+class Trio:
+    """Three replicas and what their listeners heard. Replicas may be stopped and started again."""
+
+    def __init__(self, folder: Path, settings: RaftSettings = SETTINGS) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._ports = dict(zip(IDS, free_ports(len(IDS)), strict=True))
+        self._cables: dict[tuple[str, str], Cable] = {}
+        self.bell = Bell()
+        self.replicas: dict[str, Replica] = {}
+        self.recorders: dict[str, Recorder] = {}
+
+    async def lay_cables(self) -> None:
+        for one, other in (("n2", "n1"), ("n3", "n1"), ("n3", "n2")):  # the greater id connects
+            cable = Cable(self._ports[other])
+            await cable.start()
+            self._cables[one, other] = cable
+
+    async def take_up_cables(self) -> None:
+        for cable in self._cables.values():
+            await cable.stop()
+
+    def members_as_seen_by(self, node_id: str) -> list[Member]:
+        cables = {other: cable.port for (one, other), cable in self._cables.items() if one == node_id}
+        return [Member(each, f"127.0.0.1:{cables.get(each, self._ports[each])}") for each in IDS]
+
+    def folder(self, node_id: str) -> Path:
+        return self._folder / node_id
+
+    def make(self, node_id: str, *, cluster_id: str = "c", disk_id: str | None = None) -> Replica:
+        return Replica(
+            identity=Identity(cluster_id, node_id, disk_id or f"disk-{node_id}"),
+            members=self.members_as_seen_by(node_id),
+            folder=self.folder(node_id),
+            settings=self._settings,
+            thread_factory=make_thread,
+            monotonic_ns=time.monotonic_ns,
+        )
+
+    async def start(self, node_id: str, **identity: str) -> Replica:
+        replica, recorder = self.make(node_id, **identity), Recorder(self.bell)
+        await replica.start(recorder)
+        self.replicas[node_id], self.recorders[node_id] = replica, recorder
+        return replica
+
+    async def stop(self, node_id: str) -> None:
+        await self.replicas.pop(node_id).stop()
+
+    def isolate(self, node_id: str) -> None:
+        for pair, cable in self._cables.items():
+            if node_id in pair:
+                cable.cut()
+
+    def mend(self) -> None:
+        for cable in self._cables.values():
+            cable.mend()
+
+    async def leader(self, *, but: str = "") -> str:
+        """The id of the node that leads, and that the others follow."""
+        found = ""
+
+        def agreed() -> bool:
+            nonlocal found
+            statuses = {node_id: each.status for node_id, each in self.replicas.items() if node_id != but}
+            leaders = {status.leader for status in statuses.values()}
+            terms = {status.term for status in statuses.values()}
+            if len(leaders) != 1 or len(terms) != 1:
+                return False
+            found = leaders.pop() or ""
+            return found in statuses and statuses[found].role is Role.LEADER
+
+        await self.bell.until(agreed)
+        return found
+
+    def propose(self, node_id: str, *payloads: bytes) -> None:
+        for payload in payloads:
+            self.replicas[node_id].propose(payload, term=self.replicas[node_id].status.term)
+
+    async def heard(self, *payloads: bytes, by: Sequence[str] = ()) -> None:
+        """Wait until the listeners have heard `payloads`."""
+        for node_id in by or list(self.replicas):
+            recorder = self.recorders[node_id]
+            await self.bell.until(lambda recorder=recorder: set(payloads) <= set(recorder.payloads))  # type: ignore[misc]
+
+
+@asynccontextmanager
+async def trio(folder: Path, settings: RaftSettings = SETTINGS) -> AsyncIterator[Trio]:
+    nodes = Trio(folder, settings)
+    await nodes.lay_cables()
+    try:
+        for node_id in IDS:
+            await nodes.start(node_id)
+        yield nodes
+    finally:
+        for replica in nodes.replicas.values():
+            await replica.stop()
+        await nodes.take_up_cables()
+    assert {node_id: each.fatal for node_id, each in nodes.recorders.items() if each.fatal} == {}
