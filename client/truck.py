@@ -4,7 +4,7 @@ Duty: bring connection, namespace and all calls together under one object.
 Invariant: a truck opens its connection on entering and closes it on leaving; what `in_namespace` returns borrows it.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -82,7 +82,7 @@ class Truck(Leases):
         resource: str = "",
         types: Collection[str] = (),
         patience: float = WATCH_PATIENCE_S_DEFAULT,
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Follow what happens, for ever, from an index on (0: from now on); broken streams are resumed where they
         broke.
 

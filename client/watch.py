@@ -6,7 +6,7 @@ says so.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 
 from garbagetruck.client.caller import Caller
@@ -30,7 +30,7 @@ async def watch(
     resource: str,
     types: Collection[str],
     patience_s: float,
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event, None]:
     """Yield events by rising index, without end.
 
     Raises `Unavailable` when no node has answered for `patience_s` seconds, `EventsLost`, `InvalidArgument`,

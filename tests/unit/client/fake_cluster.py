@@ -15,6 +15,7 @@ import grpc.aio
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
+from typing_extensions import override
 
 from garbagetruck.client import Truck, World, connect
 from garbagetruck.v1 import (
@@ -30,7 +31,8 @@ from garbagetruck.v1 import (
 FILES = (cleanup_pb2, cluster_pb2, event_pb2, lease_pb2, namespace_pb2, resource_pb2, session_pb2)
 
 Handler = Callable[[Any, Any], Awaitable[Message]]
-Answer = Message | status_pb2.Status | Handler
+Answer = Any
+"""A message, a status to abort with, or a `Handler`."""
 
 
 @dataclass
@@ -74,7 +76,8 @@ class Node:
             await abort(context, answer)
         if isinstance(answer, Message):
             return answer
-        return await answer(request, context)
+        handler: Handler = answer
+        return await handler(request, context)
 
     async def streaming(self, method: str, request: Any, context: Any) -> AsyncIterator[Message]:
         self.calls.append((method, request))
@@ -86,7 +89,7 @@ class Node:
             yield message
 
 
-class _Scripted(grpc.GenericRpcHandler):  # type: ignore[misc]  # published without types
+class _Scripted(grpc.GenericRpcHandler):
     """Every method of the API, answered by a node's script."""
 
     def __init__(self, node: Node) -> None:
@@ -98,6 +101,7 @@ class _Scripted(grpc.GenericRpcHandler):  # type: ignore[misc]  # published with
             for method in service.methods
         }
 
+    @override
     def service(self, handler_call_details: Any) -> Any:
         method = self._methods.get(handler_call_details.method)
         if method is None:
@@ -180,7 +184,8 @@ def world(clock: Callable[[], int], seed: int = 7) -> World:
 class FirstFirst(random.Random):
     """Random but for the choice of the first endpoint."""
 
-    def randrange(self, *args: int, **kwargs: int) -> int:  # type: ignore[override]  # one way of calling is enough
+    @override
+    def randrange(self, *args: Any, **kwargs: Any) -> int:
         return 0
 
 
@@ -204,7 +209,7 @@ def truck_of(running: list[Node], clock: Callable[[], int], **options: Any) -> T
 
 def lease(**fields: Any) -> lease_pb2.Lease:
     """An active lease as the API describes one."""
-    values = {
+    values: dict[str, Any] = {
         "id": "lease-1",
         "namespace": "default",
         "resource": "uploads/42",

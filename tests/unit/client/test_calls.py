@@ -75,7 +75,9 @@ async def test_i6_every_mutation_bears_an_id_of_its_own(node: Node, clock: FakeC
     assert [request.request_id for _, request in node.calls] == ["mine", "request-1", "request-2"]
 
 
-async def test_a_connection_that_breaks_in_the_middle_is_repeated_elsewhere(three: list[Node], clock: FakeClock) -> None:
+async def test_a_connection_that_breaks_in_the_middle_is_repeated_elsewhere(
+    three: list[Node], clock: FakeClock
+) -> None:
     async def die(request: Any, context: Any) -> Message:
         task = asyncio.create_task(three[0].stop())
         await asyncio.Event().wait()
