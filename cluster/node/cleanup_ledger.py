@@ -27,8 +27,8 @@ from garbagetruck.cluster.raft.log import LogStatus
 PROPOSAL_TIMEOUT_S = 5.0
 PROVED_WITHIN_MS = 1_000
 """How old the proof of leading may be: about one election timeout, since nobody else can lead sooner."""
-IDLE_PAUSE_S = 0.25
-"""How often the executor is told of work while all that is ready is work that it cannot do."""
+IDLE_PAUSE_S = 0.05
+"""How often the executor is told of work while all that is ready is under way, or cannot be done here."""
 
 
 class NodeLedger(Ledger, ApplyListener):
@@ -58,7 +58,7 @@ class NodeLedger(Ledger, ApplyListener):
     @override
     def candidates(self, limit: int, skip: Container[ResourceKey], skip_handlers: Container[str]) -> Sequence[Resource]:
         found = self._machine.ready(limit, _Skipped(self._machine, skip, skip_handlers))
-        self._pause_s = 0.0 if found else IDLE_PAUSE_S
+        self._pause_s = IDLE_PAUSE_S if not found and self._machine.ready(1) else 0.0
         return found
 
     @override

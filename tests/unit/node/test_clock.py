@@ -1,5 +1,7 @@
 """The cluster clock: available time, never faster than real time."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,7 +126,7 @@ def test_i7_cluster_time_never_runs_faster_than_real_time(
         elif probes:
             clock.credit(probes[value % len(probes)])
         reads.append((real_ns, clock.now_ms()))
-    for earlier, later in zip(reads, reads[1:], strict=False):
+    for earlier, later in itertools.pairwise(reads):
         assert later[1] >= earlier[1], "it never goes back"
     for index, (at_ns, clock_ms) in enumerate(reads):
         for before_ns, before_ms in reads[:index]:
