@@ -3,8 +3,8 @@
 One interceptor does it all, since each more costs every call. It wraps a method's handler once, at its first call.
 
 Invariants: whatever a servicer raises reaches the client as one of the published errors, with details; a drained server
-has no stream left and takes no call of a client's; what nodes say to each other (`PEER_SERVICE`) is neither limited nor
-drained, for it carries the last calls of others.
+takes no call of a client's and keeps no stream but those that tell its health; what nodes say to each other
+(`PEER_SERVICE`) is neither limited nor drained, for it carries the last calls of others.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Never
+from typing import TYPE_CHECKING, Any, Never, TypeAlias
 
 import grpc
 import structlog
@@ -28,10 +28,15 @@ from garbagetruck.cluster.api.wire import reader
 
 PEER_SERVICE = "garbagetruck.v1.PeerService"
 HEALTH_SERVICE = "grpc.health.v1.Health"
+UNDRAINED_SERVICES = frozenset({PEER_SERVICE, HEALTH_SERVICE})
 NANOSECONDS = 1_000_000_000
 
-Handler = grpc.RpcMethodHandler[Any, Any]
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
+if TYPE_CHECKING:
+    Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
+else:
+    Handler = grpc.RpcMethodHandler  # generic in its stubs only
+
+Continuation: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
 
 _log = structlog.get_logger(__name__)
 
@@ -123,7 +128,7 @@ class CallInterceptor(aio.ServerInterceptor):
     def _unary(
         self, service: str, method: str, behaviour: Any, read: Callable[[bytes], Any], observer: MethodObserver
     ) -> Any:
-        exempt = service in {PEER_SERVICE, HEALTH_SERVICE}
+        exempt = service in UNDRAINED_SERVICES
 
         async def call(raw: bytes, context: Context) -> Any:
             started_ns = self._monotonic_ns()
@@ -161,7 +166,7 @@ class CallInterceptor(aio.ServerInterceptor):
         read: Callable[[bytes], Any] | None,
     ) -> Any:
         """`read`: for a single request; the requests of a stream are read by grpc, which calls the same."""
-        exempt = service == PEER_SERVICE
+        exempt = service in UNDRAINED_SERVICES
 
         async def call(request: Any, context: Context) -> None:
             started_ns = self._monotonic_ns()

@@ -44,9 +44,15 @@ class CleanupServicer(cleanup_pb2_grpc.CleanupServiceServicer):
         found, after = pages.gather(
             page_of, lambda resource: _is_listed(resource, states, request.handler), after, size
         )
+        cleanups, after = pages.fit(
+            found,
+            lambda resource: translate.cleanup_message(resource, _blocked_by(machine, resource)),
+            lambda resource: resource.generation,
+            after,
+        )
         return cleanup_pb2.ListCleanupsResponse(
             header=door.read_header(view),
-            cleanups=[translate.cleanup_message(resource, _blocked_by(machine, resource)) for resource in found],
+            cleanups=cleanups,
             next_page_token=pages.next_page_token(request, after),
         )
 

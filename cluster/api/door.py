@@ -35,6 +35,8 @@ Context: TypeAlias = aio.ServicerContext[Any, Any]
 REQUEST_ID_BYTES_MAX = 128
 """Longest `request_id` of a request. The machine allows more: items of a batch get a suffix."""
 TIMEOUT_S_MIN = 0.001
+TIMEOUT_ROUNDING = 0.02
+"""gRPC rounds a timeout up, by about a hundredth, on its way to the server: so its deadline is past the caller's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,8 @@ class DoorLimits:
     request_timeout_ms_max: int = 10_000
     """Longer deadlines are cut to this."""
     deadline_margin_ms: int = 50
-    """How long before the caller's deadline an answer is given up for, so that the caller hears why; half of the
-    remaining time at most."""
+    """How long before the caller's deadline an answer is given up for, so that the caller hears why, beside what gRPC
+    rounds; half of the remaining time at most."""
     messages_ahead_max: int = 32
     """Messages read ahead on one keep-alive stream; then the sender has to wait."""
     watch_idle_ms_max: int = 5_000
@@ -87,7 +89,7 @@ class Door:
         limits = self.limits
         if remaining_s is None:
             return limits.request_timeout_ms_default / 1_000
-        margin_s = min(limits.deadline_margin_ms / 1_000, remaining_s / 2)
+        margin_s = min(limits.deadline_margin_ms / 1_000 + remaining_s * TIMEOUT_ROUNDING, remaining_s / 2)
         return min(remaining_s - margin_s, limits.request_timeout_ms_max / 1_000)
 
     def entered_ms(self) -> int:

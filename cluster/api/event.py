@@ -15,8 +15,8 @@ from garbagetruck.cluster.machine.model import Event, EventType
 from garbagetruck.cluster.machine.questions import EventsGone
 from garbagetruck.v1 import event_pb2, event_pb2_grpc
 
-EVENTS_PER_RESPONSE_MAX = 1_000
-"""How many events are looked at for one response."""
+EVENTS_PER_RESPONSE_MAX = 500
+"""How many events are looked at for one response; the longest names and details of so many fit gRPC's 4 MiB."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,10 +164,13 @@ class LeaseServicer(lease_pb2_grpc.LeaseServiceServicer):
         await door.require_namespace(wanted.namespace, deadline)
         view = await door.read(header.consistency(request.consistency), deadline)
         page = view.machine.leases(wanted, after, size, view.clock_ms)
+        leases, after = pages.fit(
+            page.items, translate.lease_message, lambda lease: lease.fencing_token, page.next_after
+        )
         return lease_pb2.ListLeasesResponse(
             header=door.read_header(view),
-            leases=[translate.lease_message(lease) for lease in page.items],
-            next_page_token=pages.next_page_token(request, page.next_after),
+            leases=leases,
+            next_page_token=pages.next_page_token(request, after),
         )
 
     @override

@@ -5,7 +5,7 @@ are there to tell a caller who mixed two lists up.
 """
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ from garbagetruck.cluster.api.errors import invalid
 from garbagetruck.cluster.machine.questions import Page
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
 PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 1_000
@@ -23,6 +24,8 @@ PAGE_TOKEN_BYTES_MAX = 256
 TOKEN_VERSION = 1
 SCANNED_PAGES_MAX = 20
 """How many pages of the machine one page of ours looks through when a filter is applied here."""
+RESPONSE_BYTES_MAX = 3 * 1024 * 1024
+"""How large the items of a page may be together."""
 NOT_FILTERS = ("page_size", "page_token", "consistency")
 NOT_OURS = "is not a token that this list answered"
 
@@ -122,3 +125,23 @@ def gather(
         if not after or len(found) == size:
             break
     return found, after
+
+
+def fit(
+    items: Iterable[T], message_of: Callable[[T], M], number_of: Callable[[T], int], after: int
+) -> tuple[list[M], int]:
+    """The messages of a page, cut so that clients with gRPC's default limit of 4 MiB can receive it.
+
+    Returns them, at least one if there are items, and after which number the next page begins: `after` when all fit.
+    """
+    messages: list[M] = []
+    size = 0
+    last = 0
+    for item in items:
+        message = message_of(item)
+        size += message.ByteSize()
+        if messages and size > RESPONSE_BYTES_MAX:
+            return messages, last
+        messages.append(message)
+        last = number_of(item)
+    return messages, after

@@ -69,9 +69,10 @@ class ResourceServicer(resource_pb2_grpc.ResourceServiceServicer):
             after,
             size,
         )
+        resources, after = pages.fit(found, translate.resource_message, lambda resource: resource.generation, after)
         return resource_pb2.ListResourcesResponse(
             header=door.read_header(view),
-            resources=[translate.resource_message(resource) for resource in found],
+            resources=resources,
             next_page_token=pages.next_page_token(request, after),
         )
 
@@ -129,6 +130,8 @@ class ResourceServicer(resource_pb2_grpc.ResourceServiceServicer):
 
 
 def _leases_of(resource: Resource, view: ReadView) -> list[lease_pb2.Lease]:
-    """The leases of a resource, by rising token: they are kept in the order in which they were acquired."""
+    """The leases of a resource, by rising token (the order in which they were acquired), as many as fit an answer."""
     views = (view.machine.lease(lease_id, view.clock_ms) for lease_id in resource.leases)
-    return [translate_lease.lease_message(lease) for lease in views if lease is not None]
+    known = (lease for lease in views if lease is not None)
+    messages, _ = pages.fit(known, translate_lease.lease_message, lambda lease: lease.fencing_token, 0)
+    return messages

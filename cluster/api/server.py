@@ -40,6 +40,9 @@ from garbagetruck.v1 import (
     session_pb2_grpc,
 )
 
+FAREWELL_S = 0.1
+"""What those who watch this node's health get to hear that it is leaving, before their streams are cut."""
+
 
 class Service(NamedTuple):
     """A service, and how to put it on a server."""
@@ -180,7 +183,7 @@ class ApiServer:
         except TimeoutError:
             pass  # what still runs is cut off now; its clients repeat it elsewhere
         server, self._server = self._server, None
-        await server.stop(grace=0)
+        await server.stop(grace=FAREWELL_S)
 
     async def _tell_health(self) -> None:
         serving = self._is_ready()
