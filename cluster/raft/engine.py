@@ -293,8 +293,8 @@ class Engine:
         transfer = self._transfer
         if transfer is None:
             return
-        if consensus.term > transfer.term and consensus.leader not in {None, self._identity.node_id}:
-            self._end_transfer(done=True)
+        if consensus.term > transfer.term and consensus.leader is not None:
+            self._end_transfer(done=consensus.leader != self._identity.node_id)
         elif self._monotonic_ns() >= transfer.deadline_ns:
             self._end_transfer(done=False)
         elif consensus.role is Role.LEADER and consensus.term == transfer.term and not transfer.asked:

@@ -89,6 +89,11 @@ class RaftSettings:
         return max(1, self.heartbeat_ms // 5)
 
     @property
+    def keep_alive_ms(self) -> int:
+        """After this long without another message a connection carries one that says nothing."""
+        return self.connection_timeout_ms // 4
+
+    @property
     def rejoin_grace_ms(self) -> int:
         """How long a node that was alone listens for a leader before it may stand for election."""
         return self.heartbeat_ms * 5 // 2

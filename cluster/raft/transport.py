@@ -14,6 +14,9 @@ A node that was alone is not told at once that it is connected (pysyncobj stands
 has not heard a leader lately): first it listens for a leader, `rejoin_grace_ms` long. So a node that comes back from a
 pause or a cut does not depose a healthy leader.
 
+pysyncobj's connection closes itself when it is used after nothing was read from it for `connection_timeout_ms`; two
+followers have nothing to say to each other until they need each other's votes. So each says `Alive` now and then.
+
 Threads: the Raft thread only.
 """
 
@@ -63,6 +66,7 @@ class Session:
         self.peer_id = peer_id
         self.greet_until_ns = greet_until_ns
         self.carriage = Carriage()
+        self.sent_ns = 0
 
 
 class GuardedTransport(StockTransport):
@@ -164,6 +168,9 @@ class GuardedTransport(StockTransport):
         for node_id, peer in self._peers.items():
             if self._identity.node_id > node_id:
                 self._connect_if_due(peer, now_ns)
+        for session in list(self._sessions.values()):
+            if now_ns - session.sent_ns >= self._settings.keep_alive_ms * 1_000_000:
+                self._transmit(session, wire.Alive())
         if self._announce_at_ns is not None and self._announce_at_ns <= now_ns:
             self._announce_all()
 
@@ -210,6 +217,7 @@ class GuardedTransport(StockTransport):
 
     def _transmit(self, session: Session, message: wire.Message) -> None:
         connection = session.connection
+        session.sent_ns = self._monotonic_ns()
         connection.send(message)
         waiting_bytes = connection.getSendBufferSize()
         if waiting_bytes > self._settings.outgoing_bytes_max:
@@ -292,6 +300,8 @@ class GuardedTransport(StockTransport):
                     self._transmit(session, wire.Echo(term, message.sequence))
             case wire.Echo():
                 self._on_echo(peer_id, message)
+            case wire.Alive():
+                pass
             case wire.Hello() | wire.Refused():
                 self._refuse("greeting out of place", peer=peer_id)
                 session.connection.disconnect()

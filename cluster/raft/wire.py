@@ -106,10 +106,14 @@ class Echo(msgspec.Struct, frozen=True, array_like=True, tag="echo"):
     sequence: Natural
 
 
+class Alive(msgspec.Struct, frozen=True, array_like=True, tag="alive"):
+    """Says nothing, on a connection on which nothing else was said for a while."""
+
+
 RaftMessage = AppendEntries | NextIndex | RequestVote | Vote | TimeoutNow
 """Those that pysyncobj itself sends and receives."""
 
-Message = Hello | Refused | Probe | Echo | RaftMessage
+Message = Hello | Refused | Probe | Echo | Alive | RaftMessage
 
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 _encoder = msgspec.msgpack.Encoder()

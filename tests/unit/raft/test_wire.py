@@ -19,6 +19,7 @@ MESSAGES: list[wire.Message] = [
     wire.TimeoutNow(3),
     wire.Probe(3, 1),
     wire.Echo(3, 1),
+    wire.Alive(),
 ]
 
 

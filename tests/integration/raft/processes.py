@@ -1,0 +1,108 @@
+"""Three replicas as processes, which a test can kill, pause and start again."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.integration.raft.replicas import IDS, Bell, free_ports
+
+ROOT = Path(__file__).parents[3]
+
+
+class Process:
+    """One member, and what it said since it was started."""
+
+    def __init__(self, process: asyncio.subprocess.Process, bell: Bell) -> None:
+        self.process = process
+        self.applied: list[str] = []
+        self.role, self.term, self.leader = "follower", 0, None
+        self.fatal: str | None = None
+        self._bell = bell
+        self.reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        while line := await self.process.stdout.readline():
+            said = json.loads(line)
+            self.applied += said.get("applied", [])
+            self.fatal = said.get("fatal", self.fatal)
+            if "role" in said:
+                self.role, self.term, self.leader = said["role"], said["term"], said["leader"]
+            self._bell.ring()
+
+    def propose(self, payload: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(payload.encode() + b"\n")
+
+    async def end(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+        await self.process.wait()
+        await self.reading
+
+
+class Processes:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._members = {node_id: f"127.0.0.1:{port}" for node_id, port in zip(IDS, free_ports(len(IDS)), strict=True)}
+        self.bell = Bell()
+        self.running: dict[str, Process] = {}
+
+    async def start(self, node_id: str) -> None:
+        own = {"node_id": node_id, "members": self._members, "folder": str(self._folder / node_id)}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.integration.raft.member",
+            json.dumps(own),
+            cwd=ROOT,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=2**24,
+        )
+        self.running[node_id] = Process(process, self.bell)
+
+    async def kill(self, node_id: str) -> Process:
+        """`kill -9`."""
+        process = self.running.pop(node_id)
+        await process.end(signal.SIGKILL)
+        return process
+
+    def pause(self, node_id: str) -> None:
+        self.running[node_id].process.send_signal(signal.SIGSTOP)
+
+    def resume(self, node_id: str) -> None:
+        self.running[node_id].process.send_signal(signal.SIGCONT)
+
+    def propose(self, payload: str) -> None:
+        """To all; whoever leads takes it."""
+        for process in self.running.values():
+            process.propose(payload)
+
+    async def leader(self, *, but: str = "") -> str:
+        found = ""
+
+        def agreed() -> bool:
+            nonlocal found
+            others = {node_id: each for node_id, each in self.running.items() if node_id != but}
+            leaders = {each.leader for each in others.values()}
+            found = (leaders.pop() if len(leaders) == 1 else None) or ""
+            return found in others and others[found].role == "leader"
+
+        await self.bell.until(agreed)
+        return found
+
+
+@asynccontextmanager
+async def processes(folder: Path) -> AsyncIterator[Processes]:
+    nodes = Processes(folder)
+    try:
+        for node_id in IDS:
+            await nodes.start(node_id)
+        yield nodes
+    finally:
+        for node_id in list(nodes.running):
+            await nodes.kill(node_id)

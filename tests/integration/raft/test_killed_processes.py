@@ -1,0 +1,81 @@
+"""Real processes, really killed and paused."""
+
+import asyncio
+from pathlib import Path
+
+from tests.integration.raft.processes import Processes, processes
+from tests.integration.raft.replicas import IDS
+
+
+async def propose_for_a_while(nodes: Processes, prefix: str, count: int) -> None:
+    for number in range(count):
+        nodes.propose(f"{prefix}{number}")
+        await asyncio.sleep(0.001)
+
+
+async def test_i2_i3_a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    async with processes(tmp_path) as nodes:
+        first = await nodes.leader()
+        load = asyncio.create_task(propose_for_a_while(nodes, "a", 300))
+        await nodes.bell.until(lambda: len(nodes.running[first].applied) > 50)
+        killed = await nodes.kill(first)
+        await load
+        acknowledged = killed.applied
+        second = await nodes.leader()
+        nodes.propose("b")
+        await nodes.bell.until(lambda: all("b" in process.applied for process in nodes.running.values()))
+        history = nodes.running[second].applied
+        assert history[: len(acknowledged)] == acknowledged
+        await nodes.start(first)
+        await nodes.bell.until(lambda: "b" in nodes.running[first].applied)
+        assert {node_id: nodes.running[node_id].applied for node_id in IDS} == dict.fromkeys(IDS, history)
+
+
+async def test_i2_all_processes_killed_at_once_forget_nothing(tmp_path: Path) -> None:
+    async with processes(tmp_path) as nodes:
+        leader = await nodes.leader()
+        load = asyncio.create_task(propose_for_a_while(nodes, "a", 300))
+        await nodes.bell.until(lambda: len(nodes.running[leader].applied) > 50)
+        killed = await asyncio.gather(*(nodes.kill(node_id) for node_id in IDS))
+        await load
+        acknowledged = max((process.applied for process in killed), key=len)
+        for node_id in IDS:
+            await nodes.start(node_id)
+        await nodes.leader()
+        nodes.propose("b")
+        await nodes.bell.until(lambda: all("b" in process.applied for process in nodes.running.values()))
+        histories = [process.applied for process in nodes.running.values()]
+        assert histories[0][: len(acknowledged)] == acknowledged
+        assert histories[0] == histories[1] == histories[2]
+
+
+async def test_i8_a_paused_leader_is_replaced_and_follows_when_it_wakes(tmp_path: Path) -> None:
+    async with processes(tmp_path) as nodes:
+        first = await nodes.leader()
+        nodes.pause(first)
+        second = await nodes.leader(but=first)
+        term = nodes.running[second].term
+        nodes.propose("while it slept")
+        await nodes.bell.until(lambda: "while it slept" in nodes.running[second].applied)
+        nodes.resume(first)
+        await nodes.bell.until(lambda: "while it slept" in nodes.running[first].applied)
+        assert await nodes.leader() == second, "waking up deposes nobody"
+        assert nodes.running[second].term == term
+
+
+async def test_a_paused_follower_deposes_nobody_when_it_wakes(tmp_path: Path) -> None:
+    """Hazard 13, in part."""
+    async with processes(tmp_path) as nodes:
+        leader = await nodes.leader()
+        follower = next(node_id for node_id in IDS if node_id != leader)
+        nodes.propose("a")
+        await nodes.bell.until(lambda: all("a" in process.applied for process in nodes.running.values()))
+        term = nodes.running[leader].term
+        for pause_s in (1.2, 4.0):  # longer than its election timeout; longer than connections last
+            nodes.pause(follower)
+            await asyncio.sleep(pause_s)
+            nodes.resume(follower)
+            nodes.propose(f"after {pause_s}")
+            await nodes.bell.until(lambda: f"after {pause_s}" in nodes.running[follower].applied)  # noqa: B023
+        assert await nodes.leader() == leader
+        assert nodes.running[leader].term == term
