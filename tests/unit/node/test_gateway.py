@@ -1,7 +1,7 @@
 """The gateway on each node: finds the leader, tries again only what cannot have been applied, answers honest reads."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 import pytest
@@ -117,7 +117,7 @@ def elapsed_s(started_s: float) -> float:
 @pytest.mark.parametrize("what", ["submit", "read"])
 async def test_without_a_leader_it_says_so_within_the_timeout(node: Node, what: str) -> None:
     started_s = asyncio.get_running_loop().time()
-    asking = {
+    asking: dict[str, Callable[[], Awaitable[object]]] = {
         "submit": lambda: node.gateway.submit((acquire(1),), timeout_s=0.2),
         "read": lambda: node.gateway.read(Consistency.LINEARIZABLE, timeout_s=0.2),
     }
