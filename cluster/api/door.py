@@ -34,6 +34,8 @@ Context: TypeAlias = aio.ServicerContext[Any, Any]
 
 REQUEST_ID_BYTES_MAX = 128
 """Longest `request_id` of a request. The machine allows more: items of a batch get a suffix."""
+ITEMS_PER_TURN = 128
+"""How many items of a batch are translated before other calls get their turn on the loop."""
 TIMEOUT_S_MIN = 0.001
 TIMEOUT_ROUNDING = 0.02
 """gRPC rounds a timeout up, by about a hundredth, on its way to the server: so its deadline is past the caller's."""
@@ -219,6 +221,19 @@ class Door:
 
     def read_header(self, view: ReadView) -> common_pb2.ResponseHeader:
         return translate_header.read_header(self._gateway.header(), view)
+
+
+async def item_errors(refusals: Sequence[tuple[int, Refused]]) -> list[common_pb2.ItemError]:
+    """The refused items of a batch, by rising index. Telling a thousand takes a while, so others get their turn."""
+    told: list[common_pb2.ItemError] = []
+    for start in range(0, len(refusals), ITEMS_PER_TURN):
+        if start:
+            await asyncio.sleep(0)
+        told.extend(
+            common_pb2.ItemError(index=position, status=errors.of_refusal(refused).status())
+            for position, refused in refusals[start : start + ITEMS_PER_TURN]
+        )
+    return told
 
 
 def _check_size(field: str, value: str, bytes_max: int) -> None:

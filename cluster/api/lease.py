@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing_extensions import override
 
 from garbagetruck.cluster.api import errors, pages
-from garbagetruck.cluster.api.door import Context, Door
+from garbagetruck.cluster.api.door import ITEMS_PER_TURN, Context, Door, item_errors
 from garbagetruck.cluster.api.errors import CallError
 from garbagetruck.cluster.api.keep_alive import keep_alive
 from garbagetruck.cluster.api.translate import header
@@ -14,9 +14,6 @@ from garbagetruck.cluster.api.translate import lease as translate
 from garbagetruck.cluster.machine.operations import AcquireLease, ReleaseHolder, ReleaseLeases, RenewLeases
 from garbagetruck.cluster.machine.outcomes import LeaseGranted, LeasesReleased, LeasesRenewed, Outcome, Refused
 from garbagetruck.v1 import lease_pb2, lease_pb2_grpc
-
-ITEMS_PER_TURN = 128
-"""How many items of a batch are translated before other calls get their turn on the loop."""
 
 
 class LeaseServicer(lease_pb2_grpc.LeaseServiceServicer):
@@ -95,7 +92,11 @@ class LeaseServicer(lease_pb2_grpc.LeaseServiceServicer):
         outcome = await self._renew(
             request.namespace, lease_ids, request.ttl_ms, deadline, repeatable=bool(request.request_id)
         )
-        return translate.batch_renew_response(door.mutation_header(context), outcome)
+        return lease_pb2.BatchRenewResponse(
+            header=door.mutation_header(context),
+            remaining_ms=header.remaining(outcome.remaining_ms),
+            errors=await item_errors(outcome.refusals),
+        )
 
     @override
     async def Release(self, request: lease_pb2.ReleaseRequest, context: Context) -> lease_pb2.ReleaseResponse:
@@ -133,7 +134,7 @@ class LeaseServicer(lease_pb2_grpc.LeaseServiceServicer):
         return lease_pb2.BatchReleaseResponse(
             header=door.mutation_header(context),
             released=outcome.released,
-            errors=header.item_errors(outcome.refusals),
+            errors=await item_errors(outcome.refusals),
             remaining=outcome.remaining,
         )
 

@@ -1,11 +1,10 @@
 """Where an answer comes from, how fresh it has to be, and small things that every noun shares."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
-from garbagetruck.cluster.api.errors import invalid, of_refusal
+from garbagetruck.cluster.api.errors import invalid
 from garbagetruck.cluster.api.gateway import Consistency, Header, ReadView
 from garbagetruck.cluster.machine.model import DEFAULT_NAMESPACE, Labels
-from garbagetruck.cluster.machine.outcomes import Refused
 from garbagetruck.v1 import common_pb2
 
 CONSISTENCIES: Mapping[int, Consistency] = {
@@ -56,6 +55,6 @@ def labels(pairs: Mapping[str, str]) -> Labels:
     return tuple(sorted(pairs.items())) if pairs else ()
 
 
-def item_errors(refusals: Iterable[tuple[int, Refused]]) -> Sequence[common_pb2.ItemError]:
-    """The refused items of a batch, by rising index."""
-    return [common_pb2.ItemError(index=position, status=of_refusal(refused).status()) for position, refused in refusals]
+def remaining(remaining_ms: tuple[int, ...]) -> tuple[int, ...]:
+    """What is left of each lease or session, as the API says it: 0 where the machine, having refused, says -1."""
+    return remaining_ms if min(remaining_ms, default=0) >= 0 else tuple(max(0, each) for each in remaining_ms)

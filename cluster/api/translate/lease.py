@@ -1,11 +1,11 @@
 """Leases on the wire."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from garbagetruck.cluster.api.translate import header
 from garbagetruck.cluster.machine.model import CleanupSpec, LeaseState
 from garbagetruck.cluster.machine.operations import AcquireLease
-from garbagetruck.cluster.machine.outcomes import LeasesRenewed, LeaseView, Outcome
+from garbagetruck.cluster.machine.outcomes import LeaseView
 from garbagetruck.cluster.machine.questions import LeaseFilter
 from garbagetruck.v1 import common_pb2, lease_pb2
 
@@ -69,25 +69,11 @@ def lease_filter(request: lease_pb2.ListLeasesRequest) -> LeaseFilter:
 
 
 def keep_alive_response(
-    where: common_pb2.ResponseHeader, request: lease_pb2.KeepAliveRequest, outcome: Outcome
+    where: common_pb2.ResponseHeader,
+    request: lease_pb2.KeepAliveRequest,
+    remaining_ms: Sequence[int],
+    errors: Sequence[common_pb2.ItemError],
 ) -> lease_pb2.KeepAliveResponse:
-    assert isinstance(outcome, LeasesRenewed), outcome
     return lease_pb2.KeepAliveResponse(
-        header=where,
-        sequence=request.sequence,
-        remaining_ms=remaining(outcome.remaining_ms, refused=bool(outcome.refusals)),
-        errors=header.item_errors(outcome.refusals) if outcome.refusals else None,
+        header=where, sequence=request.sequence, remaining_ms=remaining_ms, errors=errors
     )
-
-
-def batch_renew_response(where: common_pb2.ResponseHeader, outcome: LeasesRenewed) -> lease_pb2.BatchRenewResponse:
-    return lease_pb2.BatchRenewResponse(
-        header=where,
-        remaining_ms=remaining(outcome.remaining_ms, refused=bool(outcome.refusals)),
-        errors=header.item_errors(outcome.refusals) if outcome.refusals else None,
-    )
-
-
-def remaining(remaining_ms: tuple[int, ...], *, refused: bool) -> tuple[int, ...]:
-    """What is left of each, as the API says it: 0 where the machine, having refused, says -1."""
-    return tuple(max(0, each) for each in remaining_ms) if refused else remaining_ms

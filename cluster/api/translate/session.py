@@ -1,9 +1,9 @@
 """Sessions on the wire."""
 
-from garbagetruck.cluster.api.translate import header
-from garbagetruck.cluster.api.translate.lease import remaining
+from collections.abc import Sequence
+
 from garbagetruck.cluster.machine.model import EndReason
-from garbagetruck.cluster.machine.outcomes import Outcome, SessionsRenewed, SessionView
+from garbagetruck.cluster.machine.outcomes import SessionView
 from garbagetruck.v1 import common_pb2, session_pb2
 
 
@@ -28,12 +28,11 @@ def session_message(view: SessionView) -> session_pb2.Session:
 
 
 def keep_alive_response(
-    where: common_pb2.ResponseHeader, request: session_pb2.KeepSessionAliveRequest, outcome: Outcome
+    where: common_pb2.ResponseHeader,
+    request: session_pb2.KeepSessionAliveRequest,
+    remaining_ms: Sequence[int],
+    errors: Sequence[common_pb2.ItemError],
 ) -> session_pb2.KeepSessionAliveResponse:
-    assert isinstance(outcome, SessionsRenewed), outcome
     return session_pb2.KeepSessionAliveResponse(
-        header=where,
-        sequence=request.sequence,
-        remaining_ms=remaining(outcome.remaining_ms, refused=bool(outcome.refusals)),
-        errors=header.item_errors(outcome.refusals) if outcome.refusals else None,
+        header=where, sequence=request.sequence, remaining_ms=remaining_ms, errors=errors
     )
