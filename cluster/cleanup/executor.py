@@ -94,7 +94,7 @@ class CleanupExecutor:
         for loop in (self._dispatch(leadership), self._listen(leadership)):
             task = asyncio.get_running_loop().create_task(loop)
             leadership.loops.add(task)
-            task.add_done_callback(self._loop_ended)
+            task.add_done_callback(self._see)
 
     def stopped_leading(self, epoch: int) -> None:
         """Stop at once: no effect begins after this call. Does not block or await. Idempotent."""
@@ -206,8 +206,7 @@ class CleanupExecutor:
             self._resting[key] = asyncio.get_running_loop().call_later(rest_s, self._rested, key)
         else:
             self._busy.discard(key)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_fatal(error)
+        self._see(task)
         self._wake()
 
     def _rested(self, key: ResourceKey) -> None:
@@ -219,6 +218,9 @@ class CleanupExecutor:
         if self._leadership is not None:
             self._leadership.wake.set()
 
-    def _loop_ended(self, task: asyncio.Task[None]) -> None:
+    def _see(self, task: asyncio.Task[Next] | asyncio.Task[None]) -> None:
+        """An attempt or a loop that raised is a bug: stop everything, and let the node end."""
         if not task.cancelled() and (error := task.exception()) is not None:
+            if self._leadership is not None:
+                self.stopped_leading(self._leadership.epoch)
             self._on_fatal(error)

@@ -17,7 +17,6 @@ from urllib.parse import quote
 
 import aiohttp
 from typing_extensions import override
-from yarl import URL
 
 from garbagetruck.cluster.cleanup.handler import CleanupCall, CleanupResult, Handler, InvalidParametersError
 from garbagetruck.cluster.cleanup.handlers.http_options import HttpOptions, read_http_options, resolve_headers
@@ -102,7 +101,7 @@ class HttpHandler(Handler):
         try:
             async with self._session.request(
                 self._options.method,
-                URL(f"{self._base}/{path}", encoded=True),
+                f"{self._base}/{path}",
                 headers=_headers(call),
                 json=_body(call) if self._options.method == "POST" else None,
                 allow_redirects=False,

@@ -1,0 +1,1 @@
+"""Tests of cluster/cleanup with real files, processes and servers."""

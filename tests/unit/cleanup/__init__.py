@@ -1,0 +1,1 @@
+"""Tests of cluster/cleanup without disk, network or threads."""
