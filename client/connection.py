@@ -25,6 +25,9 @@ from garbagetruck.client.world import World
 LEADER_KEY = "garbagetruck-leader"
 """Trailing metadata in which a node that is not the leader names the leader's endpoint."""
 
+ABOUT_ONE_NODE = frozenset({"NOT_LEADER", "DRAINING", "STARTING"})
+"""Reasons that say nothing of the other nodes: their `RetryInfo` tells when to come back to this one."""
+
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
 
@@ -154,7 +157,7 @@ class Connection:
         if error.reason == "NOT_LEADER" and leader and leader != endpoint.address:
             self._endpoints.prefer(leader)
         untried = failures % len(self._endpoints) != 0
-        if untried and error.retry_after_s is None:
+        if untried and (error.retry_after_s is None or error.reason in ABOUT_ONE_NODE):
             return 0.0
         return backoff.next_delay_s(error.retry_after_s)
 

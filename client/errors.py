@@ -48,7 +48,7 @@ class GarbageTruckError(Exception):
         self.retry_after_s = retry_after_s
         """Seconds after which the server thinks that another attempt makes sense. None: it did not say."""
         self.violations = violations
-        """Which fields of the request were wrong. Empty unless this is an `InvalidArgument`."""
+        """Which fields of the request it is about. Every `InvalidArgument` has some."""
 
 
 class Refused(GarbageTruckError):

@@ -114,8 +114,9 @@ class Session:
         request_id: str = "",
         timeout: float | None = None,
     ) -> Lease:
-        """Take a lease that lives as long as the session does. Parameters and errors as `Truck.acquire`; renews the
-        session.
+        """Take a lease that lives as long as the session does, or until `release`. Renews the session.
+
+        Parameters and errors as `Truck.acquire`. Give it back through this session, which otherwise remembers it.
         """
         acquired = await self._leases.acquire(
             resource,

@@ -78,7 +78,7 @@ class Session(_message.Message):
     state: Global___SessionState.ValueType
     """Whether it counts."""
     end_reason: _builtins.str
-    """Why it ended: "expired" or "session_closed". Empty while active. Later versions may add words."""
+    """Why it ended: "expired" or "released" (closed). Empty while active. Later versions may add words."""
     ended_ms: _builtins.int
     """When it ended, in cluster time. 0 while active."""
     def __init__(

@@ -198,6 +198,15 @@ async def test_the_delay_that_the_server_asks_for_is_kept(node: Node, clock: Fak
     assert loop.time() - before >= 0.2
 
 
+@pytest.mark.parametrize("reason", ["NOT_LEADER", "DRAINING", "STARTING"])
+async def test_a_node_that_cannot_is_left_at_once_for_another(three: list[Node], clock: FakeClock, reason: str) -> None:
+    three[0].answer("GetLease", unavailable(reason, retry_after_ms=60_000))
+    three[1].answer("GetLease", lease_pb2.GetLeaseResponse(lease=lease()))
+    async with truck_of(three, clock) as truck:
+        await truck.get_lease("lease-1")
+    assert len(three[1].calls) == 1
+
+
 async def test_a_delay_beyond_the_deadline_is_not_waited_for(node: Node, clock: FakeClock) -> None:
     node.answer("GetLease", unavailable("OVERLOADED", retry_after_ms=60_000))
     async with truck_of([node], clock) as truck, asyncio.timeout(2.0):
