@@ -27,6 +27,9 @@ from garbagetruck.cluster.node.ticker import Ticker
 from garbagetruck.cluster.raft.errors import RaftError
 from garbagetruck.cluster.raft.log import LogStatus, ReplicatedLog, Role
 
+STUCK_S_MAX = 10.0
+"""A log that leads and commits nothing for so long may have dropped a batch. The epoch is entered again then."""
+
 
 class LeadershipObserver(Protocol):
     """What else runs only while this node leads. Called on the main loop; must not block, await or raise."""
@@ -116,8 +119,7 @@ class Leadership(ApplyListener):
             return await self._log.transfer_leadership(to)
         finally:
             self._transferring = False
-            self._entering = None
-            self._follow(self._log.status)
+            self._enter_again()
 
     async def stop(self) -> None:
         """Stop leading for good, and wait until everything that ran for it has ended. Idempotent."""
@@ -193,6 +195,12 @@ class Leadership(ApplyListener):
             observer.stopped_leading(epoch)
         self._show_change()
 
+    def _enter_again(self) -> None:
+        """Give up what is in flight, and lead again once a new entry of this epoch has been applied."""
+        self._stop_leading()
+        self._entering = None
+        self._follow(self._log.status)
+
     def _show_change(self) -> None:
         status = self._log.status
         shown = (self._epoch, status.leader, status.term)
@@ -209,10 +217,14 @@ class Leadership(ApplyListener):
         while True:
             sent_ns = self._monotonic_ns()
             try:
-                await self._queue.probe()
-                confirmation = await self._log.confirm()
+                async with asyncio.timeout(STUCK_S_MAX):
+                    await self._queue.probe()
+                    confirmation = await self._log.confirm()
             except (OperatingError, RaftError):
                 pass  # no renewal would have got through: time stands still until one would
+            except TimeoutError:
+                self._enter_again()
+                return
             else:
                 if self._epoch == confirmation.term == epoch and self._clock.credit(sent_ns):
                     self._ticker.plan()
