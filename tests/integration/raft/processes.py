@@ -19,7 +19,8 @@ class Process:
     def __init__(self, process: asyncio.subprocess.Process, bell: Bell) -> None:
         self.process = process
         self.applied: list[str] = []
-        self.role, self.term, self.leader = "follower", 0, None
+        self.role, self.term = "follower", 0
+        self.leader: str | None = None
         self.fatal: str | None = None
         self._bell = bell
         self.reading = asyncio.create_task(self._read())
@@ -89,7 +90,7 @@ class Processes:
             nonlocal found
             others = {node_id: each for node_id, each in self.running.items() if node_id != but}
             leaders = {each.leader for each in others.values()}
-            found = (leaders.pop() if len(leaders) == 1 else None) or ""
+            found = leaders.pop() or "" if len(leaders) == 1 else ""
             return found in others and others[found].role == "leader"
 
         await self.bell.until(agreed)

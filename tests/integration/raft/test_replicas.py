@@ -7,6 +7,7 @@ import pytest
 
 from garbagetruck.cluster.raft.errors import LogStopped, NotLeader, ProposalTooLarge
 from garbagetruck.cluster.raft.log import Role
+from garbagetruck.cluster.raft.settings import RaftSettings
 from tests.integration.raft.replicas import IDS, SETTINGS, trio
 
 
@@ -65,9 +66,10 @@ async def test_i2_a_stopped_leader_is_replaced_and_nothing_acknowledged_is_lost(
 async def test_a_restarted_node_hears_the_history_again_from_its_beginning(tmp_path: Path) -> None:
     async with trio(tmp_path) as nodes:
         leader = await nodes.leader()
-        payloads = [b"%d" % number for number in range(50)]
-        nodes.propose(leader, *payloads)
-        await nodes.heard(payloads[-1])
+        payloads = [b"%d" % number for number in range(1_200)]
+        for start in range(0, len(payloads), 100):
+            nodes.propose(leader, *payloads[start : start + 100])
+            await nodes.heard(payloads[start + 99])
         follower = next(node_id for node_id in IDS if node_id != leader)
         term = nodes.replicas[leader].status.term
         await nodes.stop(follower)
@@ -96,6 +98,19 @@ async def test_i2_all_nodes_restarted_at_once_forget_nothing(tmp_path: Path) -> 
         nodes.propose(leader, b"c")
         await nodes.heard(b"c")
         assert all(nodes.recorders[node_id].payloads == [b"a", b"b", b"c"] for node_id in IDS)
+
+
+async def test_followers_that_were_quiet_for_long_still_reach_each_other(tmp_path: Path) -> None:
+    """Else the first election after a quiet time would lose its first round."""
+    async with trio(tmp_path, RaftSettings(connection_timeout_ms=1_000)) as nodes:
+        leader = await nodes.leader()
+        await nodes.bell.until(lambda: all(len(each.status.connected) == 2 for each in nodes.replicas.values()))
+        heard = {node_id: len(each.statuses) for node_id, each in nodes.recorders.items()}
+        await asyncio.sleep(2.5)  # longer than two connections may be silent
+        for node_id, each in nodes.recorders.items():
+            assert all(len(status.connected) == 2 for status in each.statuses[heard[node_id] :])
+        await nodes.stop(leader)
+        assert await nodes.leader() != leader
 
 
 async def test_leadership_is_handed_to_whom_it_is_asked_for(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ class BareTransport(StockTransport):
 class StageTransport(GuardedTransport):
     """The product's transport, over connections of the stage, and without a port."""
 
-    def tryGetReady(self) -> None:  # noqa: N802
+    def tryGetReady(self) -> None:  # type: ignore[explicit-override]  # noqa: N802
         self._ready = True
 
     def _connect_if_due(self, peer: Member, now_ns: int) -> None:  # type: ignore[explicit-override]

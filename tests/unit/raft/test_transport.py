@@ -1,15 +1,18 @@
 """Who is let in, when a connection counts, and what is answered to a probe."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pysyncobj.tcp_connection import CONNECTION_STATE, TcpConnection
 
 from garbagetruck.cluster.raft import wire
 from garbagetruck.cluster.raft.errors import JournalDamaged
 from garbagetruck.cluster.raft.handshake import Door
 from garbagetruck.cluster.raft.log import Role
 from garbagetruck.cluster.raft.peers import PeerDisks
+from garbagetruck.cluster.raft.seams import Poller
 from garbagetruck.cluster.raft.settings import Identity
 from tests.unit.raft.stage import SETTINGS, FakeConnection, Stage, StageNode, StageTransport, appending
 
@@ -238,3 +241,45 @@ class TestProbes:
         node.elect("n2")
         node.hear("n3", wire.Echo(1, 5))
         assert node.echoes == [("n3", wire.Echo(1, 5))]
+
+
+class TestSilence:
+    def test_an_idle_connection_is_kept_alive(self, stage: Stage) -> None:
+        node = stage.node("n1")
+        node.tick()
+        node.sent("n2")
+        for passed_ms, said in ((SETTINGS.keep_alive_ms - 1, []), (1, [wire.Alive()])):
+            stage.clock.advance(passed_ms)
+            node.hear("n3", appending(1, 1, 0))  # so that it does not stand for election
+            node.tick()
+            assert node.sent("n2") == said
+
+    def test_pysyncobj_alone_closes_a_connection_that_was_idle_when_it_is_needed(self) -> None:
+        """Two followers say nothing to each other, until one asks for the other's vote."""
+        near, far = socket.socketpair()
+        with near, far:
+            connection = TcpConnection(Poller(), socket=near, timeout=0.0)
+            connection.send(wire.RequestVote(2, 1, 1))
+            assert connection.state == CONNECTION_STATE.DISCONNECTED
+            far.setblocking(False)
+            assert far.recv(100) == b""
+
+
+def test_the_rest_of_a_large_message_is_sent_as_soon_as_there_is_room() -> None:
+    """pysyncobj alone waits for the next message; heartbeats are 100 ms apart."""
+    near, far = socket.socketpair()
+    poller = Poller()
+    with near, far:
+        near.setblocking(False)
+        connection = TcpConnection(poller, socket=near, timeout=60.0)
+        poller.poll(0)
+        connection.send(appending(1, 1, 0, [1] * 100_000))
+        left_bytes = connection.getSendBufferSize()
+        assert left_bytes > 0
+        far.recv(2**20)
+        poller.poll(0)
+        assert connection.getSendBufferSize() == left_bytes
+        poller.await_writable(connection.fileno())
+        poller.poll(0)
+        assert connection.getSendBufferSize() < left_bytes
+        connection.disconnect()

@@ -1,0 +1,312 @@
+"""Rounds of confirmation and transfers of leadership, without a network: the engine's part and the replica's."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from garbagetruck.cluster.raft import wire
+from garbagetruck.cluster.raft.engine import (
+    Confirm,
+    Confirmed,
+    Engine,
+    HandOff,
+    Propose,
+    Request,
+    Transfer,
+    Transferred,
+)
+from garbagetruck.cluster.raft.errors import NotLeader
+from garbagetruck.cluster.raft.log import Confirmation, Entry, LogStatus, Role
+from garbagetruck.cluster.raft.replica import Replica
+from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
+from tests.unit.raft.stage import SETTINGS, VirtualTime
+
+MEMBERS = [Member(f"n{i}", f"127.0.0.1:{7300 + i}") for i in (1, 2, 3)]
+IDENTITY = Identity("c", "n1", "d")
+LEADING = LogStatus(Role.LEADER, 4, "n1", 9, 9, 9, frozenset({"n2", "n3"}))
+
+
+class FakeConsensus:
+    """As much of pysyncobj as the engine looks at."""
+
+    def __init__(self) -> None:
+        self.role, self.term = Role.LEADER, 4
+        self.leader: str | None = "n1"
+        self.commit_index = self.applied_index = 9
+        self.journal = SimpleNamespace(last_index=9)
+        self.applied: list[Entry] = []
+        self.proposed: list[bytes] = []
+        self.asked_to_stand: list[str | None] = []
+        self.target_is_caught_up = True
+
+    def propose(self, payload: bytes) -> None:
+        self.proposed.append(payload)
+
+    def send_timeout_now(self, node_id: str | None) -> bool:
+        if self.target_is_caught_up:
+            self.asked_to_stand.append(node_id)
+        return self.target_is_caught_up
+
+    def depose(self, leader: str | None = "n2") -> None:
+        self.role, self.term, self.leader = Role.FOLLOWER, self.term + 1, leader
+
+
+class FakeTransport:
+    def __init__(self) -> None:
+        self.connected = frozenset({"n2", "n3"})
+        self.probes: list[tuple[str, wire.Probe]] = []
+
+    def probe(self, node_id: str, probe: wire.Probe) -> None:
+        self.probes.append((node_id, probe))
+
+
+class EngineBench:
+    """An engine whose surroundings are fakes; `step` is what happens once in each turn."""
+
+    def __init__(self, settings: RaftSettings = SETTINGS) -> None:
+        self.clock = VirtualTime()
+        self.consensus, self.transport = FakeConsensus(), FakeTransport()
+        self.hand_offs: list[HandOff] = []
+        self.engine = Engine(
+            identity=IDENTITY,
+            members={member.node_id: member for member in MEMBERS},
+            folder=Path("unused"),
+            settings=settings,
+            monotonic_ns=self.clock.monotonic_ns,
+            hand_over=self.hand_offs.append,
+        )
+        surroundings: Any = self.consensus, self.transport
+        self.engine._consensus, self.engine._transport = surroundings
+
+    def step(self, *requests: Request, after_ms: int = 0) -> list[object]:
+        self.clock.advance(after_ms)
+        for request in requests:
+            self.engine.submit(request)
+        before = len(self.hand_offs)
+        self.engine._between()
+        return [reply for hand_off in self.hand_offs[before:] for reply in hand_off.replies]
+
+
+@pytest.fixture
+def bench() -> EngineBench:
+    return EngineBench()
+
+
+class TestTheEnginesRounds:
+    def test_a_round_asks_every_peer_and_ends_with_the_majoritys_echo(self, bench: EngineBench) -> None:
+        assert bench.step(Confirm(1)) == []
+        assert bench.transport.probes == [("n2", wire.Probe(4, 1)), ("n3", wire.Probe(4, 1))]
+        bench.consensus.commit_index = 12
+        bench.engine._on_echo("n3", wire.Echo(4, 1))
+        assert bench.step() == [Confirmed(Confirmation(4, 9))], "the commit index is that of the asking"
+        bench.engine._on_echo("n2", wire.Echo(4, 1))
+        assert bench.step() == []
+
+    def test_i8_a_leader_that_was_deposed_meanwhile_confirms_nothing(self, bench: EngineBench) -> None:
+        bench.step(Confirm(1))
+        bench.engine._on_echo("n3", wire.Echo(4, 1))
+        bench.consensus.depose()
+        assert bench.step() == [Confirmed(None)]
+
+    def test_i8_a_leader_of_a_later_term_does_not_confirm_for_an_earlier(self, bench: EngineBench) -> None:
+        bench.step(Confirm(1))
+        bench.engine._on_echo("n3", wire.Echo(4, 1))
+        bench.consensus.term = 6
+        assert bench.step() == [Confirmed(None)]
+
+    def test_a_follower_confirms_nothing_and_asks_nobody(self, bench: EngineBench) -> None:
+        bench.consensus.depose()
+        assert bench.step(Confirm(1)) == [Confirmed(None)]
+        assert bench.transport.probes == []
+
+    def test_an_echo_to_an_earlier_round_does_not_end_a_later(self, bench: EngineBench) -> None:
+        bench.step(Confirm(1))
+        bench.engine._on_echo("n3", wire.Echo(4, 1))
+        bench.step()
+        bench.step(Confirm(2))
+        bench.engine._on_echo("n2", wire.Echo(4, 1))
+        assert bench.step() == []
+
+    def test_whoever_is_silent_is_asked_again(self, bench: EngineBench) -> None:
+        bench.step(Confirm(1))
+        bench.transport.probes.clear()
+        bench.step(after_ms=SETTINGS.heartbeat_ms - 1)
+        assert bench.transport.probes == []
+        bench.step(after_ms=1)
+        assert [node_id for node_id, _ in bench.transport.probes] == ["n2", "n3"]
+
+
+class TestTheEnginesTransfers:
+    def test_nothing_is_proposed_from_the_asking_to_the_end(self, bench: EngineBench) -> None:
+        assert bench.step(Propose(b"a", 4), Transfer("n2"), Propose(b"b", 4)) == []
+        assert bench.consensus.proposed == [b"a"]
+        assert bench.consensus.asked_to_stand == ["n2"]
+        bench.consensus.depose("n2")
+        assert bench.step() == [Transferred(done=True)]
+
+    def test_the_target_first_catches_up(self, bench: EngineBench) -> None:
+        bench.consensus.target_is_caught_up = False
+        bench.step(Transfer("n2"))
+        bench.step(after_ms=50)
+        assert bench.consensus.asked_to_stand == []
+        bench.consensus.target_is_caught_up = True
+        bench.step(after_ms=50)
+        bench.step(after_ms=50)
+        assert bench.consensus.asked_to_stand == ["n2"], "and is asked once"
+
+    def test_a_transfer_that_does_not_happen_is_given_up(self, bench: EngineBench) -> None:
+        bench.step(Transfer("n2"))
+        assert bench.step(after_ms=SETTINGS.transfer_ms_max - 1) == []
+        assert bench.step(after_ms=1) == [Transferred(done=False)]
+        bench.step(Propose(b"again", 4))
+        assert bench.consensus.proposed == [b"again"]
+
+    def test_a_higher_term_without_a_leader_is_not_yet_the_end(self, bench: EngineBench) -> None:
+        bench.step(Transfer("n2"))
+        bench.consensus.depose(None)
+        assert bench.step() == []
+
+    def test_a_leader_that_is_elected_again_takes_proposals_again(self, bench: EngineBench) -> None:
+        bench.step(Transfer("n2"))
+        bench.consensus.term = 6
+        assert bench.step() == [Transferred(done=False)]
+
+    @pytest.mark.parametrize("to", ["n1", "n9", ""])
+    def test_whoever_is_not_connected_gets_nothing(self, bench: EngineBench, to: str) -> None:
+        assert bench.step(Transfer(to)) == [Transferred(done=False)]
+        bench.transport.connected = frozenset()
+        assert bench.step(Transfer(None)) == [Transferred(done=False)]
+
+
+class TestTheEnginesQueue:
+    def test_a_proposal_for_another_term_is_dropped(self, bench: EngineBench) -> None:
+        """Hazard 16."""
+        bench.step(Propose(b"a", 3), Propose(b"b", 4), Propose(b"c", 5))
+        assert bench.consensus.proposed == [b"b"]
+        assert bench.engine.dropped_proposals == 2
+
+    def test_leadership_lost_before_the_log_gets_to_it_drops_a_proposal(self, bench: EngineBench) -> None:
+        bench.engine.submit(Propose(b"a", 4))
+        bench.consensus.depose()
+        bench.step()
+        assert bench.consensus.proposed == []
+
+    def test_proposals_past_the_bound_are_dropped(self) -> None:
+        bench = EngineBench(RaftSettings(proposals_waiting_max=2))
+        bench.step(*(Propose(b"%d" % number, 4) for number in range(5)))
+        assert bench.consensus.proposed == [b"0", b"1"]
+        assert bench.engine.dropped_proposals == 3
+
+    def test_a_long_history_comes_in_several_hand_offs_and_the_status_with_the_last(self, bench: EngineBench) -> None:
+        bench.consensus.applied = [Entry(index, b"") for index in range(2, 2_503)]
+        bench.consensus.applied_index = bench.consensus.commit_index = 2_502
+        bench.step()
+        assert [len(each.entries) for each in bench.hand_offs] == [1_000, 1_000, 501]
+        assert [each.applied_index for each in bench.hand_offs] == [1_001, 2_001, 2_502]
+        assert [each.status is None for each in bench.hand_offs] == [True, True, False]
+
+    def test_nothing_new_is_not_handed_over(self, bench: EngineBench) -> None:
+        bench.step()
+        bench.step()
+        assert len(bench.hand_offs) == 1
+
+
+class IdleEngine:
+    """Stands for the engine behind a replica: remembers what is asked of it."""
+
+    dropped_proposals = 0
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self._woken = threading.Event()
+
+    def open(self) -> None: ...
+    def close(self) -> None: ...
+    def release(self) -> None: ...
+
+    def turn(self) -> None:
+        self._woken.wait()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def submit(self, request: Request) -> None:
+        self.requests.append(request)
+
+
+class Silent:
+    def on_entries(self, *_: object) -> None: ...
+    def on_status(self, *_: object) -> None: ...
+    def on_fatal(self, error: BaseException) -> None:
+        raise error
+
+
+class TestTheReplicasRounds:
+    @pytest.fixture
+    async def leading(self) -> AsyncIterator[tuple[Replica, IdleEngine]]:
+        replica = Replica(
+            identity=IDENTITY,
+            members=MEMBERS,
+            folder=Path("unused"),
+            settings=SETTINGS,
+            thread_factory=lambda target, name: threading.Thread(target=target, name=name, daemon=True),
+            monotonic_ns=time.monotonic_ns,
+        )
+        engine: Any = IdleEngine()
+        replica._engine = engine
+        await replica.start(Silent())
+        replica._on_hand_off(HandOff((), 9, LEADING, ()))
+        yield replica, engine
+        await replica.stop()
+
+    async def test_callers_that_come_during_a_round_share_the_next(self, leading: tuple[Replica, IdleEngine]) -> None:
+        replica, engine = leading
+        first = asyncio.create_task(replica.confirm())
+        await asyncio.sleep(0)
+        later = [asyncio.create_task(replica.confirm()) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert engine.requests == [Confirm(1)]
+        replica._on_hand_off(HandOff((), 9, None, [Confirmed(Confirmation(4, 9))]))
+        assert await first == Confirmation(4, 9)
+        assert not any(task.done() for task in later)
+        assert engine.requests == [Confirm(1), Confirm(2)]
+        replica._on_hand_off(HandOff((), 9, None, [Confirmed(Confirmation(4, 11))]))
+        assert await asyncio.gather(*later) == [Confirmation(4, 11)] * 3
+        assert engine.requests == [Confirm(1), Confirm(2)]
+
+    async def test_a_caller_that_gives_up_disturbs_no_other(self, leading: tuple[Replica, IdleEngine]) -> None:
+        replica, _ = leading
+        one, other = (asyncio.create_task(replica.confirm()) for _ in range(2))
+        await asyncio.sleep(0)
+        one.cancel()
+        replica._on_hand_off(HandOff((), 9, None, [Confirmed(Confirmation(4, 9))]))
+        replica._on_hand_off(HandOff((), 9, None, [Confirmed(Confirmation(4, 9))]))
+        assert await other == Confirmation(4, 9)
+        with pytest.raises(asyncio.CancelledError):
+            await one
+
+    async def test_a_lost_leadership_fails_the_round_and_names_the_leader(
+        self, leading: tuple[Replica, IdleEngine]
+    ) -> None:
+        replica, _ = leading
+        caller = asyncio.create_task(replica.confirm())
+        await asyncio.sleep(0)
+        following = LogStatus(Role.FOLLOWER, 5, "n3", 9, 9, 9, frozenset())
+        replica._on_hand_off(HandOff((), 9, following, [Confirmed(None)]))
+        with pytest.raises(NotLeader) as raised:
+            await caller
+        assert raised.value.leader == "n3"
+
+    async def test_two_who_ask_for_a_transfer_share_its_outcome(self, leading: tuple[Replica, IdleEngine]) -> None:
+        replica, engine = leading
+        both = [asyncio.create_task(replica.transfer_leadership("n2")) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert engine.requests == [Transfer("n2")]
+        replica._on_hand_off(HandOff((), 9, None, [Transferred(done=True)]))
+        assert await asyncio.gather(*both) == [True, True]
