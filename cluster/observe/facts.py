@@ -1,0 +1,37 @@
+"""What a node knows of itself, at one moment: what metrics, probes and the status page have in common."""
+
+from dataclasses import dataclass
+
+LEADER = "leader"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFacts:
+    """One consistent look at a node. Taken on its main loop, from memory."""
+
+    cluster_id: str
+    node_id: str
+    version: str
+    role: str
+    """`LEADER`, "follower" or "candidate"."""
+    leader_id: str
+    """Empty: none is known."""
+    term: int
+    commit_index: int
+    """The highest index of the log that this node knows to be committed."""
+    applied_index: int
+    last_index: int
+    """The end of this node's own log."""
+    clock_ms: int
+    """Cluster time: the leader's own on the leader, the machine's on others."""
+    operations_waiting: int
+    """Operations that wait on this node to be sealed into a batch."""
+    batches_in_flight: int
+    """Batches that this node proposed and that are not yet applied."""
+    peers_connected: int
+    not_ready: tuple[str, ...]
+    """Why this node is not ready to answer clients, as sentences; empty when it is."""
+
+    @property
+    def leads(self) -> bool:
+        return self.role == LEADER

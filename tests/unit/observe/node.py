@@ -1,0 +1,27 @@
+"""A node as it says it is."""
+
+from dataclasses import replace
+from typing import Any
+
+from garbagetruck.cluster.observe.facts import NodeFacts
+
+LEADER_OF_THREE = NodeFacts(
+    cluster_id="c-1",
+    node_id="n1",
+    version="0.1.0",
+    role="leader",
+    leader_id="n1",
+    term=3,
+    commit_index=42,
+    applied_index=40,
+    last_index=43,
+    clock_ms=1_000,
+    operations_waiting=0,
+    batches_in_flight=1,
+    peers_connected=2,
+    not_ready=(),
+)
+
+
+def a_node(**differently: Any) -> NodeFacts:
+    return replace(LEADER_OF_THREE, **differently)
