@@ -31,6 +31,12 @@ def check_relations(settings: NodeSettings) -> Iterator[Problem]:
             f"{settings.queue.batch_operations_max} is more than may wait",
             f"use at most queue.operations_max, {settings.queue.operations_max}",
         )
+    if settings.api.timeout_ms > settings.api.timeout_ms_max:
+        yield Problem(
+            "api.timeout",
+            f"{format_duration(settings.api.timeout_ms)} is longer than api.timeout_max",
+            f"use at most {format_duration(settings.api.timeout_ms_max)}",
+        )
 
 
 def warn_of(settings: NodeSettings) -> Iterator[str]:

@@ -17,7 +17,7 @@ from garbagetruck.cluster.machine.model import Member
 from garbagetruck.cluster.node.applier import Applier
 from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.leadership import Leadership
-from garbagetruck.cluster.raft.log import ReplicatedLog, Role
+from garbagetruck.cluster.raft.log import LogStatus, ReplicatedLog, Role
 from garbagetruck.v1 import cluster_pb2, peer_pb2, peer_pb2_grpc
 
 DIGEST_BYTES = 8
@@ -66,12 +66,9 @@ class NodeStatusBoard(PeerStatus):
     def own(self) -> NodeStatus:
         status = self._log.status
         leading = self._leadership.leading
-        role = NodeRole.FOLLOWER if status.role is Role.FOLLOWER else NodeRole.CANDIDATE
-        if leading:
-            role = NodeRole.LEADER
         return NodeStatus(
             node_id=self._node_id,
-            role=role,
+            role=own_role(status, leads=leading),
             term=status.term,
             applied_index=self._applier.applied_index,
             commit_index=status.commit_index,
@@ -122,6 +119,13 @@ class NodeStatusBoard(PeerStatus):
         while self._channels:
             _, channel = self._channels.popitem()
             await channel.close()
+
+
+def own_role(status: LogStatus, *, leads: bool) -> NodeRole:
+    """What this node is to Raft: elected is not yet leading."""
+    if leads:
+        return NodeRole.LEADER
+    return NodeRole.FOLLOWER if status.role is Role.FOLLOWER else NodeRole.CANDIDATE
 
 
 def _from_proto(answer: peer_pb2.HelloResponse) -> NodeStatus:

@@ -227,19 +227,28 @@ class ApiSection:
     calls_max: Annotated[
         int,
         Whole(
-            meaning="Calls handled at once; more are refused with `RESOURCE_EXHAUSTED`.",
+            meaning="Calls answered at once; more are refused with `UNAVAILABLE`, and may be sent again.",
             unit="calls",
             minimum=1,
             maximum=100_000,
         ),
-    ] = 4_096
+    ] = 2_000
+    streams_max: Annotated[
+        int,
+        Whole(
+            meaning="Streams (keep-alive, watch) open at once; more are refused with `UNAVAILABLE`.",
+            unit="streams",
+            minimum=1,
+            maximum=1_000_000,
+        ),
+    ] = 10_000
     timeout_ms: Annotated[
         int,
-        Duration(
-            meaning="Deadline of a call that brings none of its own; a longer one of its own is cut to it.",
-            minimum_ms=100,
-            maximum_ms=300_000,
-        ),
+        Duration(meaning="Deadline of a call that brings none of its own.", minimum_ms=100, maximum_ms=300_000),
+    ] = 5_000
+    timeout_ms_max: Annotated[
+        int,
+        Duration(meaning="A call's own deadline is cut to this.", minimum_ms=100, maximum_ms=300_000),
     ] = 10_000
 
 

@@ -1,0 +1,159 @@
+"""One process's life as a node: from its settings to its exit code.
+
+Duty: `serve`. Open the folder, build the node, run it until a signal, drain, stop, and say how it ended.
+
+- SIGTERM or SIGINT drains; a second one ends the process at once.
+- What a part cannot survive ends the process at once, too, with one last line and `EXIT_BUG`: nothing is tried that
+  might acknowledge, expire or clean anything more.
+
+Threads are made here only: the Raft thread, and a few for the handlers' blocking calls.
+Must not know: what the parts do.
+"""
+
+import asyncio
+import gc
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Never, TypeVar
+
+import structlog
+
+from garbagetruck.cluster.cleanup.settings import HandlerSettingsError
+from garbagetruck.cluster.node.bootstrap import NotThisClusterError
+from garbagetruck.cluster.node.compose import World, compose
+from garbagetruck.cluster.node.handlers import problem_of
+from garbagetruck.cluster.node.identity import DataFolder, IdentityError, NodeIdentity
+from garbagetruck.cluster.node.loading import LoadedSettings
+from garbagetruck.cluster.node.logs import configure_logs
+from garbagetruck.cluster.node.server_node import ServerNode
+from garbagetruck.cluster.raft.errors import RaftError
+
+EXIT_DONE = 0
+EXIT_REFUSED = 1
+EXIT_BUG = 70
+"""As in sysexits.h: something broke inside."""
+EXIT_KILLED = 130
+
+BLOCKING_THREADS = 8
+"""For handlers' calls to the file system. More cleanups at once wait for one."""
+GC_THRESHOLDS = (50_000, 20, 50)
+"""What is left to the collector is what calls leave behind; the machine's records are invisible to it."""
+
+ResultT = TypeVar("ResultT")
+
+_log = structlog.get_logger(__name__)
+
+
+def serve(loaded: LoadedSettings, *, bootstrap: bool, environ: Mapping[str, str]) -> int:
+    """Run one node until it is told to stop. The answer is the process's exit code.
+
+    Configures logging and installs signal handlers: for the main thread of a process of its own.
+    """
+    settings = loaded.settings
+    configure_logs(level=settings.log.level, log_format=settings.log.format, node_id=settings.node.id)
+    for warning in loaded.warnings:
+        _log.warning("settings", warning=warning)
+    folder = DataFolder(settings.node.data_dir)
+    try:
+        with folder:
+            identity = folder.open(
+                cluster_id=settings.cluster.id,
+                node_id=settings.node.id,
+                bootstrap_disk_id=random.SystemRandom().randbytes(16).hex() if bootstrap else None,
+            )
+            with asyncio.Runner(loop_factory=_new_loop) as runner:
+                return runner.run(_run(loaded, identity, folder, environ))
+    except IdentityError as error:
+        _log.critical("refused", reason=str(error))
+    except HandlerSettingsError as error:
+        _log.critical("refused", reason=str(problem_of(error)))
+    except NotThisClusterError as error:
+        _log.critical("refused", reason=str(error))
+    except (OSError, RaftError) as error:
+        _log.critical("cannot_start", reason=str(error))
+    return EXIT_REFUSED
+
+
+async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolder, environ: Mapping[str, str]) -> int:
+    loop = asyncio.get_running_loop()
+    pool = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
+
+    def run_blocking(call: Callable[[], ResultT], /) -> asyncio.Future[ResultT]:
+        return loop.run_in_executor(pool, call)
+
+    world = World(
+        monotonic_ns=time.monotonic_ns,
+        boottime_ns=lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+        random=random.SystemRandom(),
+        make_thread=lambda target, name: threading.Thread(target=target, name=name, daemon=True),
+        run_blocking=run_blocking,
+        environ=environ,
+        on_fatal=die,
+    )
+    node = compose(loaded.settings, identity, folder, world)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, number, stop)
+    try:
+        await _serve_until(stop, node, folder, identity)
+        if stop.is_set():
+            await node.drain()
+    finally:
+        await node.stop()
+        pool.shutdown(wait=False, cancel_futures=True)
+    _log.info("stopped")
+    return EXIT_DONE
+
+
+async def _serve_until(stop: asyncio.Event, node: ServerNode, folder: DataFolder, identity: NodeIdentity) -> None:
+    """Start, enrol, and wait for the signal; it may come at any moment in between."""
+    await node.start()
+    folder.note_journal(identity)
+    stopping = asyncio.ensure_future(stop.wait())
+    becoming_ready = asyncio.ensure_future(node.become_ready())
+    try:
+        await asyncio.wait({stopping, becoming_ready}, return_when=asyncio.FIRST_COMPLETED)
+        if becoming_ready.done():
+            becoming_ready.result()
+            tune_collector()
+            await stopping
+    finally:
+        for task in (stopping, becoming_ready):
+            task.cancel()
+        await asyncio.gather(stopping, becoming_ready, return_exceptions=True)
+
+
+def _on_signal(number: signal.Signals, stop: asyncio.Event) -> None:
+    if stop.is_set():
+        _log.critical("ended_by_a_second_signal", signal=number.name)
+        os._exit(EXIT_KILLED)
+    _log.info("stopping", signal=number.name)
+    stop.set()
+
+
+def die(error: BaseException) -> Never:
+    """End the process now: a part of the node met what it cannot survive, and must not go on wrongly."""
+    _log.critical("node_died", reason=str(error) or type(error).__name__, exc_info=error)
+    sys.stderr.flush()
+    os._exit(EXIT_BUG)
+
+
+def tune_collector() -> None:
+    """Leave what has been built so far out of every later collection, and collect rarely: pauses stop heartbeats."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

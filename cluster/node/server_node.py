@@ -1,0 +1,165 @@
+"""A node that serves: its parts started in order, drained, and stopped in the reverse order.
+
+Duty: the order of things, and readiness.
+
+- Start: handlers, the log (which replays what was applied before), then the listeners, then the node's place in the
+  cluster. Clients may knock from the moment the listeners stand; health says when they should.
+- Drain: readiness off, no new work, running cleanups to their end, leadership to another node. What is bounded is
+  bounded by `node.drain_timeout`.
+- Stop: listeners, then what stands behind them; the log last.
+
+Must not know: signals and exit codes (`lifecycle`), how parts are built (`compose`).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from garbagetruck.cluster.api.server import ApiServer
+from garbagetruck.cluster.cleanup.executor import CleanupExecutor
+from garbagetruck.cluster.cleanup.registry import HandlerRegistry
+from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
+from garbagetruck.cluster.node.forwarding import Forwarder, ForwardHandler
+from garbagetruck.cluster.node.gateway import NodeGateway
+from garbagetruck.cluster.node.health import Core, Health
+from garbagetruck.cluster.node.peer_status import NodeStatusBoard
+from garbagetruck.cluster.node.settings import NodeSettings
+from garbagetruck.cluster.observe.http import HttpServer
+
+READY_POLL_S = 0.05
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaning:
+    """Handlers, and the executor that runs them while this node leads."""
+
+    registry: HandlerRegistry
+    ledger: NodeLedger
+    executor: CleanupExecutor
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """The ways between nodes, and the gateway over them."""
+
+    forwarder: Forwarder
+    handler: ForwardHandler
+    gateway: NodeGateway
+    status: NodeStatusBoard
+
+
+class ServerNode:
+    """One node. `start`, then `drain`, then `stop`; `stop` alone is enough, and may be repeated."""
+
+    def __init__(
+        self,
+        *,
+        settings: NodeSettings,
+        core: Core,
+        cleaning: Cleaning,
+        forwarding: Forwarding,
+        health: Health,
+        api: ApiServer,
+        http: HttpServer,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self._settings = settings
+        self.core = core
+        self.cleaning = cleaning
+        self.forwarding = forwarding
+        self.health = health
+        self.api = api
+        self.http = http
+        self._on_fatal = on_fatal
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._started: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        """How to stop what was started, in the order of starting."""
+
+    async def start(self) -> None:
+        """Start everything up to the listeners, and begin to enrol. Raises what opening disk or ports raises."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        core = self.core
+        await self.cleaning.registry.start()
+        self._started.append(self.cleaning.registry.stop)
+        self._started.append(self.forwarding.status.stop)
+        await core.log.start(core.applier)
+        self._started.append(core.log.stop)
+        self._started.append(core.leadership.stop)
+        self._started.append(self.cleaning.executor.stop)
+        self._started.append(self.forwarding.forwarder.stop)
+        await self.http.start()
+        self._started.append(self.http.stop)
+        await self.api.start()
+        self._started.append(self._stop_api)
+        settings = self._settings
+        _log.info(
+            "listening",
+            api=str(settings.api_listen),
+            http=str(settings.http_listen),
+            raft=str(settings.raft_listen),
+        )
+        self._run(self.api.follow_readiness(), "follow-readiness")
+
+    async def become_ready(self) -> None:
+        """Return when the cluster has this node's record, and the node can answer. Raises `NotThisClusterError`."""
+        await self.core.enrolment.register(self.forwarding.gateway)
+        while not self.health.ready:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(READY_POLL_S):
+                    await self.core.leadership.wait_changed()
+        status = self.core.log.status
+        _log.info("ready", leader=status.leader, term=status.term, applied_index=self.core.applier.applied_index)
+
+    async def drain(self) -> None:
+        """Leave the cluster without anybody noticing, as far as that can be done in a bounded time."""
+        timeout_s = self._settings.node.drain_timeout_ms / 1_000
+        _log.info("draining", leading=self.core.leadership.leading)
+        self.health.drain()
+        self.forwarding.gateway.drain()
+        await self.api.drain()
+        if not await self.cleaning.executor.drain(timeout_s):
+            _log.warning("cleanups_cut_off", running=self.cleaning.executor.running)
+        if self.core.leadership.leading and self._settings.peers:
+            handed_over = await self.core.leadership.hand_over()
+            _log.info("leadership_handed_over" if handed_over else "leadership_not_handed_over")
+        self.forwarding.handler.drain()
+
+    async def stop(self) -> None:
+        """Stop everything that was started, in reverse order; what one part raises does not keep the others from it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        errors: list[Exception] = []
+        while self._started:
+            stop = self._started.pop()
+            try:
+                await stop()
+            except Exception as error:  # noqa: BLE001 - raised again below, together
+                errors.append(error)
+        if errors:
+            raise ExceptionGroup("the node did not stop cleanly", errors)
+
+    async def _stop_api(self) -> None:
+        await self.api.stop(self._settings.node.drain_timeout_ms / 1_000)
+
+    def _run(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        """Run something for as long as the node does. It must not end by itself: then the node does, too."""
+        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_end)
+
+    def _on_task_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_fatal(error)

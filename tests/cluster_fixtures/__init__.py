@@ -1,0 +1,1 @@
+"""Clusters of real processes for tests, started by `up` and gone afterwards."""

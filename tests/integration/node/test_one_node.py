@@ -1,0 +1,150 @@
+"""One whole node in this process, the only member of its cluster, driven through its real gRPC port."""
+
+import asyncio
+import os
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+import garbagetruck
+from garbagetruck.client.errors import Unavailable
+from garbagetruck.client.truck import Truck
+from garbagetruck.cluster.node.bootstrap import NotThisClusterError
+from garbagetruck.cluster.node.compose import World, compose
+from garbagetruck.cluster.node.identity import DataFolder
+from garbagetruck.cluster.node.loading import load_settings
+from garbagetruck.cluster.node.local_cluster import UpOptions, plan, prepare
+from garbagetruck.cluster.node.server_node import ServerNode
+from tests.cluster_fixtures.ports import free_base_port
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass
+class Place:
+    """Where the node lives, over several of its lives."""
+
+    folder: Path
+    base_port: int
+    died: list[BaseException] = field(default_factory=list)
+
+    @property
+    def api(self) -> str:
+        return f"127.0.0.1:{self.base_port + 1}"
+
+    @property
+    def files(self) -> Path:
+        return self.folder / "files"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    place = Place(tmp_path, free_base_port(1))
+    options = UpOptions(data_dir=tmp_path, nodes=1, base_port=place.base_port)
+    prepare(plan(options, new_cluster_id="tests"), options)
+    return place
+
+
+@asynccontextmanager
+async def running(place: Place, *, bootstrap: bool, disk_id: str = "disk-1") -> AsyncIterator[ServerNode]:
+    settings = load_settings(place.folder / "n1.toml", {}).settings
+    folder = DataFolder(settings.node.data_dir)
+    with folder:
+        identity = folder.open(cluster_id="tests", node_id="n1", bootstrap_disk_id=disk_id if bootstrap else None)
+        node = compose(settings, identity, folder, world(place))
+        await node.start()
+        try:
+            yield node
+        finally:
+            await node.stop()
+
+
+def world(place: Place) -> World:
+    def run_blocking(call: Callable[[], ResultT], /) -> "asyncio.Future[ResultT]":
+        return asyncio.ensure_future(asyncio.to_thread(call))
+
+    return World(
+        monotonic_ns=time.monotonic_ns,
+        boottime_ns=time.monotonic_ns,
+        random=random.SystemRandom(),
+        make_thread=lambda target, name: threading.Thread(target=target, name=name, daemon=True),
+        run_blocking=run_blocking,
+        environ=os.environ,
+        on_fatal=place.died.append,
+    )
+
+
+async def until_cleaned(truck: Truck, resource: str) -> None:
+    async with aclosing(truck.watch(from_index=1, types=["cleanup_done"])) as events:
+        async with asyncio.timeout(20):
+            async for event in events:
+                if event.resource == resource:
+                    return
+
+
+async def test_a_node_creates_its_cluster_and_serves_the_main_job(place: Place) -> None:
+    async with running(place, bootstrap=True) as node:
+        assert node.health.reasons_not_ready()
+        await node.become_ready()
+        assert not node.health.reasons_not_ready()
+        assert node.core.machine.cluster_id == "tests"
+        assert [(member.id, member.disk_id) for member in node.core.machine.members()] == [("n1", "disk-1")]
+        async with garbagetruck.connect(place.api) as truck:
+            lease = await truck.acquire(
+                "thumb/1", holder="tests", ttl=1.0, cleanup=garbagetruck.Cleanup("file", path="thumb")
+            )
+            (place.files / "thumb").write_text("x")
+            await truck.renew(lease.id)
+            assert (await truck.resources.get("thumb/1")).state == "live"
+            await until_cleaned(truck, "thumb/1")
+        assert not (place.files / "thumb").exists()
+        await node.drain()
+        assert node.health.reasons_not_ready() == ("the node is shutting down",)
+    assert place.died == []
+
+
+async def test_a_drained_node_refuses_and_its_state_is_back_after_a_restart(place: Place) -> None:
+    async with running(place, bootstrap=True) as node:
+        await node.become_ready()
+        async with garbagetruck.connect(place.api) as truck:
+            lease = await truck.acquire("kept", holder="tests", ttl=60.0)
+            await node.drain()
+            with pytest.raises(Unavailable):
+                await truck.acquire("late", holder="tests", ttl=60.0, timeout=0.5)
+    async with running(place, bootstrap=False) as node:
+        await node.become_ready()
+        machine = node.core.machine
+        found = machine.lease(lease.id, machine.clock_ms)
+        assert found is not None
+        assert (found.fencing_token, found.state) == (lease.fencing_token, "active")
+    assert place.died == []
+
+
+async def test_a_node_whose_disk_is_not_the_registered_one_refuses_to_serve(place: Place) -> None:
+    async with running(place, bootstrap=True) as node:
+        await node.become_ready()
+    record = place.folder / "n1" / "node.json"
+    record.write_text(record.read_text().replace("disk-1", "disk-2"))
+    async with running(place, bootstrap=False) as node:
+        with pytest.raises(NotThisClusterError, match="disk disk-1, and this folder is disk disk-2"):
+            await node.become_ready()
+        assert not node.health.ready
+    assert place.died == []
+
+
+async def test_no_task_and_no_thread_outlives_a_node(place: Place) -> None:
+    threads, tasks = set(threading.enumerate()), asyncio.all_tasks()
+    async with running(place, bootstrap=True) as node:
+        await node.become_ready()
+        async with garbagetruck.connect(place.api) as truck:
+            await truck.acquire("kept", holder="tests", ttl=60.0)
+    left = {task for task in asyncio.all_tasks() - tasks if not task.done()}
+    assert not {task.get_name() for task in left if "grpc" not in repr(task)}
+    assert not {thread.name for thread in set(threading.enumerate()) - threads if thread.name.startswith("raft")}
