@@ -6,7 +6,7 @@ import msgspec
 from google.protobuf.message import Message
 from msgspec.structs import replace
 
-from garbagetruck.cluster.machine.model import BrakeSettings, CleanupSettings, Namespace, NamespaceLimits
+from garbagetruck.cluster.machine.model import Namespace
 from garbagetruck.cluster.machine.operations import SetNamespace
 from garbagetruck.cluster.machine.questions import NamespaceUsage
 from garbagetruck.v1 import namespace_pb2
@@ -78,14 +78,6 @@ def set_operation(
 
 
 def _overlay(settings: R, given: Message) -> R:
-    """`settings` with every field that `given` has set; their fields bear the same names."""
+    """`settings` with every field that `given` has set. Their fields bear the same names; a test says so."""
     changes = {field.name: getattr(given, field.name) for field, _ in given.ListFields()}
     return replace(settings, **changes) if changes else settings
-
-
-SETTINGS = (
-    (NamespaceLimits, namespace_pb2.NamespaceLimits),
-    (CleanupSettings, namespace_pb2.CleanupSettings),
-    (BrakeSettings, namespace_pb2.Brake),
-)
-"""Records and messages whose fields bear the same names; a test says so."""

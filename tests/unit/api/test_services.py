@@ -1,4 +1,4 @@
-"""Sessions, resources, cleanups, namespaces and the cluster, over a real server and a bare machine."""
+"""Sessions, resources, cleanups and namespaces, over a real server and a bare machine."""
 
 from collections.abc import AsyncIterator
 
@@ -6,7 +6,6 @@ import grpc
 from google.protobuf.message import Message
 
 from garbagetruck.cluster.api.gateway import Consistency, NoLeader
-from garbagetruck.cluster.api.ports import NodeRole, NodeStatus
 from garbagetruck.cluster.machine.model import ReportResult
 from garbagetruck.cluster.machine.operations import ClaimCleanup, ReportCleanup
 from garbagetruck.cluster.machine.outcomes import CleanupClaimed
@@ -274,69 +273,6 @@ async def test_a_new_namespace_that_this_node_has_not_heard_of_is_asked_for(api:
         api.leases.Acquire(lease_pb2.AcquireRequest(namespace="other", resource="a", holder="h", ttl_ms=1_000))
     )
     assert api.gateway.reads == [Consistency.LINEARIZABLE]
-
-
-async def test_the_members_are_listed(api: Stand) -> None:
-    members = (await api.cluster.ListMembers(cluster_pb2.ListMembersRequest())).members
-    assert [(member.id, member.api, member.disk_id) for member in members] == [
-        (f"n{number}", f"127.0.0.1:{7100 + number}", f"d{number}") for number in (1, 2, 3)
-    ]
-
-
-async def status_of(api: Stand) -> cluster_pb2.ClusterStatus:
-    return (await api.cluster.GetStatus(cluster_pb2.GetStatusRequest())).status
-
-
-async def test_the_status_of_a_healthy_cluster_has_no_warning(api: Stand) -> None:
-    await api.leases.Acquire(lease_pb2.AcquireRequest(resource="a", holder="h", ttl_ms=1_000))
-    status = await status_of(api)
-    assert (status.healthy, list(status.warnings), status.leader_id) == (True, [], "n1")
-    assert [(node.id, node.role, node.reachable) for node in status.nodes] == [
-        ("n1", cluster_pb2.NODE_ROLE_LEADER, True),
-        ("n2", cluster_pb2.NODE_ROLE_FOLLOWER, True),
-        ("n3", cluster_pb2.NODE_ROLE_FOLLOWER, True),
-    ]
-    assert (status.leases, status.resources, status.incarnation) == (1, 1, 1)
-    assert status.nodes[0].digest == (99).to_bytes(8, "big")
-    assert status.bounds.ttl_ms_min == 100
-
-
-async def test_the_status_tells_who_does_not_answer_and_what_it_last_said(api: Stand) -> None:
-    await status_of(api)
-    api.peers.unreachable.add("n2")
-    api.peers.silent.add("n3")
-    status = await status_of(api)
-    assert not status.healthy
-    assert [(node.role, node.reachable, node.applied_index) for node in status.nodes[1:]] == [
-        (cluster_pb2.NODE_ROLE_UNREACHABLE, False, 7)
-    ] * 2
-    assert list(status.warnings) == [
-        "n2 (127.0.0.1:7102) does not answer",
-        "n3 (127.0.0.1:7103) does not answer",
-    ]
-
-
-async def test_the_status_is_answered_without_a_leader(api: Stand) -> None:
-    api.gateway.leader_id = ""
-    api.gateway.failure = NoLeader("nobody leads")
-    status = await status_of(api)
-    assert (status.healthy, status.leader_id) == (False, "")
-    assert list(status.warnings) == ["no leader is known"]
-
-
-async def test_i3_the_status_tells_of_digests_that_differ_at_one_index_and_of_nodes_that_lag(api: Stand) -> None:
-    def says(node: str, applied: int, digest: int) -> None:
-        api.peers.statuses[node] = NodeStatus(node, NodeRole.FOLLOWER, 1, applied, 2_000, "0.1.0", digest, 1_000)
-
-    says("n2", 7, 98)
-    says("n3", 1_999, 5)
-    warnings = list((await status_of(api)).warnings)
-    assert len(warnings) == 3
-    assert warnings[:2] == [
-        "n1 has 1993 entries of the log still to apply",
-        "n2 has 1993 entries of the log still to apply",
-    ]
-    assert warnings[2].startswith("n1 and n2 disagree about the state at index 7")
 
 
 async def test_a_read_without_a_leader_is_unavailable_unless_it_may_be_stale(api: Stand) -> None:
