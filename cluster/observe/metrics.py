@@ -157,7 +157,10 @@ class CleanupMetrics:
 class LogMetrics:
     """Commits, applies and events. Its `on_…` methods are an `ApplyListener`'s."""
 
-    def __init__(self, registry: CollectorRegistry, machine: Callable[[], Machine]) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, facts: Callable[[], NodeFacts], machine: Callable[[], Machine]
+    ) -> None:
+        self._facts = facts
         self._machine = machine
         self._leader: str | None = None
         self._events_seen: int | None = None
@@ -214,16 +217,13 @@ class LogMetrics:
         if operations:
             self._batch.observe(operations)
 
-    def count_events_from_now(self) -> None:
-        """The node has caught up: what is applied from here on happens now. What was replayed before is history."""
-        self._events_seen = self._machine().event_index
-
     def on_progress(self) -> None:
-        """Count the events since the last look."""
-        if self._events_seen is None:
-            return
+        """Count the events since the last look. What is replayed before the node was first ready is history."""
         machine = self._machine()
         last = machine.event_index
+        if self._events_seen is None:
+            self._events_seen = None if self._facts().not_ready else last
+            return
         while self._events_seen < last:
             try:
                 events = machine.events_after(self._events_seen, EVENTS_PER_LOOK_MAX)
@@ -249,7 +249,7 @@ class NodeMetrics:
         registry = CollectorRegistry(auto_describe=True)
         self.calls = CallMetrics(registry)
         self.cleanups = CleanupMetrics(registry)
-        self.log = LogMetrics(registry, machine)
+        self.log = LogMetrics(registry, facts, machine)
         self._parts: tuple[Collector, ...] = (registry, NodeCollector(facts, machine))
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
