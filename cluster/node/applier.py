@@ -19,6 +19,7 @@ from garbagetruck.cluster.machine.machine import Applied, Machine
 from garbagetruck.cluster.node.clock import NS_PER_MS
 from garbagetruck.cluster.raft.log import Entry, LogListener, LogStatus
 
+NS_PER_S = 1_000 * NS_PER_MS
 SLICE_NS_MAX = 10 * NS_PER_MS
 """How long entries are applied before the loop gets a turn. One entry's own time comes on top."""
 
@@ -36,15 +37,25 @@ class ApplyListener(Protocol):
         """The log's status changed. Entries it counts as applied may still wait for their slice here."""
 
 
+def _unmetered(seconds: float) -> None:
+    """Count nothing."""
+
+
 class Applier(LogListener):
     """Runs on the node's main loop. `on_fatal` ends the process; it is called at most once.
 
-    `monotonic_ns` measures slices and ages.
+    `monotonic_ns` measures slices and ages. `meter` is told how many seconds the machine took for an entry.
     """
 
     def __init__(
-        self, *, machine: Machine, monotonic_ns: Callable[[], int], on_fatal: Callable[[BaseException], None]
+        self,
+        *,
+        machine: Machine,
+        monotonic_ns: Callable[[], int],
+        on_fatal: Callable[[BaseException], None],
+        meter: Callable[[float], None] = _unmetered,
     ) -> None:
+        self._meter = meter
         self._machine = machine
         self._monotonic_ns = monotonic_ns
         self._end_node = on_fatal
@@ -155,7 +166,9 @@ class Applier(LogListener):
         assert index >= self._applied_index, "the log never goes back"
         if payload is not None:
             assert index > self._applied_index, "the log hands each entry over once"
+            began_ns = self._monotonic_ns()
             applied = self._machine.apply(payload)
+            self._meter((self._monotonic_ns() - began_ns) / NS_PER_S)
             self._applied_index = index
             for listener in self._listeners:
                 listener.on_applied(applied)

@@ -26,6 +26,10 @@ from garbagetruck.cluster.node.waiting_room import Part, Probe, Submission, Wait
 from garbagetruck.cluster.raft.errors import RaftError
 
 
+def _unmetered() -> Callable[[], None]:
+    return lambda: None
+
+
 @dataclass(slots=True)
 class _Batch:
     """What was proposed and not yet met by `apply`."""
@@ -33,12 +37,25 @@ class _Batch:
     epoch: int
     parts: list[Part]
     probes: list[Probe]
+    metered: Callable[[], None]
+    """To call once it has been applied."""
 
 
 class CommitQueue:
-    """Runs on the node's main loop. Closed until `open`; while closed, everything is refused with `NotLeader`."""
+    """Runs on the node's main loop. Closed until `open`; while closed, everything is refused with `NotLeader`.
 
-    def __init__(self, *, proposer: Proposer, clock: ClusterClock, bounds: QueueSection) -> None:
+    `meter` is called when a batch is sealed, and what it answers when that batch has been applied.
+    """
+
+    def __init__(
+        self,
+        *,
+        proposer: Proposer,
+        clock: ClusterClock,
+        bounds: QueueSection,
+        meter: Callable[[], Callable[[], None]] = _unmetered,
+    ) -> None:
+        self._meter = meter
         self._proposer = proposer
         self._clock = clock
         self._batches_in_flight_max = bounds.batches_in_flight_max
@@ -160,7 +177,7 @@ class CommitQueue:
 
     def _seal(self, parts: list[Part], probes: list[Probe]) -> None:
         self._tick_wanted = False
-        batch = _Batch(self._epoch, parts, probes)
+        batch = _Batch(self._epoch, parts, probes, self._meter())
         at_ms = self._clock.now_ms()
         operations = [operation for part in parts for operation in part.operations]
         try:
@@ -187,6 +204,7 @@ class CommitQueue:
             if len(submission.outcomes) == submission.expected and not submission.future.done():
                 submission.future.set_result(tuple(submission.outcomes))
             start = end
+        batch.metered()
         assert start == len(applied.outcomes), "there is one outcome for each operation"
         _resolve(batch.probes)
 

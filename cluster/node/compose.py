@@ -19,7 +19,7 @@ from garbagetruck.cluster.cleanup.executor import CleanupExecutor
 from garbagetruck.cluster.cleanup.running import RunBlocking
 from garbagetruck.cluster.cleanup.settings import ExecutorSettings
 from garbagetruck.cluster.machine.machine import Machine
-from garbagetruck.cluster.node.applier import Applier
+from garbagetruck.cluster.node.applier import NS_PER_S, Applier
 from garbagetruck.cluster.node.bootstrap import Enrolment
 from garbagetruck.cluster.node.checks import raft_settings
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
@@ -72,13 +72,15 @@ class World:
 
 def compose(settings: NodeSettings, identity: NodeIdentity, folder: DataFolder, world: World) -> ServerNode:
     """Build a node. Raises `HandlerSettingsError` for handlers that cannot be made."""
-    core = _core(settings, identity, folder, world)
+    machine = Machine()
+    # The parts that the metrics look at are counted by them, too: so they are looked up when asked for.
+    metrics = NodeMetrics(lambda: facts_of(identity, core, health), lambda: machine)
+    core = _core(settings, identity, folder, machine, metrics, world)
     health = Health(core)
-    metrics = NodeMetrics(lambda: facts_of(identity, core, health), lambda: core.machine)
     cleaning = _cleaning(settings, identity, core, metrics, world)
     core.leadership.observe(LeadershipJournal(), cleaning.executor)
     core.applier.listen(core.leadership, cleaning.ledger, metrics.log)
-    forwarding = _forwarding(settings, identity, core, world)
+    forwarding = _forwarding(settings, identity, core, metrics, world)
     api = _api(
         settings=settings,
         core=core,
@@ -107,7 +109,14 @@ def compose(settings: NodeSettings, identity: NodeIdentity, folder: DataFolder, 
     )
 
 
-def _core(settings: NodeSettings, identity: NodeIdentity, folder: DataFolder, world: World) -> Core:
+def _core(
+    settings: NodeSettings,
+    identity: NodeIdentity,
+    folder: DataFolder,
+    machine: Machine,
+    metrics: NodeMetrics,
+    world: World,
+) -> Core:
     """Log, machine, and what decides when this node leads."""
     log = Replica(
         identity=Identity(identity.cluster_id, identity.node_id, identity.disk_id),
@@ -117,13 +126,22 @@ def _core(settings: NodeSettings, identity: NodeIdentity, folder: DataFolder, wo
         thread_factory=world.make_thread,
         monotonic_ns=world.monotonic_ns,
     )
-    machine = Machine()
-    applier = Applier(machine=machine, monotonic_ns=world.monotonic_ns, on_fatal=world.on_fatal)
+    applier = Applier(
+        machine=machine,
+        monotonic_ns=world.monotonic_ns,
+        on_fatal=world.on_fatal,
+        meter=metrics.log.applied_entry,
+    )
     clock = ClusterClock(
         monotonic_ns=world.monotonic_ns, step_ms=settings.clock.step_ms, drift_ppm=settings.clock.drift_ppm_max
     )
     proposer = Proposer(node_id=identity.node_id, log=log, random=world.random)
-    queue = CommitQueue(proposer=proposer, clock=clock, bounds=settings.queue)
+    queue = CommitQueue(
+        proposer=proposer,
+        clock=clock,
+        bounds=settings.queue,
+        meter=lambda: _stopwatch(world.monotonic_ns, metrics.log.committed),
+    )
     leadership = Leadership(
         node_id=identity.node_id,
         log=log,
@@ -167,7 +185,9 @@ def _cleaning(
     return Cleaning(registry, ledger, executor)
 
 
-def _forwarding(settings: NodeSettings, identity: NodeIdentity, core: Core, world: World) -> Forwarding:
+def _forwarding(
+    settings: NodeSettings, identity: NodeIdentity, core: Core, metrics: NodeMetrics, world: World
+) -> Forwarding:
     """The ways between nodes, and the gateway over them."""
     api_addresses = _api_addresses(settings)
     bounds = MessageBounds(
@@ -196,6 +216,7 @@ def _forwarding(settings: NodeSettings, identity: NodeIdentity, core: Core, worl
         forwarder=forwarder,
         api_addresses=api_addresses,
     )
+    gateway.count_failures(metrics.log.proposal_failed)
     status = NodeStatusBoard(
         node_id=identity.node_id,
         cluster_id=identity.cluster_id,
@@ -247,6 +268,12 @@ def _api(
         lambda: health.ready,
         ServerOptions(message_bytes_max=limits.message_bytes_max),
     )
+
+
+def _stopwatch(monotonic_ns: Callable[[], int], observe: Callable[[float], None]) -> Callable[[], None]:
+    """Start one; calling the answer stops it."""
+    began_ns = monotonic_ns()
+    return lambda: observe((monotonic_ns() - began_ns) / NS_PER_S)
 
 
 def _api_addresses(settings: NodeSettings) -> dict[str, str]:

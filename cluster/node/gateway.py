@@ -8,7 +8,7 @@ Must not know: protobuf, gRPC, how a batch is made.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from typing_extensions import override
 
@@ -41,6 +41,10 @@ RETRY_PAUSE_S = 0.03
 """Between two attempts after an error that may pass without any change that this node would see."""
 
 
+def _unmetered(reason: type[Exception], operations: int) -> None:
+    """Count nothing."""
+
+
 class NodeGateway(Gateway):
     """Runs on the node's main loop. `api_addresses` tells each node's API address by its id."""
 
@@ -58,6 +62,7 @@ class NodeGateway(Gateway):
         forwarder: Forwarder,
         api_addresses: Mapping[str, str],
     ) -> None:
+        self._meter: Callable[[type[Exception], int], None] = _unmetered
         self._node_id = node_id
         self._log = log
         self._machine = machine
@@ -69,6 +74,10 @@ class NodeGateway(Gateway):
         self._forwarder = forwarder
         self._api_addresses = api_addresses
         self._draining = False
+
+    def count_failures(self, meter: Callable[[type[Exception], int], None]) -> None:
+        """Have `meter` told of operations that are given up: why, and how many. Before the log starts."""
+        self._meter = meter
 
     def drain(self) -> None:
         """Refuse new operations with `Draining` from now on. What is under way goes on, reads are served."""
@@ -111,6 +120,7 @@ class NodeGateway(Gateway):
                 except (NotLeader, NoLeader, Draining) as error:
                     await self._pause(leader_deadline_s, error)
         except OperatingError as error:
+            self._meter(type(error), len(group))
             error.leader = error.leader or self._leader_api()
             raise
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import aiohttp
 import pytest
 
 import garbagetruck
@@ -148,3 +149,27 @@ async def test_no_task_and_no_thread_outlives_a_node(place: Place) -> None:
     left = {task for task in asyncio.all_tasks() - tasks if not task.done()}
     assert not {task.get_name() for task in left if "grpc" not in repr(task)}
     assert not {thread.name for thread in set(threading.enumerate()) - threads if thread.name.startswith("raft")}
+
+
+async def test_metrics_and_probes_tell_what_happened(place: Place) -> None:
+    async with running(place, bootstrap=True) as node, aiohttp.ClientSession() as http:
+        await node.become_ready()
+        async with garbagetruck.connect(place.api) as truck:
+            await truck.acquire("kept", holder="tests", ttl=60.0)
+        base = f"http://127.0.0.1:{place.base_port + 101}"
+        async with http.get(f"{base}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        values = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[:1] != "#"}
+        assert values["garbagetruck_leases"] == 1
+        assert values["garbagetruck_server_is_leader"] == 1
+        assert values["garbagetruck_commit_latency_seconds_count"] >= 1
+        assert values["garbagetruck_apply_duration_seconds_count"] >= 2
+        assert values["garbagetruck_oldest_overdue_cleanup_seconds"] == 0
+        async with http.get(f"{base}/readyz") as answer:
+            assert answer.status == 200
+        async with http.get(f"{base}/livez") as answer:
+            assert answer.status == 200
+        await node.drain()
+        async with http.get(f"{base}/readyz") as answer:
+            assert answer.status == 503
+            assert (await answer.json())["reasons"] == ["the node is shutting down"]
