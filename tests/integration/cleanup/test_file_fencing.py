@@ -228,9 +228,9 @@ async def test_a_fence_that_was_removed_under_a_running_node_is_made_again(
 
 
 async def test_a_file_in_the_fences_place_that_is_none_stops_everything(
-    leader: FileHandler, target: Path, root: Path
+    leader: FileHandler, deposed: FileHandler, target: Path, root: Path
 ) -> None:
-    await clean(leader, "none")
+    await clean(deposed, "none")
     the_fence(root).write_bytes(b"something else")
     result = await clean(leader, "42")
     assert (result.verdict, result.retryable) == (Verdict.FAILED, True)
@@ -368,14 +368,19 @@ def test_a_fence_emptied_by_a_loss_of_power_begins_anew_and_a_foreign_one_is_ref
     one = Fence(str(root), "c")
     with one.held():
         pass
+    one.close()
     size = the_fence(root).stat().st_size
     the_fence(root).write_bytes(bytes(size))
-    with one.held() as table:
+    other = Fence(str(root), "c")
+    with other.held() as table:
         table.admit("file:/x", 1)
+    other.close()
     the_fence(root).write_bytes(b"garbagetruck fence 2\n")
-    with pytest.raises(FenceUnusableError), one.held():
-        pass
-    one.close()
+    foreign = Fence(str(root), "c")
+    for _ in range(2):
+        with pytest.raises(FenceUnusableError), foreign.held():
+            pass
+    foreign.close()
 
 
 def test_a_link_in_the_fences_place_is_not_followed(root: Path, tmp_path: Path) -> None:

@@ -71,59 +71,66 @@ class _Entry:
     fingerprint: bytes
 
 
+@dataclass(slots=True)
+class _Bucket:
+    offset: int
+    floor: int
+    entries: list[_Entry]
+
+
 class FenceTable:
     """The tokens of a root, to be used while its lock is held."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._admitted: tuple[str, _Bucket, _Entry] | None = None
 
     def admit(self, target: str, token: int) -> bytes | None:
         """Remember that `token` came to `target`; return the fingerprint that an attempt before it has noted, if any.
 
         Raises `OvertakenError` when a higher token has been here, or may have been.
         """
-        key, offset, floor, entries = self._read(target)
-        entry = next((each for each in entries if each.key == key), None)
-        seen = floor if entry is None else entry.token
+        key = int.from_bytes(hashlib.blake2b(target.encode(), digest_size=8).digest(), "little") or 1
+        bucket = self._read(key)
+        entry = next((each for each in bucket.entries if each.key == key), None)
+        seen = bucket.floor if entry is None else entry.token
         if token < seen:
             raise OvertakenError(token, seen)
-        if entry is not None:
-            if token > entry.token:
-                entry.token = token
-                self._write(offset, floor, entries)
-            return entry.fingerprint if entry.fingerprint != _NOTHING else None
-        if len(entries) == ENTRIES_PER_BUCKET:
-            oldest = min(entries, key=lambda each: each.token)
-            entries.remove(oldest)
-            floor = max(floor, oldest.token)
-        entries.append(_Entry(key, token, _NOTHING))
-        self._write(offset, floor, entries)
-        return None
+        if entry is None:
+            entry = _Entry(key, token, _NOTHING)
+            if len(bucket.entries) == ENTRIES_PER_BUCKET:
+                oldest = min(bucket.entries, key=lambda each: each.token)
+                bucket.entries.remove(oldest)
+                bucket.floor = max(bucket.floor, oldest.token)
+            bucket.entries.append(entry)
+            self._write(bucket)
+        elif token > entry.token:
+            entry.token = token
+            self._write(bucket)
+        self._admitted = (target, bucket, entry)
+        return entry.fingerprint if entry.fingerprint != _NOTHING else None
 
     def note(self, target: str, fingerprint: bytes) -> None:
-        """Remember what is about to be renamed, for the attempt that finds it renamed. `target` was just admitted."""
-        key, offset, floor, entries = self._read(target)
-        entry = next(each for each in entries if each.key == key)
+        """Remember what is about to be renamed, for the attempt that finds it renamed."""
+        assert self._admitted is not None, "a target is noted after it was admitted, under the same lock"
+        admitted, bucket, entry = self._admitted
+        assert admitted == target, "what was admitted last is noted"
         entry.fingerprint = fingerprint
-        self._write(offset, floor, entries)
+        self._write(bucket)
 
-    def _read(self, target: str) -> tuple[int, int, int, list[_Entry]]:
-        digest = hashlib.blake2b(target.encode(), digest_size=8).digest()
-        key = int.from_bytes(digest, "little") or 1
+    def _read(self, key: int) -> _Bucket:
         offset = _TABLE_AT + (key % BUCKETS) * _BUCKET.size
         raw = os.pread(self._descriptor, _BUCKET.size, offset).ljust(_BUCKET.size, b"\0")
         floor, *fields = _BUCKET.unpack(raw)
-        entries = [
-            _Entry(*fields[index : index + 3]) for index in range(0, 3 * ENTRIES_PER_BUCKET, 3) if fields[index] != 0
-        ]
-        return key, offset, floor, entries
+        entries = [_Entry(*fields[at : at + 3]) for at in range(0, len(fields), 3) if fields[at] != 0]
+        return _Bucket(offset, floor, entries)
 
-    def _write(self, offset: int, floor: int, entries: list[_Entry]) -> None:
-        fields: list[int | bytes] = [floor]
-        for entry in entries:
-            fields += [entry.key, entry.token, entry.fingerprint]
-        fields += [0, 0, _NOTHING] * (ENTRIES_PER_BUCKET - len(entries))
-        written = os.pwrite(self._descriptor, _BUCKET.pack(*fields), offset)
+    def _write(self, bucket: _Bucket) -> None:
+        fields: list[int | bytes] = [bucket.floor]
+        for entry in bucket.entries:
+            fields += (entry.key, entry.token, entry.fingerprint)
+        fields += (0, 0, _NOTHING) * (ENTRIES_PER_BUCKET - len(bucket.entries))
+        written = os.pwrite(self._descriptor, _BUCKET.pack(*fields), bucket.offset)
         if written != _BUCKET.size:
             raise OSError(errno.ENOSPC, "the fence's table could not be written in full")
 
@@ -136,6 +143,10 @@ class Fence:
         self._path = Path(root, f"{RESERVED_PREFIX}fence-{name}")
         self._mutex = threading.Lock()
         self._descriptor = -1
+        self._file = (0, 0)
+        """(device, inode) of what the descriptor was opened on."""
+        self._checked = False
+        """Whether the format has been checked since then: what passed once is not written by others."""
         self._closed = False
 
     @contextlib.contextmanager
@@ -165,8 +176,7 @@ class Fence:
             raise FenceBusyError(message)
         while True:
             if self._descriptor < 0:
-                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._descriptor = os.open(self._path, flags, 0o600)
+                self._open()
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -176,19 +186,26 @@ class Fence:
             if self._is_current():
                 break
             self._drop()
-        try:
-            self._check_format()
-        except BaseException:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-            raise
+        if not self._checked:
+            try:
+                self._check_format()
+            except BaseException:
+                self._drop()
+                raise
+            self._checked = True
+
+    def _open(self) -> None:
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        status = os.fstat(self._descriptor)
+        self._file = (status.st_dev, status.st_ino)
+        self._checked = False
 
     def _is_current(self) -> bool:
-        mine = os.fstat(self._descriptor)
         try:
             named = self._path.lstat()
         except FileNotFoundError:
             return False
-        return (mine.st_dev, mine.st_ino) == (named.st_dev, named.st_ino)
+        return self._file == (named.st_dev, named.st_ino)
 
     def _check_format(self) -> None:
         found = os.pread(self._descriptor, len(_MAGIC), 0)

@@ -17,8 +17,8 @@ from garbagetruck.cluster.machine.validation import TARGET_BYTES_MAX, TARGET_SEG
 SCHEME = "file"
 RESERVED_PREFIX = ".garbagetruck-"
 SEGMENT_BYTES_MAX = 255
-_FIRST_PRINTABLE = 0x20
-_DELETE = 0x7F
+_FIRST_PRINTABLE = " "
+_DELETE = "\x7f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def locate(parameters: Mapping[str, str], roots: Sequence[Root]) -> Place:
     path = parameters.get("path", "")
     if not path:
         raise InvalidParametersError("path", "is missing or empty", "name a file below the root, as in uploads/42")
-    if any(character < chr(_FIRST_PRINTABLE) or character == chr(_DELETE) for character in path):
+    if not path.isprintable() and any(character < _FIRST_PRINTABLE or character == _DELETE for character in path):
         raise InvalidParametersError("path", "contains a control character", "use printable text")
     try:
         path.encode()
@@ -77,7 +77,8 @@ def locate(parameters: Mapping[str, str], roots: Sequence[Root]) -> Place:
         raise InvalidParametersError("path", "is not valid UTF-8", "use names that are valid UTF-8") from None
     root, relative = _choose(path, parameters.get("root"), roots)
     place = Place(root, _segments(relative))
-    if len(place.target.encode()) > TARGET_BYTES_MAX or place.target.count("/") > TARGET_SEGMENTS_MAX:
+    target = place.target
+    if len(target.encode()) > TARGET_BYTES_MAX or target.count("/") > TARGET_SEGMENTS_MAX:
         raise InvalidParametersError(
             "path", "is too long", f"use at most {TARGET_BYTES_MAX} bytes and {TARGET_SEGMENTS_MAX} segments in all"
         )

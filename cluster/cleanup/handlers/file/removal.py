@@ -122,8 +122,8 @@ class Removal:
 
     def _check_whole_tree(self, parent: int) -> None:
         """Refuse a directory that could not be removed whole before anything of it is gone."""
-        status = look(parent, self._place.name)
-        if status is not None and stat.S_ISDIR(status.st_mode) and self._directories:
+        status = look(parent, self._place.name) if self._directories else None
+        if status is not None and stat.S_ISDIR(status.st_mode):
             check_tree(parent, self._place.name, self._root[0])
 
     def _step(self, parent: int) -> _Tree | None:

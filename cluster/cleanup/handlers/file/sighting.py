@@ -16,20 +16,20 @@ import os
 import stat
 
 FINGERPRINT_BYTES = 8
-_TYPES = (
-    (stat.S_ISREG, "file"),
-    (stat.S_ISDIR, "directory"),
-    (stat.S_ISLNK, "symbolic link"),
-    (stat.S_ISFIFO, "pipe"),
-    (stat.S_ISSOCK, "socket"),
-    (stat.S_ISBLK, "block device"),
-    (stat.S_ISCHR, "character device"),
-)
+_TYPES = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symbolic link",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFBLK: "block device",
+    stat.S_IFCHR: "character device",
+}
 
 
 def type_of(status: os.stat_result) -> str:
     """What kind of thing it is, in a word."""
-    return next((word for matches, word in _TYPES if matches(status.st_mode)), "unknown")
+    return _TYPES.get(stat.S_IFMT(status.st_mode), "unknown")
 
 
 def identity(status: os.stat_result) -> str:
