@@ -1,0 +1,362 @@
+"""Services that lease, renew, release, crash and retry, as real ones do.
+
+Duty: drive the cluster through the doors of its nodes, write leased objects to the store, and tell the oracle what was
+acknowledged.
+Invariants: a client relies on a lease from the moment it *sent* the acknowledged call, for as long as the answer said;
+an unknown outcome is retried under the same `request_id`, at any node.
+Must not know: which node leads, what faults there are.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from garbagetruck.chaos.simulator.network import Network
+from garbagetruck.chaos.simulator.nodes import SimulatedNode
+from garbagetruck.chaos.simulator.oracle import Oracle
+from garbagetruck.chaos.simulator.store import STORE, ObjectStore
+from garbagetruck.chaos.simulator.world import NS_PER_MS, Process, World
+from garbagetruck.cluster.api.gateway import Consistency, OperatingError
+from garbagetruck.cluster.machine.model import DEFAULT_NAMESPACE, CleanupSpec, LeaseState
+from garbagetruck.cluster.machine.operations import (
+    AcquireLease,
+    ClientOperation,
+    CloseSession,
+    OpenSession,
+    ReleaseLeases,
+    RenewLeases,
+    RenewSessions,
+)
+from garbagetruck.cluster.machine.outcomes import (
+    LeaseGranted,
+    LeasesRenewed,
+    LeaseView,
+    Outcome,
+    Refused,
+    SessionOpened,
+    SessionsRenewed,
+)
+from garbagetruck.cluster.machine.validation import check_operation
+
+CALL_S = 1.5
+TRIES_MAX = 12
+"""Attempts at one request; together far less than answers are remembered for."""
+TTLS_MS = (300, 500, 1_000, 2_000, 5_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back of a call: outcomes, or why none did."""
+
+    outcomes: tuple[Outcome, ...]
+    error: str
+    sent_ns: int
+
+
+class Port:
+    """The way from clients to the nodes' doors."""
+
+    def __init__(self, world: World, network: Network, nodes: dict[str, SimulatedNode], oracle: Oracle) -> None:
+        self.world = world
+        self.network = network
+        self.nodes = nodes
+        self.oracle = oracle
+        self.unanswered = 0
+        """Calls whose outcome their caller never learned."""
+
+    async def call(
+        self, client: Process, name: str, build: Callable[[SimulatedNode], tuple[ClientOperation, ...]]
+    ) -> Reply:
+        """Have a node's door take operations, which `build` completes there."""
+        return await self._send(client, name, lambda node: self._submit(node, build(node)))
+
+    async def read_lease(self, client: Process, name: str, lease_id: str) -> LeaseView | None:
+        """A linearizable read; None when it could not be had. An unknown lease reads as an ended one."""
+        views: list[LeaseView | None] = []
+
+        async def read(node: SimulatedNode) -> tuple[tuple[Outcome, ...], str]:
+            try:
+                view = await node.gateway.read(Consistency.LINEARIZABLE, timeout_s=CALL_S)
+            except OperatingError as error:
+                return (), type(error).__name__
+            views.append(view.machine.lease(lease_id, view.clock_ms))
+            return (), ""
+
+        reply = await self._send(client, name, read)
+        return views[0] if views and not reply.error else None
+
+    async def _submit(self, node: SimulatedNode, operations: tuple[ClientOperation, ...]) -> tuple[tuple[Outcome, ...], str]:
+        for operation in operations:
+            refused = check_operation(operation, node.machine.bounds)
+            if refused is not None:
+                return (refused,), ""
+        try:
+            return tuple(await node.gateway.submit(operations, timeout_s=CALL_S)), ""
+        except OperatingError as error:
+            return (), type(error).__name__
+
+    async def _send(self, client: Process, name: str, serve: Callable[[SimulatedNode], object]) -> Reply:
+        sent_ns = self.world.now_ns
+        node = self.nodes[name]
+        answered: asyncio.Future[tuple[tuple[Outcome, ...], str]] = asyncio.get_running_loop().create_future()
+
+        def resolve(answer: tuple[tuple[Outcome, ...], str]) -> None:
+            if not answered.done():
+                answered.set_result(answer)
+
+        async def work() -> None:
+            answer = await serve(node)  # type: ignore[misc]
+            self.network.send(name, client, lambda: client.loop.call_soon(resolve, answer))
+
+        if node.process.alive:
+            self.network.send(client.name, node.process, lambda: node.process.loop.run(work()))
+        else:
+            client.post(NS_PER_MS, lambda: client.loop.call_soon(resolve, ((), "NoLeader")))
+        try:
+            async with asyncio.timeout(CALL_S + 0.5):
+                outcomes, error = await answered
+        except TimeoutError:
+            self.unanswered += 1
+            return Reply((), "OutcomeUnknown", sent_ns)
+        return Reply(outcomes, error, sent_ns)
+
+
+class Client:
+    """One service: one holder, one process, one habit after the other until it is told to stop."""
+
+    def __init__(
+        self, *, world: World, name: str, port: Port, oracle: Oracle, store: ObjectStore, process: Process, keys: Sequence[str]
+    ) -> None:
+        self.name = name
+        self.process = process
+        self.granted = 0
+        self._world = world
+        self._port = port
+        self._oracle = oracle
+        self._store = store
+        self._keys = tuple(keys)
+        self._random: random.Random = world.random(f"client-{name}")
+        self._stopping = False
+        self._serial = 0
+
+    def start(self) -> None:
+        self.process.loop.run(self._live())
+
+    def stop(self) -> None:
+        """No new habits; what is leased is left to its end."""
+        self._stopping = True
+
+    async def _live(self) -> None:
+        while not self._stopping:
+            habit = self._random.choices(
+                (self._hold_one, self._hold_in_session, self._upload_and_keep), weights=(6, 3, 1)
+            )[0]
+            await habit()
+            await asyncio.sleep(self._random.uniform(0.0, 0.4))
+
+    # -- habits -----------------------------------------------------------------------------------------------
+
+    async def _hold_one(self) -> None:
+        lease = await self._acquire(self._random.choice(self._keys), ttl_ms=self._random.choice(TTLS_MS))
+        if lease is None:
+            return
+        self._write(lease)
+        renewals = self._random.randrange(0, 12)
+        alive = True
+        while alive and renewals and not self._stopping:
+            renewals -= 1
+            await asyncio.sleep(lease.ttl_ms / 1_000 * self._random.uniform(0.2, 0.5))
+            alive = await self._renew(lease)
+            if alive and self._random.random() < 0.2:
+                await self._read(lease)
+        if alive and self._random.random() < 0.6:
+            await self._release(lease, keep=False)
+
+    async def _hold_in_session(self) -> None:
+        session_id, ttl_ms = await self._open_session()
+        if not session_id:
+            return
+        leases = []
+        for key in self._random.sample(self._keys, k=self._random.randint(1, 3)):
+            lease = await self._acquire(key, session_id=session_id)
+            if lease is not None:
+                self._write(lease)
+                leases.append(lease)
+        for _ in range(self._random.randrange(0, 12)):
+            await asyncio.sleep(ttl_ms / 1_000 * self._random.uniform(0.2, 0.5))
+            if self._stopping or not await self._renew_session(session_id):
+                break
+            if leases and self._random.random() < 0.2:
+                await self._read(self._random.choice(leases))
+        if self._random.random() < 0.5:
+            self._oracle.closing(session_id)
+            await self._call(lambda node: (CloseSession(node.gateway.entered_ms(), DEFAULT_NAMESPACE, session_id),))
+
+    async def _upload_and_keep(self) -> None:
+        """An upload that became permanent: the last holder takes it off the books."""
+        self._serial += 1
+        lease = await self._acquire(f"kept/{self.name}/{self._serial}", ttl_ms=2_000)
+        if lease is not None and self._write(lease):
+            await self._release(lease, keep=True)
+
+    # -- calls ------------------------------------------------------------------------------------------------
+
+    def _node(self) -> str:
+        return self._random.choice(sorted(self._port.nodes))
+
+    async def _call(self, build: Callable[[SimulatedNode], tuple[ClientOperation, ...]]) -> Reply:
+        return await self._port.call(self.process, self._node(), build)
+
+    def _request_id(self) -> str:
+        self._serial += 1
+        return f"{self.name}-{self._serial}"
+
+    async def _acquire(self, key: str, *, ttl_ms: int = 0, session_id: str = "") -> LeaseView | None:
+        """Acquire, retrying with one request id until there is an answer; None when refused or given up."""
+        request_id, first_sent_ns = self._request_id(), self._world.now_ns
+
+        def build(node: SimulatedNode) -> tuple[ClientOperation, ...]:
+            lease_id, parameters = node.fresh_id(), (("key", key),)
+            self._oracle.attempted(request_id, lease_id)
+            cleanup = CleanupSpec(STORE, parameters, node.target_of(dict(parameters)))
+            entered_ms = node.gateway.entered_ms()
+            resource = f"thing:{key}"
+            return (
+                AcquireLease(
+                    entered_ms, DEFAULT_NAMESPACE, request_id, lease_id, resource, self.name, ttl_ms, session_id, cleanup
+                ),
+            )
+
+        for _ in range(TRIES_MAX):
+            reply = await self._call(build)
+            if not reply.error:
+                return self._granted(reply, request_id, key, first_sent_ns, session_id)
+            await asyncio.sleep(self._random.uniform(0.01, 0.3))
+        return None
+
+    def _granted(self, reply: Reply, request_id: str, key: str, first_sent_ns: int, session_id: str) -> LeaseView | None:
+        (outcome,) = reply.outcomes
+        self._world.note(f"client {self.name} acquire {key} {request_id}: {_show(outcome)}")
+        if not isinstance(outcome, LeaseGranted):
+            return None
+        self.granted += 1
+        lease = outcome.lease
+        self._oracle.acquired(
+            request_id=request_id,
+            lease_id=lease.id,
+            key=key,
+            token=lease.fencing_token,
+            first_sent_ns=first_sent_ns,
+            sent_ns=reply.sent_ns,
+            remaining_ms=lease.remaining_ms,
+            session_id=session_id,
+        )
+        if self._random.random() < 0.1:
+            self._world.after(self._random.randrange(2_000) * NS_PER_MS, lambda: self._ask_again(request_id, key, lease))
+        return lease if lease.state is LeaseState.ACTIVE and self._oracle.protected(lease.id) else None
+
+    def _ask_again(self, request_id: str, key: str, lease: LeaseView) -> None:
+        """A duplicate of an answered request, as a network or a library may make one."""
+        cleanup = (("key", key),)
+
+        def build(node: SimulatedNode) -> tuple[ClientOperation, ...]:
+            lease_id = node.fresh_id()
+            self._oracle.attempted(request_id, lease_id)
+            spec = CleanupSpec(STORE, cleanup, node.target_of(dict(cleanup)))
+            ttl_ms = 0 if lease.session_id else lease.ttl_ms
+            entered_ms = node.gateway.entered_ms()
+            return (
+                AcquireLease(
+                    entered_ms, DEFAULT_NAMESPACE, request_id, lease_id, lease.resource, self.name, ttl_ms, lease.session_id, spec
+                ),
+            )
+
+        async def ask() -> None:
+            reply = await self._call(build)
+            for outcome in reply.outcomes:
+                if isinstance(outcome, LeaseGranted) and outcome.lease.id != lease.id:
+                    self._world.fail(f"I6: a repeated {request_id} was answered with another lease")
+
+        self.process.loop.run(ask())
+
+    def _write(self, lease: LeaseView) -> bool:
+        """Make the leased thing, stamped with the lease's token, unless the lease is over by the client's own clock."""
+        if not self._oracle.protected(lease.id):
+            return False
+        key = lease.resource.removeprefix("thing:")
+        return self._store.write(key, lease.fencing_token)
+
+    async def _renew(self, lease: LeaseView) -> bool:
+        """Renew until answered, or until the lease must be taken for lost."""
+        while self._oracle.protected(lease.id):
+            reply = await self._call(lambda node: (RenewLeases(node.gateway.entered_ms(), DEFAULT_NAMESPACE, (lease.id,)),))
+            if reply.outcomes and isinstance(reply.outcomes[0], LeasesRenewed):
+                (remaining_ms,) = reply.outcomes[0].remaining_ms
+                if remaining_ms < 0:
+                    self._oracle.told_ended(lease.id, reply.outcomes[0].refusals[0][1].reason)
+                    return False
+                self._oracle.renewed(lease.id, reply.sent_ns, remaining_ms)
+                return True
+            await asyncio.sleep(self._random.uniform(0.01, 0.1))
+        return False
+
+    async def _open_session(self) -> tuple[str, int]:
+        request_id, ttl_ms = self._request_id(), self._random.choice(TTLS_MS)
+        build: Callable[[SimulatedNode], tuple[ClientOperation, ...]] = lambda node: (  # noqa: E731 - it is an argument
+            OpenSession(node.gateway.entered_ms(), DEFAULT_NAMESPACE, request_id, node.fresh_id(), self.name, ttl_ms),
+        )
+        for _ in range(TRIES_MAX):
+            reply = await self._call(build)
+            if not reply.error:
+                (outcome,) = reply.outcomes
+                if not isinstance(outcome, SessionOpened):
+                    return "", 0
+                self._oracle.session_renewed(outcome.session.id, reply.sent_ns, outcome.session.remaining_ms)
+                return outcome.session.id, ttl_ms
+            await asyncio.sleep(self._random.uniform(0.01, 0.3))
+        return "", 0
+
+    async def _renew_session(self, session_id: str) -> bool:
+        for _ in range(TRIES_MAX):
+            reply = await self._call(
+                lambda node: (RenewSessions(node.gateway.entered_ms(), DEFAULT_NAMESPACE, (session_id,)),)
+            )
+            if reply.outcomes and isinstance(reply.outcomes[0], SessionsRenewed):
+                (remaining_ms,) = reply.outcomes[0].remaining_ms
+                if remaining_ms < 0:
+                    self._oracle.session_told_ended(session_id, reply.outcomes[0].refusals[0][1].reason)
+                    return False
+                self._oracle.session_renewed(session_id, reply.sent_ns, remaining_ms)
+                return True
+            await asyncio.sleep(self._random.uniform(0.01, 0.1))
+        return False
+
+    async def _release(self, lease: LeaseView, *, keep: bool) -> None:
+        self._oracle.releasing(lease.id)
+        key = lease.resource.removeprefix("thing:")
+        reply = await self._call(
+            lambda node: (ReleaseLeases(node.gateway.entered_ms(), DEFAULT_NAMESPACE, (lease.id,), keep_resource=keep),)
+        )
+        self._world.note(f"client {self.name} release {lease.id} keep={keep}: {reply.error or _show(reply.outcomes[0])}")
+        if keep and reply.error:
+            self._oracle.maybe_kept.add(key)
+        elif keep and not _refused(reply.outcomes[0]):
+            self._oracle.kept.add(key)
+
+    async def _read(self, lease: LeaseView) -> None:
+        view = await self._port.read_lease(self.process, self._node(), lease.id)
+        if view is not None and view.state is not LeaseState.ACTIVE:
+            self._oracle.told_ended(lease.id, f"read as {view.state}")
+
+
+def _refused(outcome: Outcome) -> bool:
+    return isinstance(outcome, Refused) or bool(getattr(outcome, "refusals", ()))
+
+
+def _show(outcome: Outcome) -> str:
+    if isinstance(outcome, Refused):
+        return f"refused {outcome.reason}"
+    if isinstance(outcome, LeaseGranted):
+        return f"granted {outcome.lease.id} token={outcome.lease.fencing_token} remaining={outcome.lease.remaining_ms}"
+    return type(outcome).__name__

@@ -1,0 +1,150 @@
+"""An asyncio event loop without a thread, a selector or a clock of its own.
+
+Duty: run one process's callbacks when the world says so, on the world's time as that process's clock shows it.
+Invariants: nothing runs outside `turn`. Tasks and futures have stable hashes, so that sets of them are walked in the
+same order in every run.
+Must not know: networks, nodes, faults.
+"""
+
+import asyncio
+import asyncio.events
+import itertools
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVar
+
+from typing_extensions import override
+
+T = TypeVar("T")
+RESOLUTION_S = 1e-6
+
+
+class _Hashed:
+    """A hash that depends on the order of creation alone, not on where the object lies in memory."""
+
+    _number: int
+
+    @override
+    def __hash__(self) -> int:
+        return self._number
+
+
+class SimulatedTask(_Hashed, asyncio.Task[Any]):
+    """A task that can be told from others in the same way in every run."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], *, number: int, **options: Any) -> None:
+        self._number = number
+        super().__init__(coroutine, **options)
+
+
+class SimulatedFuture(_Hashed, asyncio.Future[Any]):
+    """A future that can be told from others in the same way in every run."""
+
+    def __init__(self, *, number: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._number = number
+        super().__init__(loop=loop)
+
+
+class _NoSelector:
+    """There is nothing to wait for outside the world."""
+
+    def select(self, timeout: float | None) -> list[Any]:
+        del timeout
+        return []
+
+
+class SimulatedLoop(asyncio.BaseEventLoop):
+    """One process's main loop. `monotonic_s` is that process's clock.
+
+    `on_error` hears what asyncio would only log: a callback that raised, a task that failed unseen.
+    """
+
+    def __init__(self, *, monotonic_s: Callable[[], float], on_error: Callable[[str, BaseException | None], None]) -> None:
+        super().__init__()
+        self._selector = _NoSelector()
+        self._clock_resolution = RESOLUTION_S
+        self._monotonic_s = monotonic_s
+        self._on_error = on_error
+        self._numbers = itertools.count(1)
+        self._tasks: dict[int, asyncio.Task[Any]] = {}
+        self._abandoned = False
+        self.set_task_factory(self._make_task)
+        self.set_exception_handler(self._complain)
+
+    @override
+    def time(self) -> float:
+        return self._monotonic_s()
+
+    @override
+    def create_future(self) -> "asyncio.Future[Any]":
+        return SimulatedFuture(number=next(self._numbers), loop=self)
+
+    def ready(self) -> bool:
+        """Whether something can run now."""
+        return bool(self._ready)
+
+    def next_timer_s(self) -> float | None:
+        """When the next timer falls due, on this process's clock; None when there is none."""
+        return self._scheduled[0].when() if self._scheduled else None
+
+    def turn(self) -> None:
+        """Run what is ready and what is due, once."""
+        before = asyncio.events._get_running_loop()  # noqa: SLF001 - a loop is driven by hand here
+        asyncio.events._set_running_loop(self)  # noqa: SLF001 - likewise
+        try:
+            self._run_once()
+        finally:
+            asyncio.events._set_running_loop(before)  # noqa: SLF001 - likewise
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Start a task from outside of the loop."""
+        return self.create_task(coroutine)
+
+    def abandon(self) -> None:
+        """The process is gone: nothing of it runs again, and nobody hears of what it leaves behind."""
+        self._abandoned = True
+        self._ready.clear()
+        self._scheduled.clear()
+
+    def bury(self) -> None:
+        """Unwind what an abandoned loop left behind, now and not when memory is collected."""
+        before = asyncio.events._get_running_loop()  # noqa: SLF001 - as in `turn`
+        asyncio.events._set_running_loop(self)  # noqa: SLF001 - likewise
+        try:
+            for task in list(self._tasks.values()):
+                _unwind(task)
+        finally:
+            asyncio.events._set_running_loop(before)  # noqa: SLF001 - likewise
+        self._ready.clear()
+        self._scheduled.clear()
+        self._tasks.clear()
+
+    def _make_task(
+        self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any], **options: Any
+    ) -> "asyncio.Task[Any]":
+        assert isinstance(coroutine, Coroutine)
+        number = next(self._numbers)
+        task = SimulatedTask(coroutine, number=number, loop=loop, **options)
+        self._tasks[number] = task
+        task.add_done_callback(lambda _: self._tasks.pop(number, None))
+        return task
+
+    def _complain(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        del loop
+        if not self._abandoned:
+            self._on_error(str(context["message"]), context.get("exception"))
+
+    @override
+    def _process_events(self, event_list: list[Any]) -> None:
+        """No selector, no events."""
+
+    def _write_to_self(self) -> None:
+        """Nobody sleeps, so nobody has to be woken."""
+
+
+def _unwind(task: "asyncio.Task[Any]") -> None:
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - it is pending on purpose
+    coroutine = task.get_coro()
+    try:
+        coroutine.close()
+    except RuntimeError:
+        return  # it waits for something while it is being closed, or runs: it goes with the memory

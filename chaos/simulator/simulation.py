@@ -1,0 +1,244 @@
+"""One seed, one history: build the world, let it go wrong, let it recover, and judge.
+
+Duty: the phases of a run, and the wires between what happens and the oracle that hears of it.
+Must not know: how any part works.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from garbagetruck.chaos.simulator.clients import Client, Port
+from garbagetruck.chaos.simulator.faults import Faults
+from garbagetruck.chaos.simulator.links import LinkFabric
+from garbagetruck.chaos.simulator.network import Network
+from garbagetruck.chaos.simulator.nodes import CLOCK_DRIFT_PPM_MAX, SimulatedNode, Surroundings
+from garbagetruck.chaos.simulator.oracle import Oracle
+from garbagetruck.chaos.simulator.raft_model import Disk, History
+from garbagetruck.chaos.simulator.store import ObjectStore
+from garbagetruck.chaos.simulator.world import NS_PER_MS, NS_PER_S, Process, ProcessClock, World
+from garbagetruck.cluster.machine.codec import decode_batch
+from garbagetruck.cluster.machine.machine import Applied
+from garbagetruck.cluster.machine.model import (
+    DEFAULT_NAMESPACE,
+    Bounds,
+    BrakeSettings,
+    CleanupSettings,
+    EventType,
+    NamespaceLimits,
+)
+from garbagetruck.cluster.machine.operations import ClientOperation, EnterEpoch, ResumeCleanups, SetNamespace
+from garbagetruck.cluster.node.settings import ClockSection, QueueSection
+
+NODES = ("n1", "n2", "n3")
+CLIENTS = ("c1", "c2", "c3", "c4")
+OPERATOR = "operator"
+FAULTS_MS = 16_000
+"""Until then things go wrong."""
+QUIT_MS = 19_000
+"""Until then clients go on."""
+END_MS = 19_000 + 5_000 + 14_000
+"""The longest TTL later, and what reclaiming may take after that (I4)."""
+KEYS = ("a", "b", "b/inner", "c", "d/x", "d/y", "e")
+"""Leased by everybody; `b` contains `b/inner`, so that never both have an owner."""
+FOREIGN = ("foreign", "d/foreign", "e-not", "kept/foreign")
+
+
+class Verdict(Enum):
+    PASSED = "passed"
+    VIOLATED = "violated"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run showed. `history` is the same for the same seed, byte for byte."""
+
+    seed: int
+    verdict: Verdict
+    violations: tuple[str, ...]
+    history: tuple[str, ...]
+    summary: str
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256("\n".join(self.history).encode()).hexdigest()[:16]
+
+
+class Simulation:
+    """One run; `run` is called once."""
+
+    def __init__(self, seed: int) -> None:
+        self._world = World(seed)
+        self._chance = self._world.random("setup")
+        self._oracle = Oracle(now_ns=lambda: self._world.now_ns, fail=self._world.fail)
+        self._store = ObjectStore(self._world, self._oracle.removed)
+        network = self._network = Network(self._world)
+        self._history = History(self._world)
+        self._stamped_at: dict[bytes, int] = {}
+        self._heard_index = 0
+        self._events_heard = 0
+        self._brake = self._chance.random() < 0.25
+        self._around = Surroundings(
+            world=self._world,
+            network=network,
+            fabric=LinkFabric(self._world, network),
+            store=self._store,
+            history=self._history,
+            rafts={},
+            names=NODES,
+            bounds=Bounds(expirations_per_batch_max=self._chance.choice((2, 1_000))),
+            clock=ClockSection(drift_ppm_max=CLOCK_DRIFT_PPM_MAX, tick_ms=self._chance.choice((200, 1_000))),
+            queue=QueueSection(),
+            on_proposed=self._proposed,
+            on_applied=self._applied,
+        )
+        self._clocks = {name: self._clock() for name in (*NODES, *CLIENTS, OPERATOR)}
+        self._nodes: dict[str, SimulatedNode] = {}
+        self._port = Port(self._world, network, self._nodes, self._oracle)
+        self._faults = Faults(
+            world=self._world, network=network, nodes=self._nodes, clients=list(CLIENTS), restart=self._start_node
+        )
+
+    def run(self) -> Result:
+        world = self._world
+        for key in FOREIGN:
+            self._store.write(key, 1)
+            self._oracle.foreign.add(key)
+        for name in NODES:
+            self._start_node(name)
+        operator = Process(world, OPERATOR, self._clocks[OPERATOR])
+        operator.loop.run(self._administer(operator))
+        clients = [self._client(name) for name in CLIENTS]
+        for client in clients:
+            world.after(1_200 * NS_PER_MS, client.start)
+            world.after(QUIT_MS * NS_PER_MS, client.stop)
+        self._faults.schedule(FAULTS_MS)
+        world.run_until(END_MS * NS_PER_MS)
+        if not world.failures:
+            self._judge_end()
+        result = self._result(clients)
+        world.bury()
+        return result
+
+    # -- the parts --------------------------------------------------------------------------------------------
+
+    def _clock(self) -> ProcessClock:
+        drift_ppm = self._chance.randint(-CLOCK_DRIFT_PPM_MAX, CLOCK_DRIFT_PPM_MAX)
+        return ProcessClock(self._world, offset_ns=self._chance.randrange(1_000) * NS_PER_S, drift_ppm=drift_ppm)
+
+    def _start_node(self, name: str) -> None:
+        former = self._nodes.get(name)
+        disk = former.disk if former is not None else Disk()
+        self._world.note(f"node {name} starts with {len(disk.entries)} entries")
+        self._nodes[name] = SimulatedNode(self._around, name, disk, self._clocks[name])
+
+    def _client(self, name: str) -> Client:
+        process = Process(self._world, name, self._clocks[name])
+        return Client(
+            world=self._world,
+            name=name,
+            port=self._port,
+            oracle=self._oracle,
+            store=self._store,
+            process=process,
+            keys=KEYS,
+        )
+
+    async def _administer(self, operator: Process) -> None:
+        """Set the namespace up; where the brake is on, let go of it once everything is healed."""
+        import asyncio
+
+        brake = BrakeSettings(enabled=self._brake, holders_min=2, window_ms=2_000)
+        cleanup = CleanupSettings(self._chance.choice((0, 50, 500)), 1_000, 20, 500)
+
+        def set_up(node: SimulatedNode) -> tuple[ClientOperation, ...]:
+            now_ms = node.gateway.entered_ms()
+            return (
+                SetNamespace(now_ms, DEFAULT_NAMESPACE, "setup", OPERATOR, NamespaceLimits(), cleanup, brake),
+            )
+
+        def let_go(node: SimulatedNode) -> tuple[ClientOperation, ...]:
+            now_ms = node.gateway.entered_ms()
+            return (ResumeCleanups(now_ms, DEFAULT_NAMESPACE, "", OPERATOR, "healed", True),)
+
+        await self._insist(operator, set_up)
+        await asyncio.sleep(QUIT_MS / 1_000)
+        while self._brake:
+            await self._insist(operator, let_go)
+            await asyncio.sleep(1.0)
+
+    async def _insist(self, operator: Process, build: object) -> None:
+        import asyncio
+
+        while (await self._port.call(operator, self._chance.choice(NODES), build)).error:  # type: ignore[arg-type]
+            await asyncio.sleep(0.1)
+
+    # -- what the oracle hears --------------------------------------------------------------------------------
+
+    def _proposed(self, payload: bytes) -> None:
+        self._stamped_at[payload] = self._world.now_ns
+
+    def _applied(self, node: SimulatedNode, applied: Applied) -> None:
+        machine, index = node.machine, node.applier.applied_index
+        self._oracle.applied(node.name, index, machine.digest())
+        if index <= self._heard_index:
+            return
+        self._heard_index = index
+        payload = self._history.entries[index - 1][1]
+        assert payload is not None
+        batch = decode_batch(payload)
+        kinds = ",".join(type(each).__name__ for each in batch.operations)
+        self._world.note(
+            f"apply {index} epoch={batch.epoch} at={batch.at_ms} [{kinds}] {'refused' if applied.refused else ''}"
+            f" digest={machine.digest():016x}"
+        )
+        if applied.refused is None and not any(isinstance(each, EnterEpoch) for each in batch.operations):
+            self._oracle.stamped(batch.at_ms, self._stamped_at[payload])
+        for event in machine.events_after(self._events_heard, 1_000_000):
+            self._events_heard = event.index
+            if event.type is EventType.LEASE_ACQUIRED:
+                self._oracle.created(event.lease_id)
+
+    # -- the end ----------------------------------------------------------------------------------------------
+
+    def _judge_end(self) -> None:
+        allowance_ms = 2 * self._around.clock.step_ms + 10
+        for from_ns, to_ns in self._faults.windows:
+            self._oracle.no_majority(from_ns, to_ns, allowance_ms)
+        left = self._oracle.orphans(sorted(self._store.objects))
+        if left:
+            self._world.fail(f"I4: {left} were orphaned and not reclaimed; {self._why_not()}")
+        gone = [key for key in FOREIGN if key not in self._store.objects]
+        assert not gone, "the oracle hears of every removal"
+        if not self._oracle.kept <= set(self._store.objects):
+            self._world.fail(f"I1: kept keys are gone: {sorted(self._oracle.kept - set(self._store.objects))}")
+
+    def _why_not(self) -> str:
+        node = next((each for each in self._nodes.values() if each.leadership.leading), None)
+        return "no node leads" if node is None else f"{node.name} says {node.machine.summary()}"
+
+    def _result(self, clients: Sequence[Client]) -> Result:
+        oracle, faults = self._oracle, self._faults
+        granted = sum(client.granted for client in clients)
+        terms = max(node.log.status.term for node in self._nodes.values())
+        summary = (
+            f"granted={granted} removed={len(oracle.removals)} checks={oracle.checks} entries={len(self._history.entries)}"
+            f" terms={terms} lost={self._network.lost} unanswered={self._port.unanswered} fenced={self._store.fenced}"
+            f" faults={dict(sorted(faults.bitten.items()))}"
+        )
+        self._world.note(f"end {summary}")
+        bitten = self._network.lost or terms > 1 or self._port.unanswered
+        if self._world.failures:
+            verdict = Verdict.VIOLATED
+        elif bitten and granted and oracle.removals:
+            verdict = Verdict.PASSED
+        else:
+            verdict = Verdict.UNDECIDED
+        return Result(self._world.seed, verdict, tuple(self._world.failures), tuple(self._world.history), summary)
+
+
+def simulate(seed: int) -> Result:
+    """Run one seed."""
+    return Simulation(seed).run()

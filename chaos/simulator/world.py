@@ -1,0 +1,173 @@
+"""The world's time, and everything that happens at a moment: one heap, one thread, one seed.
+
+Duty: run events and the processes' loops in the order of the world's clock; keep the history.
+Invariants: nothing depends on a wall clock, on hashes or on memory addresses. Every part draws from a random stream of
+its own, so that one more draw in one part does not change all others.
+Must not know: what the events are.
+"""
+
+import heapq
+import random
+from collections.abc import Callable
+
+from garbagetruck.chaos.simulator.loops import SimulatedLoop
+
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+PPM = 1_000_000
+TURN_NS = 20_000
+"""What one turn of a loop costs."""
+TURNS_AT_ONCE_MAX = 200_000
+"""More turns without time passing than this are an endless loop."""
+
+
+class ProcessClock:
+    """A process's monotonic clock: off by a constant, and fast or slow by some parts per million."""
+
+    def __init__(self, world: "World", *, offset_ns: int, drift_ppm: int) -> None:
+        self._world = world
+        self._offset_ns = offset_ns
+        self._rate_ppm = PPM + drift_ppm
+
+    def monotonic_ns(self) -> int:
+        return self._offset_ns + self._world.now_ns * self._rate_ppm // PPM
+
+    def monotonic_s(self) -> float:
+        return self.monotonic_ns() / NS_PER_S
+
+    def real_ns(self, monotonic_s: float) -> int:
+        """When, in the world's time, this clock shows `monotonic_s`, or a little later."""
+        return int((monotonic_s * NS_PER_S - self._offset_ns) * PPM / self._rate_ppm) + 1_000
+
+
+class Process:
+    """Something with a loop of its own, that can be stopped, continued and killed."""
+
+    def __init__(self, world: "World", name: str, clock: ProcessClock) -> None:
+        self.world = world
+        self.name = name
+        self.clock = clock
+        self.loop = SimulatedLoop(monotonic_s=clock.monotonic_s, on_error=self._error)
+        self.alive = True
+        self.paused = False
+        self.stalled = False
+        """The loop does not turn, while the other threads of the process run on."""
+        self._deferred: list[Callable[[], None]] = []
+        world.processes.append(self)
+
+    def post(self, delay_ns: int, action: Callable[[], None]) -> None:
+        """Run `action` in this process: after a delay, and not while it is stopped."""
+        self.world.after(delay_ns, lambda: self._arrive(action))
+
+    def _arrive(self, action: Callable[[], None]) -> None:
+        if not self.alive:
+            return
+        if self.paused:
+            self._deferred.append(action)
+        else:
+            action()
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        """Go on; what came in meanwhile is met first, in its order."""
+        self.paused = False
+        deferred, self._deferred = self._deferred, []
+        for action in deferred:
+            self._arrive(action)
+
+    def kill(self) -> None:
+        self.alive = False
+        self._deferred.clear()
+        self.loop.abandon()
+        self.world.processes.remove(self)
+        self.world.graveyard.append(self)
+
+    def _error(self, message: str, error: BaseException | None) -> None:
+        self.world.fail(f"{self.name}: {message}: {error!r}")
+
+
+class World:
+    """Time, chance and order. `failures` are violations found by whoever looks."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.now_ns = 0
+        self.processes: list[Process] = []
+        self.graveyard: list[Process] = []
+        self.history: list[str] = []
+        self.failures: list[str] = []
+        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        self._serial = 0
+        self._order = self.random("order")
+
+    def random(self, name: str) -> random.Random:
+        """A stream of chance for one part."""
+        return random.Random(f"{self.seed}:{name}")
+
+    def after(self, delay_ns: int, action: Callable[[], None]) -> None:
+        """Do something later, in no process."""
+        assert delay_ns >= 0
+        self._serial += 1
+        heapq.heappush(self._events, (self.now_ns + delay_ns, self._serial, action))
+
+    def note(self, line: str) -> None:
+        """Write a line of history."""
+        self.history.append(f"{self.now_ns / NS_PER_MS:.3f} {line}")
+
+    def fail(self, violation: str) -> None:
+        """Something that must not be."""
+        self.note(f"VIOLATION {violation}")
+        self.failures.append(f"at {self.now_ns / NS_PER_MS:.3f} ms: {violation}")
+
+    def run_until(self, end_ns: int) -> None:
+        """Let time pass until `end_ns`, or until something went wrong."""
+        turns = 0
+        moment_ns = self.now_ns
+        while not self.failures:
+            ready = [each for each in self.processes if self._can_run(each) and each.loop.ready()]
+            if ready and not (self._events and self._events[0][0] <= self.now_ns):
+                process = ready[0] if len(ready) == 1 else ready[self._order.randrange(len(ready))]
+                process.loop.turn()
+                self.now_ns += TURN_NS
+            elif not self._advance(end_ns):
+                return
+            turns = 0 if self.now_ns - moment_ns > NS_PER_S else turns + 1
+            if not turns:
+                moment_ns = self.now_ns
+            assert turns < TURNS_AT_ONCE_MAX, "something turns in circles"
+
+    def bury(self) -> None:
+        """Unwind all processes: the world has ended."""
+        for process in list(self.processes):
+            process.kill()
+        for process in self.graveyard:
+            process.loop.bury()
+        self._events.clear()
+
+    def _advance(self, end_ns: int) -> bool:
+        """Go to the next moment at which something happens; False when that is past the end."""
+        next_ns = self._events[0][0] if self._events else end_ns + 1
+        chosen: Process | None = None
+        for process in self.processes:
+            timer_s = process.loop.next_timer_s() if self._can_run(process) else None
+            if timer_s is not None:
+                timer_ns = max(self.now_ns, process.clock.real_ns(timer_s))
+                if timer_ns < next_ns:
+                    next_ns, chosen = timer_ns, process
+        if next_ns > end_ns:
+            self.now_ns = end_ns
+            return False
+        self.now_ns = max(self.now_ns, next_ns)
+        if chosen is not None:
+            chosen.loop.turn()
+            self.now_ns += TURN_NS
+        else:
+            _, _, action = heapq.heappop(self._events)
+            action()
+        return True
+
+    @staticmethod
+    def _can_run(process: Process) -> bool:
+        return process.alive and not process.paused and not process.stalled
