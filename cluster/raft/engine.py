@@ -140,6 +140,11 @@ class Engine:
         """How often the transport refused what, by reason."""
         return {} if self._transport is None else dict(self._transport.counts)
 
+    @property
+    def journal_bytes(self) -> int:
+        """The size of the log; 0 before `open`."""
+        return 0 if self._journal is None else self._journal.size_bytes
+
     # --- the Raft thread --------------------------------------------------------------------------------------------
 
     def open(self) -> None:

@@ -57,6 +57,11 @@ class Journal(FileJournal):  # type: ignore[misc]  # pysyncobj is published with
             previous_index, previous_term = index, term
 
     @property
+    def size_bytes(self) -> int:
+        """What has been written to the file; about as much again is held in memory."""
+        return self._bytes
+
+    @property
     def last_index(self) -> int:
         return int(self[-1][1]) if len(self) else 0
 

@@ -133,6 +133,11 @@ class Replica:
         """What was refused from the network, by reason. Anything but zeros deserves a look."""
         return self._engine.refusals
 
+    @property
+    def journal_bytes(self) -> int:
+        """The size of the log on disk, in bytes; about as much again is held in memory. It only ever grows."""
+        return self._engine.journal_bytes
+
     # --- the Raft thread --------------------------------------------------------------------------------------------
 
     def _run(self) -> None:

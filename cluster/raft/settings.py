@@ -31,7 +31,7 @@ class RaftSettings:
     connection_timeout_ms: int = 3_000
     """A connection on which nothing was read for this long is closed."""
     connection_retry_ms: int = 100
-    """Between two attempts to connect to a peer; also how long a handshake may take, tenfold."""
+    """Between two attempts to connect to a peer."""
     proposal_bytes_max: int = PROPOSAL_BYTES_MAX
     """The largest payload `propose` accepts."""
     proposals_waiting_max: int = 1_024
@@ -87,6 +87,11 @@ class RaftSettings:
     def tick_ms(self) -> int:
         """The longest that the Raft thread sleeps; it bounds how late a heartbeat or an election can be."""
         return max(1, self.heartbeat_ms // 5)
+
+    @property
+    def handshake_ms_max(self) -> int:
+        """Who has not been let in for this long after connecting is cut off."""
+        return self.election_timeout_ms_max
 
     @property
     def keep_alive_ms(self) -> int:

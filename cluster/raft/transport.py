@@ -200,7 +200,7 @@ class GuardedTransport(StockTransport):
             self._greeting.discard(session)
 
     def _open(self, connection: Connection, peer_id: str | None) -> Session:
-        greet_until_ns = self._monotonic_ns() + 10 * self._settings.connection_retry_ms * 1_000_000
+        greet_until_ns = self._monotonic_ns() + self._settings.handshake_ms_max * 1_000_000
         session = Session(connection, peer_id=peer_id, greet_until_ns=greet_until_ns)
         connection.setOnMessageReceivedCallback(partial(self._on_greeting, session))
         connection.setOnDisconnectedCallback(partial(self._on_disconnected, session))
@@ -211,6 +211,8 @@ class GuardedTransport(StockTransport):
         self._greeting.discard(session)
         if session.peer_id is not None and self._sessions.get(session.peer_id) is session:
             del self._sessions[session.peer_id]
+            if not self._sessions:
+                self._announce_at_ns = None
             if session.peer_id in self.connected:
                 self.connected -= {session.peer_id}
                 self.withdraw(session.peer_id)

@@ -30,6 +30,7 @@ async def test_large_payloads_get_through_and_larger_ones_are_refused(tmp_path: 
         payloads = [bytes([number]) * SETTINGS.proposal_bytes_max for number in range(10)]
         nodes.propose(leader, *payloads)
         await nodes.heard(*payloads)
+        assert nodes.replicas[leader].journal_bytes > 10 * SETTINGS.proposal_bytes_max
         with pytest.raises(ProposalTooLarge, match="1048577 bytes exceeds the limit of 1048576"):
             nodes.propose(leader, b"x" * (SETTINGS.proposal_bytes_max + 1))
 

@@ -34,6 +34,7 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     with opened(tmp_path) as journal:
         assert journal[:] == [(b"\0001", 1, 0), (b"\0002", 2, 1), (b"\0003", 3, 2)]
         assert (journal.last_index, journal.term_at(3), journal.term_at(4), journal.term_at(0)) == (3, 2, None, None)
+        assert journal.size_bytes == 40 + 3 * (24 + 2)
         assert (journal.getCurrentTerm(), journal.getVotedForNodeId(), journal.getRaftCommitIndex()) == (2, "n2", 2)
 
 

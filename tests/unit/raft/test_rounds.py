@@ -43,6 +43,7 @@ class FakeConsensus:
         self.applied: list[Entry] = []
         self.proposed: list[bytes] = []
         self.asked_to_stand: list[str | None] = []
+        self.calls: list[str] = []
         self.target_is_caught_up = True
 
     def propose(self, payload: bytes) -> None:
@@ -52,6 +53,12 @@ class FakeConsensus:
         if self.target_is_caught_up:
             self.asked_to_stand.append(node_id)
         return self.target_is_caught_up
+
+    def hear(self) -> None:
+        self.calls.append("hear")
+
+    def doTick(self, _seconds: float) -> None:  # noqa: N802
+        self.calls.append("tick")
 
     def depose(self, leader: str | None = "n2") -> None:
         self.role, self.term, self.leader = Role.FOLLOWER, self.term + 1, leader
@@ -191,6 +198,11 @@ class TestTheEnginesQueue:
         assert bench.consensus.proposed == [b"b"]
         assert bench.engine.dropped_proposals == 2
 
+    def test_a_leader_that_stepped_down_within_its_term_proposes_nothing(self, bench: EngineBench) -> None:
+        bench.consensus.role, bench.consensus.leader = Role.FOLLOWER, None
+        bench.step(Propose(b"a", 4))
+        assert bench.consensus.proposed == []
+
     def test_leadership_lost_before_the_log_gets_to_it_drops_a_proposal(self, bench: EngineBench) -> None:
         bench.engine.submit(Propose(b"a", 4))
         bench.consensus.depose()
@@ -215,6 +227,15 @@ class TestTheEnginesQueue:
         bench.step()
         bench.step()
         assert len(bench.hand_offs) == 1
+
+
+def test_a_thread_that_was_held_up_hears_what_has_arrived_before_it_judges_the_leader_dead(bench: EngineBench) -> None:
+    """Hazard 13, in part: pysyncobj looks at its election deadline before it looks at its sockets."""
+    bench.engine._turned_ns = bench.clock.now_ns
+    for passed_ms in (SETTINGS.tick_ms, SETTINGS.heartbeat_ms + 1, SETTINGS.tick_ms):
+        bench.clock.advance(passed_ms)
+        bench.engine.turn()
+    assert bench.consensus.calls == ["tick", "hear", "tick", "tick"]
 
 
 class IdleEngine:

@@ -110,7 +110,7 @@ class TestHandshake:
     def test_who_does_not_greet_in_time_is_cut_off(self, stage: Stage) -> None:
         node = stage.node("n2", connected=False)
         connection = accept(node)
-        stage.clock.advance(10 * SETTINGS.connection_retry_ms - 1)
+        stage.clock.advance(SETTINGS.handshake_ms_max - 1)
         node.tick()
         assert connection.is_open
         stage.clock.advance(2)
@@ -155,6 +155,18 @@ class TestHandshake:
         assert not node.connections["n3"].is_open
         assert guarded(node).connected == {"n2"}
 
+    def test_what_could_not_be_sent_is_sent_as_soon_as_there_is_room(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        node = stage.node("n1")
+        awaited: list[int] = []
+        monkeypatch.setattr(guarded(node)._poller, "await_writable", awaited.append)
+        node.elect("n2")
+        assert awaited == []
+        node.connections["n3"].waiting_bytes = 1
+        node.propose(b"a")
+        assert awaited == [node.connections["n3"].fileno()]
+
 
 class TestRejoining:
     """Hazard 13, in part: a node that was alone does not depose a healthy leader."""
@@ -185,6 +197,15 @@ class TestRejoining:
         node.tick()
         assert node.consensus.role is Role.CANDIDATE
         assert connection.sent == [wire.RequestVote(1, 1, 0)]
+
+    def test_each_time_it_is_alone_it_listens_anew(self, stage: Stage) -> None:
+        node, connection = self.alone_past_its_election_timeout(stage)
+        stage.clock.advance(SETTINGS.rejoin_grace_ms - 1)
+        connection.disconnect()
+        accept(node).on_message(HELLO)
+        stage.clock.advance(1)
+        node.tick()
+        assert guarded(node).connected == frozenset()
 
     def test_pysyncobj_alone_stands_as_soon_as_it_is_connected(self, stage: Stage) -> None:
         node = stage.node("n2", guarded=False, connected=False)
