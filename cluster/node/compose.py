@@ -120,7 +120,10 @@ def _core(
     """Log, machine, and what decides when this node leads."""
     log = Replica(
         identity=Identity(identity.cluster_id, identity.node_id, identity.disk_id),
-        members=[Member(member.id, str(member.raft)) for member in settings.cluster.members],
+        members=[
+            Member(identity.node_id, str(settings.raft_listen)),
+            *(Member(peer.id, str(peer.raft)) for peer in settings.peers),
+        ],
         folder=folder.raft,
         settings=raft_settings(settings),
         thread_factory=world.make_thread,

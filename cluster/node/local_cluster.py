@@ -59,6 +59,8 @@ class UpOptions:
     """Start a node again that ended by itself."""
     file_roots: tuple[Path, ...] = ()
     """Roots of the `file` handler beside `DIR/files`."""
+    handlers: Path | None = None
+    """A TOML file with `[handlers.NAME]` tables to register beside `file`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,8 +228,24 @@ def _config_of(cluster: LocalCluster, node: LocalNode, options: UpOptions) -> di
         "node": {"id": node.id, "data_dir": str(node.data_dir)},
         "storage": {"kind": options.storage},
         "log": {"format": "json"},
-        "handlers": {"file": {"roots": _roots(cluster.folder, options.file_roots)}},
+        "handlers": {**_more_handlers(options), "file": {"roots": _roots(cluster.folder, options.file_roots)}},
     }
+
+
+def _more_handlers(options: UpOptions) -> dict[str, Any]:
+    if options.handlers is None:
+        return {}
+    try:
+        content = tomllib.loads(options.handlers.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UpError(f"--handlers {options.handlers} cannot be read: {error}") from error
+    tables = content.get("handlers", {})
+    if set(content) != {"handlers"} or not isinstance(tables, dict) or "file" in tables:
+        raise UpError(
+            f"--handlers {options.handlers} must hold [handlers.NAME] tables and nothing else, and none named file:"
+            " give that one more roots with --file-root"
+        )
+    return tables
 
 
 def _roots(folder: Path, more: Sequence[Path]) -> dict[str, str]:

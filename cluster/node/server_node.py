@@ -94,7 +94,11 @@ class ServerNode:
         await self.cleaning.registry.start()
         self._started.append(self.cleaning.registry.stop)
         self._started.append(self.forwarding.status.stop)
-        await core.log.start(core.applier)
+        try:
+            await core.log.start(core.applier)
+        except OSError as error:
+            where = f"raft at {self._settings.raft_listen}, journal in {self._settings.node.data_dir}"
+            raise OSError(f"{where}: {error}") from error
         self._started.append(core.log.stop)
         self._started.append(core.leadership.stop)
         self._started.append(self.cleaning.executor.stop)

@@ -15,11 +15,13 @@ Must not know: what a node does. It sees processes, exit codes and `/readyz`.
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
+from garbagetruck.cluster.node.loading import leaves
 from garbagetruck.cluster.node.local_cluster import (
     LocalCluster,
     LocalNode,
@@ -41,6 +43,8 @@ STOP_TIMEOUT_S = 30.0
 RESTART_DELAY_S_MIN = 0.5
 RESTART_DELAY_S_MAX = 30.0
 LOG_TAIL_LINES = 5
+DECIDED_BY_UP = ("cluster.", "node.id", "node.data_dir", "node.api", "node.http", "node.raft", "storage.", "handlers")
+"""Keys, and beginnings of keys, that the files written by `up` hold."""
 EXIT_DONE = 0
 EXIT_FAILED = 1
 
@@ -65,6 +69,12 @@ def up(options: UpOptions, *, new_cluster_id: str, out: TextIO | None = None, er
 def serve_command(node: LocalNode) -> Sequence[str]:
     """How a node is started, without `--bootstrap`."""
     return (sys.executable, "-m", "garbagetruck.cluster.node", "--config", str(node.config))
+
+
+def node_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a node inherits: all but the variables that would override, on every node alike, what `up` decides."""
+    decided = {leaf.variable for leaf in leaves() if leaf.key.startswith(DECIDED_BY_UP)}
+    return {name: value for name, value in environ.items() if name not in decided}
 
 
 class _Child:
@@ -150,6 +160,7 @@ class Supervisor:
                     *self._command(node),
                     *(["--bootstrap"] if bootstrap else []),
                     stdin=asyncio.subprocess.DEVNULL,
+                    env=node_environment(os.environ),
                     stdout=log,
                     stderr=log,
                     # Ctrl-C in the terminal is for the supervisor, which then stops the nodes one after the other.

@@ -20,6 +20,7 @@ from garbagetruck.cluster.node.local_cluster import (
     plan,
     prepare,
 )
+from garbagetruck.cluster.node.supervisor import node_environment
 
 
 def prepared(options: UpOptions, cluster_id: str = "c-1") -> LocalCluster:
@@ -174,3 +175,33 @@ def test_a_damaged_cluster_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UpError, match=r"cluster\.toml"):
         plan(UpOptions(data_dir=tmp_path), new_cluster_id="c-1")
     assert tomllib.loads((tmp_path / "cluster.toml").read_text()) == {"id": 7}
+
+
+def test_more_handlers_stand_beside_the_file_handler(tmp_path: Path) -> None:
+    more = tmp_path / "more.toml"
+    more.write_text('[handlers.index]\nkind = "http"\nbase = "http://127.0.0.1:9000"\n')
+    cluster = prepared(UpOptions(data_dir=tmp_path / "data", nodes=1, handlers=more))
+    handlers = load_settings(cluster.nodes[0].config, {}).settings.handlers
+    assert {name: handler.kind for name, handler in handlers.items()} == {"index": "http", "file": "file"}
+
+
+@pytest.mark.parametrize("content", ["[handlers.file]\n", "[node]\n", "handlers = 7\n", "["])
+def test_a_handlers_file_that_holds_anything_else_is_refused(tmp_path: Path, content: str) -> None:
+    more = tmp_path / "more.toml"
+    more.write_text(content)
+    with pytest.raises(UpError, match=r"--handlers .*more\.toml"):
+        prepared(UpOptions(data_dir=tmp_path / "data", handlers=more))
+
+
+def test_nodes_do_not_inherit_variables_that_up_decides() -> None:
+    inherited = node_environment(
+        {
+            "GARBAGETRUCK_NODE_ID": "n7",
+            "GARBAGETRUCK_HANDLERS": "{}",
+            "GARBAGETRUCK_CLUSTER_MEMBERS": "[]",
+            "GARBAGETRUCK_LOG_LEVEL": "debug",
+            "GARBAGETRUCK_NODE_DRAIN_TIMEOUT": "1s",
+            "PATH": "/bin",
+        }
+    )
+    assert set(inherited) == {"GARBAGETRUCK_LOG_LEVEL", "GARBAGETRUCK_NODE_DRAIN_TIMEOUT", "PATH"}
