@@ -8,7 +8,8 @@ Duty: take a slot's candidate from observation to a known report.
   `MARGIN_MS` longer, from its stamp, which is not before that. So when the next leader may claim, this attempt has
   stopped. (Invariants I1, I5, I8.)
 - Before the handler starts, and at each of its own effects through `CleanupCall.may_proceed`, leadership and deadline
-  are checked again.
+  are checked again. A report is no effect: it tells what happened, and the ledger itself knows whether it may be
+  proposed; so a leader that cannot prove for a moment that it leads does not withhold it.
 - NOT_ATTEMPTED is reported only when the handler was not started.
 - What cannot be observed is claimed all the same, and reported as failed: an attempt that nobody sees would never
   become a dead letter. (Invariant I4.)
@@ -25,14 +26,13 @@ from dataclasses import dataclass
 
 import structlog
 
+from garbagetruck.cluster.cleanup.ending import Ending, ending_of
 from garbagetruck.cluster.cleanup.handler import (
     ABSENT,
-    ERROR_CHARACTERS_MAX,
     CleanupCall,
     CleanupResult,
     InvalidParametersError,
     ObservationError,
-    Verdict,
 )
 from garbagetruck.cluster.cleanup.ledger import Ledger, ProposalError
 from garbagetruck.cluster.cleanup.meter import AttemptEnd, CleanupMeter
@@ -82,15 +82,6 @@ class _Granted:
     report_until_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """What is reported of an attempt, and how it is counted."""
-
-    result: ReportResult
-    end: AttemptEnd
-    error: str = ""
-
-
 def idempotency_key(cluster_id: str, namespace: str, resource: str, generation: int) -> str:
     """32 hexadecimal characters for one generation of one resource of one cluster."""
     text = "\0".join((cluster_id, namespace, resource, str(generation)))
@@ -98,10 +89,20 @@ def idempotency_key(cluster_id: str, namespace: str, resource: str, generation: 
 
 
 class Attempt:
-    """One attempt; `run` is called once. `leads` tells whether the leadership that it was made under goes on."""
+    """One attempt; `run` is called once.
+
+    `is_over` tells whether the leadership that it was made under has ended, `leads` whether it goes on and the ledger
+    knows it to: both from any thread.
+    """
 
     def __init__(
-        self, resource: Resource, registered: Registered, surroundings: Surroundings, leads: Callable[[], bool]
+        self,
+        resource: Resource,
+        registered: Registered,
+        surroundings: Surroundings,
+        *,
+        leads: Callable[[], bool],
+        is_over: Callable[[], bool],
     ) -> None:
         assert resource.cleanup is not None, "what is due has a cleanup"
         self._resource = resource
@@ -110,6 +111,7 @@ class Attempt:
         self._registered = registered
         self._around = surroundings
         self._leads = leads
+        self._is_over = is_over
         self._open = False
         """Whether the handler may start effects: from its start until it has answered, timed out or been cancelled."""
         timeout_ms = registered.settings.attempt_timeout_ms
@@ -120,15 +122,15 @@ class Attempt:
         prepared = await self._prepare()
         if not self._leads():
             return Next.REST
-        granted = await self._claim(ABSENT if isinstance(prepared, _Ending) else prepared)
+        granted = await self._claim(ABSENT if isinstance(prepared, Ending) else prepared)
         if granted is None:
             return Next.REST
         started_ns = self._around.monotonic_ns()
         counted = AttemptEnd.CANCELLED
         try:
-            ending = prepared if isinstance(prepared, _Ending) else await self._clean(granted, prepared)
-            if self._leads():
-                counted = ending.end
+            ending = prepared if isinstance(prepared, Ending) else await self._clean(granted, prepared)
+            if not self._is_over():  # or the handler has swallowed its cancellation
+                counted = ending.counted
                 await self._report(granted, ending)
         finally:
             duration_s = (self._around.monotonic_ns() - started_ns) / NS_PER_S
@@ -137,7 +139,7 @@ class Attempt:
 
     # -- before the claim -------------------------------------------------------------------------------------
 
-    async def _prepare(self) -> str | _Ending:
+    async def _prepare(self) -> str | Ending:
         """The target's identity, or how the attempt ends without its handler."""
         unfit = self._verify()
         if unfit is not None:
@@ -146,29 +148,29 @@ class Attempt:
             async with asyncio.timeout(self._around.settings.observe_timeout_ms / 1_000):
                 identity: object = await self._registered.handler.observe(self._parameters)
         except ObservationError as error:
-            return _ending(CleanupResult.failed(f"not observed: {error}", retryable=error.retryable))
+            return ending_of(CleanupResult.failed(f"not observed: {error}", retryable=error.retryable))
         except Exception as error:  # noqa: BLE001 - anybody's code
-            return _ending(CleanupResult.failed(f"not observed: {error!r}"))
+            return ending_of(CleanupResult.failed(f"not observed: {error!r}"))
         if isinstance(identity, str) and len(identity) <= IDENTITY_CHARACTERS_MAX and identity.isprintable():
             return identity
-        return _ending(CleanupResult.failed("not observed: the handler gave no valid identity"))
+        return ending_of(CleanupResult.failed("not observed: the handler gave no valid identity"))
 
-    def _verify(self) -> _Ending | None:
+    def _verify(self) -> Ending | None:
         """Whether the committed target is what this node's handler would touch."""
         try:
             target = self._around.registry.canonical_target(self._spec.handler, self._parameters)
         except InvalidParametersError as error:
             refusal = f"this node's handler does not take the parameters: {error}"
-            return _ending(CleanupResult.failed(refusal, retryable=False))
+            return ending_of(CleanupResult.failed(refusal, retryable=False))
         except HandlerFaultError as error:
-            return _ending(CleanupResult.failed(str(error)))
+            return ending_of(CleanupResult.failed(str(error)))
         if target == self._spec.target:
             return None
         refusal = (
             f"this node's handler would touch {target}, and the cluster committed {self._spec.target}: "
             "configure the handler alike on all nodes, then retry"
         )
-        return _ending(CleanupResult.failed(refusal, retryable=False))
+        return ending_of(CleanupResult.failed(refusal, retryable=False))
 
     async def _claim(self, identity: str) -> _Granted | None:
         resource = self._resource
@@ -199,11 +201,11 @@ class Attempt:
 
     # -- under the claim --------------------------------------------------------------------------------------
 
-    async def _clean(self, granted: _Granted, identity: str) -> _Ending:
+    async def _clean(self, granted: _Granted, identity: str) -> Ending:
         remaining_s = self._remaining_s(granted.clean_until_ns)
         if remaining_s <= 0 or not self._leads():
-            error = "the claim was committed too late to be used"
-            return _Ending(ReportResult.NOT_ATTEMPTED, AttemptEnd.NOT_ATTEMPTED, error)
+            error = "the claim could not be used: committed too late, or leadership could not be proved"
+            return Ending(ReportResult.NOT_ATTEMPTED, AttemptEnd.NOT_ATTEMPTED, error)
         call = self._call(granted, identity)
         self._open = True
         limit = asyncio.timeout(remaining_s)
@@ -224,7 +226,7 @@ class Attempt:
             self._open = False
         if not isinstance(result, CleanupResult):
             result = CleanupResult.failed(f"the handler answered {result!r}")
-        return _ending(result)
+        return ending_of(result)
 
     def _call(self, granted: _Granted, identity: str) -> CleanupCall:
         resource = self._resource
@@ -244,7 +246,7 @@ class Attempt:
             still_leading=lambda: self._open and self._leads(),
         )
 
-    async def _report(self, granted: _Granted, ending: _Ending) -> None:
+    async def _report(self, granted: _Granted, ending: Ending) -> None:
         outcome = await self._report_outcome(granted, ending)
         match outcome:
             case None:
@@ -262,7 +264,7 @@ class Attempt:
                 message = f"a report was answered with {other!r}"
                 raise AssertionError(message)
 
-    async def _report_outcome(self, granted: _Granted, ending: _Ending) -> Outcome | None:
+    async def _report_outcome(self, granted: _Granted, ending: Ending) -> Outcome | None:
         """Propose the report until its outcome is known; None when the claim is over first, which ends it as well."""
         resource, settings = self._resource, self._around.settings
         operation = ReportCleanup(resource.namespace, resource.name, granted.claim.token, ending.result, ending.error)
@@ -273,7 +275,7 @@ class Attempt:
             except ProposalError:
                 # Half of the delay is drawn, so that many reports do not come back at once.
                 delay_s = delay_ms * (1 + self._around.random.random()) / 2_000
-                if not self._leads() or self._remaining_s(granted.report_until_ns) <= delay_s:
+                if self._is_over() or self._remaining_s(granted.report_until_ns) <= delay_s:
                     return None
                 await asyncio.sleep(delay_s)
                 delay_ms = min(2 * delay_ms, settings.report_retry_ms_max)
@@ -291,16 +293,3 @@ class Attempt:
             "token": granted.claim.token,
             "attempt": granted.claim.attempt,
         }
-
-
-def _ending(result: CleanupResult) -> _Ending:
-    error = result.error[:ERROR_CHARACTERS_MAX]
-    match result.verdict:
-        case Verdict.DONE:
-            return _Ending(ReportResult.DONE, AttemptEnd.DONE)
-        case Verdict.ALREADY_GONE:
-            return _Ending(ReportResult.DONE, AttemptEnd.ALREADY_GONE)
-        case Verdict.FAILED if result.retryable:
-            return _Ending(ReportResult.FAILED, AttemptEnd.FAILED, error)
-        case Verdict.FAILED:
-            return _Ending(ReportResult.FAILED_FOR_GOOD, AttemptEnd.FAILED_FOR_GOOD, error)

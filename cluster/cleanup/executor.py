@@ -184,15 +184,17 @@ class CleanupExecutor:
             return False
         self._busy.add(key)
         self._meter.slots_in_use(handler, self._slots.in_use(handler))
-        attempt = Attempt(resource, registered, self._surroundings, lambda: self._leads(leadership))
+        attempt = Attempt(
+            resource,
+            registered,
+            self._surroundings,
+            leads=lambda: not leadership.over and self._ledger.is_leading(),
+            is_over=lambda: leadership.over,
+        )
         task = asyncio.get_running_loop().create_task(attempt.run())
         leadership.attempts.add(task)
         task.add_done_callback(lambda ended: self._attempt_ended(leadership, key, handler, ended))
         return True
-
-    def _leads(self, leadership: _Leadership) -> bool:
-        """Whether this leadership goes on. Called from any thread."""
-        return not leadership.over and self._ledger.is_leading()
 
     # -- ends -------------------------------------------------------------------------------------------------
 

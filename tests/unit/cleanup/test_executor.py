@@ -360,25 +360,58 @@ async def test_i8_losing_leadership_cancels_what_runs_and_reports_nothing() -> N
     assert set(stage.meter.ends) == {AttemptEnd.CANCELLED}
 
 
-async def test_i8_the_ledgers_word_is_enough_to_stop_effects() -> None:
+async def test_i8_the_ledgers_word_is_enough_to_stop_effects_and_claims() -> None:
     ledger = FakeLedger(due("r1"), due("r2"))
-    handler = ProbeHandler()
+    handler, asked, release = ProbeHandler(), asyncio.Event(), asyncio.Event()
+    answers: list[bool] = []
 
     async def ask(call: CleanupCall) -> CleanupResult:
         ledger.leading = False
-        answers: list[bool] = []
         thread = threading.Thread(target=lambda: answers.append(call.may_proceed()))
         thread.start()
         thread.join()
-        assert answers == [False], "from any thread"
-        return CleanupResult.done()
+        asked.set()
+        await release.wait()
+        return CleanupResult.failed("stopped")
 
     handler.on_clean = ask
-    async with leading(Stage(ledger, {"probe": handler}, ExecutorSettings(slots_max=1))):
+    async with leading(Stage(ledger, {"probe": handler}, ExecutorSettings(slots_max=1, rest_ms=1))):
+        await asked.wait()
+        assert answers == [False], "from any thread"
+        release.set()
+        await ledger.reports_reach(1)
         await turns(50)
-        assert len(handler.calls) == 1
-    assert ledger.reports == [], "what happened after leadership was lost is not ours to report"
-    assert len(ledger.claims) == 1
+        assert len(ledger.claims) == 1, "nothing more is claimed"
+
+
+async def test_what_was_done_is_reported_though_leadership_cannot_be_proved_for_a_moment() -> None:
+    ledger = FakeLedger(due("r1"))
+    handler = ProbeHandler()
+
+    async def stall(_call: CleanupCall) -> CleanupResult:
+        ledger.leading = False
+        return CleanupResult.done()
+
+    handler.on_clean = stall
+    async with leading(Stage(ledger, {"probe": handler})):
+        await ledger.reports_reach(1)
+    assert ledger.results() == {"r1": [ReportResult.DONE]}
+
+
+async def test_i8_a_claim_granted_while_leadership_cannot_be_proved_is_not_attempted() -> None:
+    ledger = FakeLedger(due("r1"))
+
+    async def lose(_operations: Sequence[CleanupOperation]) -> None:
+        ledger.leading = False
+
+    ledger.after_proposal = lose
+    stage = Stage(ledger)
+    async with leading(stage):
+        await ledger.reports_reach(1)
+    assert ledger.results() == {"r1": [ReportResult.NOT_ATTEMPTED]}
+    handler = stage.handlers["probe"]
+    assert isinstance(handler, ProbeHandler)
+    assert handler.calls == []
 
 
 async def test_i8_leadership_lost_while_observing_claims_nothing() -> None:
