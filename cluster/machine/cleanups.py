@@ -29,16 +29,6 @@ from garbagetruck.cluster.machine.state import State
 ERROR_CHARACTERS_MAX = 512
 
 
-def fall_due(state: State, resource: Resource) -> bool:
-    """The grace, or the wait before a retry, is over. Return whether the record changed."""
-    if resource.state is ResourceState.DUE:
-        state.make_ready(resource)
-        return False
-    state.replace_resource(replace(resource, state=ResourceState.DUE, revision=resource.revision + 1), resource)
-    state.emit(EventType.CLEANUP_DUE, resource.namespace, resource.name)
-    return True
-
-
 def claim(state: State, operation: ClaimCleanup, *, sweep_behind: bool) -> CleanupClaimed | Refused:
     resource = state.resources.get((operation.namespace, operation.resource))
     refusal = _may_claim(state, operation, resource, sweep_behind=sweep_behind)

@@ -19,7 +19,9 @@ from garbagetruck.cluster.machine.outcomes import (
 )
 from garbagetruck.cluster.machine.state import RequestKey, State
 from garbagetruck.cluster.machine.views import (
+    end_of,
     find_lease,
+    is_over,
     refuse_ended_lease,
     refuse_ended_session,
     view_ended_lease,
@@ -30,7 +32,7 @@ EXPIRY = (EndReason.EXPIRED, EndReason.SESSION_EXPIRED)
 
 
 def acquire(state: State, operation: AcquireLease) -> LeaseGranted | Refused:
-    key: RequestKey = (operation.namespace, operation.holder, operation.request_id)
+    key: RequestKey = (operation.namespace, operation.holder or operation.session_id, operation.request_id)
     payload = 0
     if operation.request_id:
         payload = requests.payload_hash(operation, "lease_id")
@@ -157,7 +159,7 @@ def _renew_one(state: State, lease_id: str, operation: RenewLeases) -> int | Ref
     deadline_ms = state.clock_ms + ttl_ms
     if deadline_ms != lease.deadline_ms or ttl_ms != lease.ttl_ms:
         state.replace_lease(replace(lease, ttl_ms=ttl_ms, deadline_ms=deadline_ms), lease)
-    if state.brake_missing:
+    if lease.namespace in state.brake_missing:
         brake.note_return(state, lease.namespace, lease.holder)
     return ttl_ms
 
@@ -176,7 +178,7 @@ def release(state: State, operation: ReleaseLeases) -> LeasesReleased:
 
 def _release_one(state: State, lease_id: str, operation: ReleaseLeases) -> Refused | None:
     lease = state.leases.get(lease_id)
-    if lease is None or lease.namespace != operation.namespace:
+    if lease is None or lease.namespace != operation.namespace or is_over(state, lease):
         ended = state.ended_leases.get(lease_id)
         if ended is not None and ended.namespace == operation.namespace and ended.reason is EndReason.RELEASED:
             # A repeated release is the same release, as long as it asks no more than the first did.
@@ -198,9 +200,16 @@ def release_holder(state: State, operation: ReleaseHolder) -> LeasesReleased:
         if len(chosen) == most:
             break
         chosen.append(lease_id)
+    released = 0
     for lease_id in chosen:
-        end(state, state.leases[lease_id], EndReason.RELEASED)
-    return LeasesReleased(len(chosen), (), state.leases_by_holder.count(key))
+        lease = state.leases[lease_id]
+        if is_over(state, lease):
+            over = end_of(state, lease)  # with its session, for a reason of its own: nobody can give it back any more
+            end(state, lease, over.reason, ended_ms=over.ended_ms)
+        else:
+            end(state, lease, EndReason.RELEASED)
+            released += 1
+    return LeasesReleased(released, (), state.leases_by_holder.count(key))
 
 
 def end(state: State, lease: Lease, reason: EndReason, *, keep_resource: bool = False, ended_ms: int = -1) -> None:

@@ -166,23 +166,32 @@ def detach(state: State, lease: Lease, *, keep: bool) -> None:
         assert not keep, "a resource is kept by its last holder only"
         state.replace_resource(replace(resource, revision=resource.revision + 1, leases=left), resource)
     elif keep:
-        forget(state, resource, f"kept by {lease.holder!r}")
+        forget(state, resource, f"kept by {lease.holder}")
     elif resource.cleanup is None and not resource.holds:
         forget(state, resource, "no cleanup is registered")
     else:
-        due_ms = state.clock_ms + resource.grace_ms
-        state.replace_resource(
-            replace(
-                resource,
-                state=ResourceState.ORPHANED,
-                revision=resource.revision + 1,
-                leases=(),
-                orphaned_ms=state.clock_ms,
-                due_ms=due_ms,
-            ),
-            resource,
-        )
-        state.emit(EventType.RESOURCE_ORPHANED, lease.namespace, lease.resource, detail=f"due_ms={due_ms}")
+        _orphan(state, resource)
+
+
+def _orphan(state: State, resource: Resource) -> None:
+    orphan = replace(
+        resource,
+        state=ResourceState.ORPHANED,
+        revision=resource.revision + 1,
+        leases=(),
+        orphaned_ms=state.clock_ms,
+        due_ms=state.clock_ms + resource.grace_ms,
+    )
+    state.replace_resource(orphan, resource)
+    state.emit(EventType.RESOURCE_ORPHANED, orphan.namespace, orphan.name, detail=f"due_ms={orphan.due_ms}")
+    if orphan.cleanup is not None and orphan.due_ms <= state.clock_ms:
+        fall_due(state, orphan)  # left to the next sweep, it would make every batch that releases look behind
+
+
+def fall_due(state: State, orphan: Resource) -> None:
+    """An orphan's grace is over."""
+    state.replace_resource(replace(orphan, state=ResourceState.DUE, revision=orphan.revision + 1), orphan)
+    state.emit(EventType.CLEANUP_DUE, orphan.namespace, orphan.name)
 
 
 def forget(state: State, resource: Resource, why: str) -> None:
@@ -211,9 +220,10 @@ def may_keep(state: State, lease: Lease) -> Refused | None:
 
 
 def may_repeat_release(state: State, ended: EndedLease, *, keep: bool) -> Refused | None:
-    """A repeated release is idempotent; one that asks to keep what is already an orphan comes too late."""
-    resource = state.resources.get((ended.namespace, ended.resource))
-    if not keep or resource is None or resource.generation > ended.token:
+    """A repeated release is idempotent; one that asks to keep what is an orphan, or cleaned, by now comes too late."""
+    key = (ended.namespace, ended.resource)
+    life = state.resources.get(key) or state.tombstones.get(key)
+    if not keep or life is None or life.generation > ended.token:
         return None
     return Refused(
         Reason.LEASE_ENDED,
@@ -227,8 +237,13 @@ def place_hold(state: State, operation: PlaceHold) -> ResourceChanged | Refused:
     resource = state.resources.get((operation.namespace, operation.resource))
     if resource is None:
         return not_found(operation.namespace, operation.resource)
-    if any(hold.id == operation.hold_id for hold in resource.holds):
-        return ResourceChanged(resource.revision, resource.state)  # placing a hold twice is placing it once
+    placed = next((hold for hold in resource.holds if hold.id == operation.hold_id), None)
+    if placed is not None:
+        if placed.reason == operation.reason:
+            return ResourceChanged(resource.revision, resource.state)  # placing a hold twice is placing it once
+        return Refused(
+            Reason.HOLD_CONFLICT, f"hold {placed.id!r} is there for another reason: {placed.reason}", "hold_id"
+        )
     if resource.state is ResourceState.CLAIMED:
         assert resource.claim is not None, "a claimed resource has its claim"
         return Refused(

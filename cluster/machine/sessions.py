@@ -69,13 +69,13 @@ def _forgotten(session_id: str, operation: OpenSession, ended_ms: int) -> Sessio
 
 def renew(state: State, session: Session) -> Session:
     """Give a session its full TTL again."""
+    if session.namespace in state.brake_missing:
+        brake.note_return(state, session.namespace, session.holder)
     deadline_ms = state.clock_ms + session.ttl_ms
     if deadline_ms == session.deadline_ms:
         return session
     renewed = replace(session, deadline_ms=deadline_ms)
     state.sessions.put(session.id, renewed)
-    if state.brake_missing:
-        brake.note_return(state, session.namespace, session.holder)
     return renewed
 
 

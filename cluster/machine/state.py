@@ -31,7 +31,7 @@ from garbagetruck.cluster.machine.targets import TargetIndex
 from garbagetruck.cluster.machine.timers import TimerKey, TimerKind, Timers
 
 RequestKey = tuple[str, str, str]
-"""(namespace, holder or actor, request_id)."""
+"""(namespace, who asked: the holder, a session that stands for its holder, or an operator; request_id)."""
 
 
 class State:

@@ -4,50 +4,61 @@ The budget counts only what changes a record, never the upkeep of timers: timers
 node that lived through the history and one that restored a snapshot.
 """
 
-from garbagetruck.cluster.machine import brake, cleanups, leases, sessions
-from garbagetruck.cluster.machine.model import EndReason
+from garbagetruck.cluster.machine import brake, cleanups, leases, resources, sessions
+from garbagetruck.cluster.machine.model import EndReason, Resource, ResourceState
 from garbagetruck.cluster.machine.state import State
-from garbagetruck.cluster.machine.timers import TimerKind
+from garbagetruck.cluster.machine.timers import TimerKey, TimerKind
 
 
 def sweep(state: State) -> None:
     """End and advance what the clock has reached, at most `expirations_per_batch_max` records of it."""
-    budget = state.bounds.expirations_per_batch_max
     touched: set[str] = set()
-    budget = _drain_sessions(state, budget, touched)
-    while budget > 0:
-        due = state.timers.next_due(state.clock_ms, state.deadline_of)
-        if due is None:
-            break
+    budget = _drain_sessions(state, state.bounds.expirations_per_batch_max, touched)
+    while (due := _next_change(state)) is not None and budget > 0:
+        state.timers.take()
+        budget -= 1
         kind, key = due
-        if isinstance(key, str):
-            if kind is TimerKind.LEASE:
-                lease = state.leases[key]
-                touched.add(lease.namespace)
-                leases.end(state, lease, EndReason.EXPIRED)
-                budget -= 1
-            else:
-                sessions.end(state, state.sessions[key], EndReason.EXPIRED)
-                budget = _drain_sessions(state, budget - 1, touched)
-            continue
-        resource = state.resources[key]
-        if kind is TimerKind.CLAIM:
-            cleanups.lapse(state, resource)
-            budget -= 1
-        elif cleanups.fall_due(state, resource):
-            budget -= 1
+        if isinstance(key, tuple):
+            _advance(state, kind, state.resources[key])
+        elif kind is TimerKind.LEASE:
+            lease = state.leases[key]
+            touched.add(lease.namespace)
+            leases.end(state, lease, EndReason.EXPIRED)
+        else:
+            sessions.end(state, state.sessions[key], EndReason.EXPIRED)
+            budget = _drain_sessions(state, budget, touched)
     for namespace in sorted(touched):
         brake.judge(state, namespace)
 
 
 def behind(state: State) -> bool:
     """Whether something that is due still waits to be swept."""
-    if len(state.draining):
-        return True
-    earliest_ms = state.timers.earliest_ms()
-    if earliest_ms is None or earliest_ms > state.clock_ms:
-        return False
-    return state.timers.peek_due(state.clock_ms, state.deadline_of)
+    return len(state.draining) > 0 or _next_change(state) is not None
+
+
+def _next_change(state: State) -> tuple[TimerKind, TimerKey] | None:
+    """What the clock has reached next and what changes a record.
+
+    A retry whose wait is over changes none: it is noted on the way. A node that restored a snapshot noted it then, so
+    neither the budget nor `behind` may depend on whether that was done already.
+    """
+    while (due := state.timers.next_due(state.clock_ms, state.deadline_of)) is not None:
+        kind, key = due
+        if kind is not TimerKind.CLEANUP_DUE or isinstance(key, str):
+            return due
+        resource = state.resources[key]
+        if resource.state is ResourceState.ORPHANED:
+            return due
+        state.timers.take()
+        state.make_ready(resource)
+    return None
+
+
+def _advance(state: State, kind: TimerKind, resource: Resource) -> None:
+    if kind is TimerKind.CLAIM:
+        cleanups.lapse(state, resource)
+    else:
+        resources.fall_due(state, resource)
 
 
 def _drain_sessions(state: State, budget: int, touched: set[str]) -> int:

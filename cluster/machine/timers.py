@@ -37,25 +37,25 @@ class Timers:
         heapq.heappush(self._heap, (deadline_ms, int(kind), key))
 
     def next_due(self, clock_ms: int, deadline_of: Deadline) -> tuple[TimerKind, TimerKey] | None:
-        """Take the next thing whose deadline is at or before `clock_ms`; None when there is none."""
-        if not self.peek_due(clock_ms, deadline_of):
-            return None
-        _, kind, key = heapq.heappop(self._heap)
-        return TimerKind(kind), key
+        """The next thing whose deadline is at or before `clock_ms`, None when there is none.
 
-    def peek_due(self, clock_ms: int, deadline_of: Deadline) -> bool:
-        """Whether `next_due` has something; puts entries back whose deadline moved."""
+        Puts entries back whose deadline moved. What is next stays next until it is taken.
+        """
         heap = self._heap
         while heap and heap[0][0] <= clock_ms:
             scheduled_ms, kind, key = heap[0]
             deadline_ms = deadline_of(TimerKind(kind), key)
             if deadline_ms == scheduled_ms:
-                return True
+                return TimerKind(kind), key
             if deadline_ms is None or deadline_ms < scheduled_ms:
                 heapq.heappop(heap)  # over, or another entry stands at the earlier deadline
             else:
                 heapq.heapreplace(heap, (deadline_ms, kind, key))
-        return False
+        return None
+
+    def take(self) -> None:
+        """Remove what `next_due` told."""
+        heapq.heappop(self._heap)
 
     def earliest_ms(self) -> int | None:
         """No later than the earliest deadline; None when nothing waits."""

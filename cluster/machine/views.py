@@ -22,6 +22,11 @@ def lease_deadline_ms(state: State, lease: Lease) -> int | None:
     return session.deadline_ms if session is not None else None
 
 
+def is_over(state: State, lease: Lease) -> bool:
+    """Whether its session is over, so that it only waits to be swept."""
+    return lease_deadline_ms(state, lease) is None
+
+
 def view_lease(state: State, lease: Lease, clock_ms: int) -> LeaseView:
     deadline_ms = lease_deadline_ms(state, lease)
     if deadline_ms is None:

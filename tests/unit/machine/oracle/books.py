@@ -1,0 +1,143 @@
+"""What the oracle remembers: plain mutable records in plain dictionaries, found by scanning.
+
+It must not know: any module of the machine but its records, operations and outcomes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from garbagetruck.cluster.machine.model import (
+    Bounds,
+    BrakeSettings,
+    CleanupSettings,
+    CleanupSpec,
+    NamespaceLimits,
+    ResourceState,
+)
+from garbagetruck.cluster.machine.operations import Operation
+from garbagetruck.cluster.machine.outcomes import NO_RETRY, Outcome, Reason, Refused
+
+ThingKey = tuple[str, str]
+RequestKey = tuple[str, str, str]
+
+
+def no(reason: Reason, field: str = "", retry_after_ms: int = NO_RETRY) -> Refused:
+    return Refused(reason, "", field, retry_after_ms)
+
+
+@dataclass
+class Lease:
+    namespace: str
+    resource: str
+    holder: str
+    token: int
+    ttl_ms: int
+    deadline_ms: int
+    session: str
+
+
+@dataclass
+class Session:
+    namespace: str
+    holder: str
+    token: int
+    ttl_ms: int
+    deadline_ms: int
+
+
+@dataclass
+class Ended:
+    """A lease or a session that is over."""
+
+    namespace: str
+    resource: str
+    holder: str
+    token: int
+    ttl_ms: int
+    session: str
+    ended_ms: int
+    why: str
+
+
+@dataclass
+class Thing:
+    """A resource."""
+
+    generation: int
+    cleanup: CleanupSpec | None
+    grace_ms: int
+    fencing_token: int
+    state: ResourceState = ResourceState.LIVE
+    revision: int = 1
+    leases: list[str] = field(default_factory=list)
+    holds: dict[str, str] = field(default_factory=dict)
+    due_ms: int = 0
+    claims: int = 0
+    failures: int = 0
+    claim_token: int = 0
+    claim_epoch: int = 0
+    claim_deadline_ms: int = 0
+    error: str = ""
+
+    def touch(self) -> None:
+        self.revision += 1
+
+
+@dataclass
+class Space:
+    """A namespace."""
+
+    revision: int
+    limits: NamespaceLimits
+    cleanup: CleanupSettings
+    brake: BrakeSettings
+    paused: bool = False
+    braked: bool = False
+    known: int = 0
+    not_before_ms: int = 0
+    lost: dict[str, int] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Books:
+    """`delay_of` tells how long the machine makes a claim's resource wait again: the jitter is its own business."""
+
+    delay_of: Callable[[int], int]
+    clock: int = 0
+    epoch: int = 0
+    incarnation: int = 0
+    tokens: int = 0
+    paused: bool = False
+    bounds: Bounds = field(default_factory=Bounds)
+    spaces: dict[str, Space] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
+    ended: dict[str, Ended] = field(default_factory=dict)
+    sessions: dict[str, Session] = field(default_factory=dict)
+    ended_sessions: dict[str, Ended] = field(default_factory=dict)
+    draining: dict[str, Ended] = field(default_factory=dict)
+    things: dict[ThingKey, Thing] = field(default_factory=dict)
+    buried: dict[ThingKey, int] = field(default_factory=dict)
+    """Cleaned resources and the generation that was."""
+    requests: dict[RequestKey, tuple[Operation, int, str | Outcome]] = field(default_factory=dict)
+
+    def token(self) -> int:
+        self.tokens += 1
+        return self.incarnation * 2**40 + self.tokens
+
+    def leases_of(self, namespace: str, holder: str) -> list[str]:
+        return [key for key, each in self.leases.items() if (each.namespace, each.holder) == (namespace, holder)]
+
+    def leases_in(self, session: str) -> list[str]:
+        return [key for key, each in self.leases.items() if each.session == session]
+
+    def holders(self, namespace: str) -> set[str]:
+        return {each.holder for each in self.leases.values() if each.namespace == namespace}
+
+    def forget_oldest(self) -> None:
+        while len(self.ended) > self.bounds.ended_leases_max:
+            del self.ended[next(iter(self.ended))]
+        while len(self.ended_sessions) > self.bounds.ended_sessions_max:
+            del self.ended_sessions[next(iter(self.ended_sessions))]
+        while len(self.buried) > self.bounds.tombstones_max:
+            del self.buried[next(iter(self.buried))]

@@ -1,0 +1,112 @@
+"""What clients and operators were promised, kept apart from any machine: the side that I1, I4 and I5 are read from.
+
+Duty: note acknowledgements, and fail when a later outcome breaks one. It must not know: the state.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from garbagetruck.cluster.machine.model import ReportResult
+from garbagetruck.cluster.machine.operations import (
+    AcquireLease,
+    ClaimCleanup,
+    CloseSession,
+    DiscardCleanup,
+    Operation,
+    ReleaseLeases,
+    RenewLeases,
+    RenewSessions,
+    ReportCleanup,
+)
+from garbagetruck.cluster.machine.outcomes import (
+    CleanupClaimed,
+    CleanupReported,
+    LeaseGranted,
+    LeasesReleased,
+    LeasesRenewed,
+    Outcome,
+    ResourceChanged,
+    SessionClosed,
+    SessionOpened,
+    SessionsRenewed,
+)
+
+Key = tuple[str, str]
+
+
+@dataclass
+class Promises:
+    until_ms: dict[str, int] = field(default_factory=dict)
+    """Lease or session -> cluster time before which no cleanup may start."""
+    resource_of: dict[str, Key] = field(default_factory=dict)
+    """Leases that were neither given back nor, by our own reckoning, replaced."""
+    session_of: dict[str, str] = field(default_factory=dict)
+    last_token: int = 0
+    settled: set[Key] = field(default_factory=set)
+    """Resources that left the books rightfully in this batch."""
+
+    def note(self, clock_ms: int, asked: Operation, outcome: Outcome) -> None:
+        match asked, outcome:
+            case AcquireLease(), LeaseGranted(lease):
+                if lease.id == asked.lease_id:
+                    self._rises(lease.fencing_token)
+                self.resource_of[lease.id] = (lease.namespace, lease.resource)
+                self.session_of[lease.id] = lease.session_id
+                self._promise(lease.session_id or lease.id, clock_ms, lease.remaining_ms)
+            case _, SessionOpened(session):
+                self._promise(session.id, clock_ms, session.remaining_ms)
+            case RenewLeases(), LeasesRenewed():
+                for lease_id, left_ms in zip(asked.lease_ids, outcome.remaining_ms, strict=True):
+                    self._promise(self.session_of.get(lease_id) or lease_id, clock_ms, left_ms)
+            case RenewSessions(), SessionsRenewed():
+                for session_id, left_ms in zip(asked.session_ids, outcome.remaining_ms, strict=True):
+                    self._promise(session_id, clock_ms, left_ms)
+            case CloseSession(), SessionClosed():
+                self.until_ms.pop(asked.session_id, None)
+            case ReleaseLeases(), LeasesReleased():
+                self._note_release(asked, outcome)
+            case _:
+                self._note_cleanup(clock_ms, asked, outcome)
+
+    def _note_cleanup(self, clock_ms: int, asked: Operation, outcome: Outcome) -> None:
+        match asked, outcome:
+            case ClaimCleanup(), CleanupClaimed():
+                self._rises(outcome.token)
+                self._unused(clock_ms, (asked.namespace, asked.resource))
+            case ReportCleanup(result=ReportResult.DONE), CleanupReported():
+                self.settled.add((asked.namespace, asked.resource))
+            case DiscardCleanup(), ResourceChanged():
+                self.settled.add((asked.namespace, asked.resource))
+            case _:
+                pass
+
+    def _promise(self, what: str, clock_ms: int, left_ms: int) -> None:
+        if left_ms > 0:
+            self.until_ms[what] = clock_ms + left_ms
+
+    def _note_release(self, asked: ReleaseLeases, outcome: LeasesReleased) -> None:
+        refused = {place for place, _ in outcome.refusals}
+        for place, lease_id in enumerate(asked.lease_ids):
+            if place not in refused:
+                resource = self.resource_of.pop(lease_id, None)
+                if asked.keep_resource and resource is not None:
+                    self.settled.add(resource)
+
+    def give_back(self, lease_ids: Iterable[str]) -> None:
+        for lease_id in lease_ids:
+            self.resource_of.pop(lease_id, None)
+
+    def _rises(self, token: int) -> None:
+        assert token > self.last_token, "I5: tokens rise strictly"
+        self.last_token = token
+
+    def _unused(self, clock_ms: int, key: Key) -> None:
+        for lease_id, resource in self.resource_of.items():
+            until_ms = self.until_ms.get(self.session_of[lease_id] or lease_id, 0)
+            assert resource != key or until_ms <= clock_ms, "I1: claimed while an acknowledged lease is unexpired"
+
+    def check_owed(self, before: dict[Key, int], after: dict[Key, int]) -> None:
+        """I4: generations with a cleanup leave the books cleaned, kept or discarded, and in no other way."""
+        for key, generation in before.items():
+            assert after.get(key) == generation or key in self.settled, f"I4: {key} vanished"
+        self.settled.clear()

@@ -1,0 +1,246 @@
+"""Writes long random histories that know what they do: they mostly name what is there, and sometimes what is not.
+
+Duty: turn a `random.Random` into batches for a chorus. It must not know: what should become of them.
+"""
+
+import random
+
+from msgspec.structs import replace
+
+from garbagetruck.cluster.machine.model import (
+    Bounds,
+    BrakeSettings,
+    CleanupSettings,
+    CleanupSpec,
+    NamespaceLimits,
+    ReportResult,
+    Resource,
+    ResourceState,
+)
+from garbagetruck.cluster.machine.operations import (
+    AcquireLease,
+    ClaimCleanup,
+    CloseSession,
+    CreateCluster,
+    DiscardCleanup,
+    EnterEpoch,
+    OpenSession,
+    Operation,
+    PauseCleanups,
+    PlaceHold,
+    ReleaseHolder,
+    ReleaseLeases,
+    RemoveHold,
+    RenewLeases,
+    RenewSessions,
+    ReportCleanup,
+    ResumeCleanups,
+    RetryCleanup,
+    SetBounds,
+    SetNamespace,
+)
+from tests.unit.machine.chorus import Chorus
+from tests.unit.machine.integrity import state_of
+from tests.unit.machine.scribe import MEMBER
+
+BOUNDS = Bounds(
+    expirations_per_batch_max=2,
+    request_age_ms_max=10_000,
+    requests_max=6,
+    events_max=500,
+    leases_per_resource_max=3,
+    holds_per_resource_max=2,
+    namespaces_max=3,
+    claim_ms_max=5_000,
+)
+LIMITS = NamespaceLimits(leases_max=16, leases_per_holder_max=8, sessions_max=4, resources_max=8)
+CLEANUP = CleanupSettings(grace_ms_min=500, attempts_max=2, retry_delay_ms_min=400, retry_delay_ms_max=1_000)
+BRAKE = BrakeSettings(holders_min=2, share=0.5, window_ms=3_000)
+NO_BRAKE = BrakeSettings(enabled=False)
+TARGETS = ("a", "b", "ab", "a/x", "a/x/y", "c/d", "c", "e", "f", "g")
+SPACES = ("default", "default", "default", "team")
+HOLDERS = ("ann", "bob", "cid", "dot")
+STEPS_MS = (0, 1, 50, 99, 100, 250, 499, 500, 501, 1_000, 1_500, 4_000)
+
+
+WEIGHTS = {
+    "acquire": 14,
+    "open_session": 4,
+    "renew": 10,
+    "renew_sessions": 4,
+    "release": 5,
+    "release_holder": 1,
+    "close_session": 1,
+    "claim": 12,
+    "report": 8,
+    "hold": 2,
+    "unhold": 2,
+    "retry": 2,
+    "discard": 2,
+    "pause": 1,
+    "resume": 2,
+    "set_namespace": 1,
+    "set_bounds": 1,
+}
+OPERATIONS = tuple(name for name, weight in WEIGHTS.items() for _ in range(weight))
+"""Names of a walker's drafts, as often as they should be chosen."""
+
+
+class Walker:
+    def __init__(self, chorus: Chorus, rng: random.Random) -> None:
+        self.chorus = chorus
+        self.rng = rng
+        self.at_ms = 1_000
+        self.epoch = 1
+        self.drawn = 0
+
+    def begin(self) -> None:
+        braking = self.rng.choice((BRAKE, NO_BRAKE))
+        self.write(
+            EnterEpoch("n1"),
+            CreateCluster("cluster-1", 3, (MEMBER,)),
+            SetBounds(replace(BOUNDS, expirations_per_batch_max=self.rng.choice((1, 2, 100)))),
+            *(SetNamespace(self.at_ms, name, "", "op", LIMITS, CLEANUP, braking) for name in ("default", "team")),
+        )
+
+    def step(self) -> None:
+        """One batch of up to four operations; now and then a new leader, or a machine restored from a snapshot."""
+        operations = [self.draft(self.rng.choice(OPERATIONS)) for _ in range(self.rng.choice((0, 0, 1, 1, 2, 4)))]
+        if self.rng.random() < 0.03:
+            self.epoch += 1
+            operations.insert(0, EnterEpoch(f"n{self.epoch}"))
+        if self.rng.random() < 0.05:
+            self.chorus.add_late_one()
+        if self.rng.random() < 0.4:
+            self.at_ms += self.rng.choice(STEPS_MS)
+        self.write(*operations)
+
+    def draft(self, name: str) -> Operation:
+        made: Operation = getattr(self, name)()
+        return made
+
+    def write(self, *operations: Operation) -> None:
+        self.chorus.write(self.epoch, self.at_ms, *operations)
+
+    # -- what to name -----------------------------------------------------------------------------------------
+
+    def draw(self, kind: str) -> str:
+        self.drawn += 1
+        return f"{kind}-{self.drawn}"
+
+    def request_id(self) -> str:
+        return self.rng.choice(("", "", "", "q1", "q2"))
+
+    def some_lease(self) -> str:
+        state = state_of(self.chorus.leader)
+        known = list(state.leases) if self.rng.random() < 0.8 else list(state.ended_leases)[-5:]
+        return self.rng.choice([*known, "lease-never"])
+
+    def some_session(self) -> str:
+        state = state_of(self.chorus.leader)
+        known = list(state.sessions) if self.rng.random() < 0.8 else [*state.draining, *state.ended_sessions]
+        return self.rng.choice([*known[-5:], "session-never"])
+
+    def some_resource(self, *wanted: ResourceState) -> tuple[str, str, Resource | None]:
+        """Mostly one in a wanted state."""
+        resources = state_of(self.chorus.leader).resources
+        fitting = [key for key, each in resources.items() if each.state in wanted]
+        if fitting and self.rng.random() < 0.9:
+            key = self.rng.choice(fitting)
+            return *key, resources[key]
+        namespace, name = self.rng.choice(SPACES), f"r{self.rng.randrange(8)}"
+        return namespace, name, resources.get((namespace, name))
+
+    # -- operations -------------------------------------------------------------------------------------------
+
+    def acquire(self) -> Operation:
+        namespace, name, _ = self.some_resource(*self.rng.choices(tuple(ResourceState), k=2))
+        holder, ttl_ms, session_id = self.rng.choice(HOLDERS), self.rng.choice((100, 500, 1_500, 4_000)), ""
+        if self.rng.random() < 0.4:
+            session_id, ttl_ms = self.some_session(), 0
+            session = self.chorus.leader.session(session_id, self.at_ms)
+            if session is not None and self.rng.random() < 0.9:
+                namespace, holder = session.namespace, self.rng.choice((session.holder, session.holder, ""))
+        cleanup = None
+        if self.rng.random() < 0.8:
+            target = TARGETS[int(name[1:])] if self.rng.random() < 0.8 else self.rng.choice(TARGETS)
+            cleanup = CleanupSpec("file", (("path", target),), f"file:/{target}")
+        entered_ms = self.at_ms - self.rng.choice((0, 0, 0, 9_999, 10_001))
+        lease_id, grace_ms = self.draw("lease"), self.rng.choice((0, 0, 2_000))
+        return AcquireLease(
+            entered_ms, namespace, self.request_id(), lease_id, name, holder, ttl_ms, session_id, cleanup, grace_ms
+        )
+
+    def renew(self) -> Operation:
+        ids = tuple(self.some_lease() for _ in range(self.rng.choice((1, 1, 3))))
+        return RenewLeases(self.at_ms, self.rng.choice(SPACES), ids, self.rng.choice((0, 0, 100, 4_000)))
+
+    def release(self) -> Operation:
+        ids = tuple(self.some_lease() for _ in range(self.rng.choice((1, 1, 3))))
+        return ReleaseLeases(self.at_ms, self.rng.choice(SPACES), ids, self.rng.random() < 0.3)
+
+    def release_holder(self) -> Operation:
+        return ReleaseHolder(
+            self.at_ms, self.rng.choice(SPACES), self.rng.choice(HOLDERS), self.rng.choice((1, 2, 100))
+        )
+
+    def open_session(self) -> Operation:
+        session_id, holder, ttl_ms = self.draw("session"), self.rng.choice(HOLDERS), self.rng.choice((100, 1_500))
+        return OpenSession(self.at_ms, self.rng.choice(SPACES), self.request_id(), session_id, holder, ttl_ms)
+
+    def renew_sessions(self) -> Operation:
+        ids = tuple(self.some_session() for _ in range(self.rng.choice((1, 2))))
+        return RenewSessions(self.at_ms, self.rng.choice(SPACES), ids)
+
+    def close_session(self) -> Operation:
+        return CloseSession(self.at_ms, self.rng.choice(SPACES), self.some_session())
+
+    def claim(self) -> Operation:
+        namespace, name, seen = self.some_resource(ResourceState.DUE)
+        generation = seen.generation if seen is not None else 1
+        revision = seen.revision if seen is not None and self.rng.random() < 0.95 else 0
+        duration_ms = self.rng.choice((300, 300, 1_000, 5_000, 5_001))
+        return ClaimCleanup(namespace, name, generation, revision, "n1", duration_ms, "inode")
+
+    def report(self) -> Operation:
+        namespace, name, seen = self.some_resource(ResourceState.CLAIMED)
+        token = seen.claim.token if seen is not None and seen.claim is not None else 1
+        token -= self.rng.random() < 0.05
+        return ReportCleanup(namespace, name, token, self.rng.choice(tuple(ReportResult)), "no such host")
+
+    def hold(self) -> Operation:
+        namespace, name, _ = self.some_resource(*ResourceState)
+        hold_id = self.rng.choice(("h1", "h2", "h3"))
+        return PlaceHold(
+            self.at_ms, namespace, self.request_id(), "op", name, hold_id, self.rng.choice(("wait", "wait", "stop"))
+        )
+
+    def unhold(self) -> Operation:
+        namespace, name, seen = self.some_resource(*ResourceState)
+        hold_id = seen.holds[0].id if seen is not None and seen.holds else "h1"
+        return RemoveHold(self.at_ms, namespace, self.request_id(), "op", name, hold_id)
+
+    def retry(self) -> Operation:
+        namespace, name, _ = self.some_resource(ResourceState.DEAD_LETTER, ResourceState.DUE)
+        return RetryCleanup(self.at_ms, namespace, self.request_id(), "op", name)
+
+    def discard(self) -> Operation:
+        namespace, name, _ = self.some_resource(ResourceState.DEAD_LETTER)
+        return DiscardCleanup(self.at_ms, namespace, self.request_id(), "op", name, "gone")
+
+    def pause(self) -> Operation:
+        return PauseCleanups(self.at_ms, self.rng.choice(("", "default")), self.request_id(), "op", "look")
+
+    def resume(self) -> Operation:
+        namespace, lift = self.rng.choice(("", "default", "team")), self.rng.random() < 0.5
+        return ResumeCleanups(self.at_ms, namespace, self.request_id(), "op", "looked", lift)
+
+    def set_namespace(self) -> Operation:
+        name = self.rng.choice(("default", "team", "new-1", "new-2"))
+        cleanup = replace(CLEANUP, grace_ms_min=self.rng.choice((0, 500)))
+        braking, revision = self.rng.choice((BRAKE, BRAKE, NO_BRAKE)), self.rng.choice((0, 0, 0, 2))
+        return SetNamespace(self.at_ms, name, self.request_id(), "op", LIMITS, cleanup, braking, revision)
+
+    def set_bounds(self) -> Operation:
+        budget, requests_max = self.rng.choice((1, 2, 100)), self.rng.choice((2, 6))
+        return SetBounds(replace(BOUNDS, expirations_per_batch_max=budget, requests_max=requests_max))
