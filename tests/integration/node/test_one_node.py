@@ -13,10 +13,13 @@ from typing import TypeVar
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 import garbagetruck
 from garbagetruck.client.errors import Unavailable
 from garbagetruck.client.truck import Truck
+from garbagetruck.cluster.machine.model import Tombstone
 from garbagetruck.cluster.node.bootstrap import NotThisClusterError
 from garbagetruck.cluster.node.compose import World, compose
 from garbagetruck.cluster.node.identity import DataFolder
@@ -45,12 +48,17 @@ class Place:
         return self.folder / "files"
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    place = Place(tmp_path, free_base_port(1))
-    options = UpOptions(data_dir=tmp_path, nodes=1, base_port=place.base_port)
+def prepared(folder: Path, *, handlers: Path | None = None) -> Place:
+    folder.mkdir(exist_ok=True)
+    place = Place(folder, free_base_port(1))
+    options = UpOptions(data_dir=folder, nodes=1, base_port=place.base_port, handlers=handlers)
     prepare(plan(options, new_cluster_id="tests"), options)
     return place
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return prepared(tmp_path)
 
 
 @asynccontextmanager
@@ -149,6 +157,36 @@ async def test_no_task_and_no_thread_outlives_a_node(place: Place) -> None:
     left = {task for task in asyncio.all_tasks() - tasks if not task.done()}
     assert not {task.get_name() for task in left if "grpc" not in repr(task)}
     assert not {thread.name for thread in set(threading.enumerate()) - threads if thread.name.startswith("raft")}
+
+
+async def test_a_draining_node_lets_a_running_cleanup_end_and_reports_it(tmp_path: Path) -> None:
+    called, answered = asyncio.Event(), asyncio.Event()
+
+    async def remove(request: web.Request) -> web.Response:
+        called.set()
+        await asyncio.sleep(1.0)
+        answered.set()
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.router.add_delete("/rows/{id}", remove)
+    async with TestServer(app) as service:
+        more = tmp_path / "more.toml"
+        more.write_text(f'[handlers.index]\nkind = "http"\nbase_url = "http://127.0.0.1:{service.port}"\n')
+        place = prepared(tmp_path / "cluster", handlers=more)
+        async with running(place, bootstrap=True) as node:
+            await node.become_ready()
+            async with garbagetruck.connect(place.api) as truck:
+                cleanup = garbagetruck.Cleanup("index", path="rows/1")
+                lease = await truck.acquire("row/1", holder="tests", ttl=30.0, cleanup=cleanup)
+                await truck.release(lease.id)
+            await asyncio.wait_for(called.wait(), 20)
+            await node.drain()
+            assert answered.is_set()
+            machine = node.core.machine
+            assert machine.summary().claimed == 0
+            assert isinstance(machine.resource("default", "row/1"), Tombstone)
+    assert place.died == []
 
 
 async def test_metrics_and_probes_tell_what_happened(place: Place) -> None:
