@@ -6,19 +6,14 @@ Duty: make every turn of the executor visible and steerable. It must not know: h
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field
-from random import Random
 from typing import ClassVar
 
 from msgspec.structs import replace
 from typing_extensions import override
 
-from garbagetruck.cluster.cleanup.executor import CleanupExecutor
 from garbagetruck.cluster.cleanup.handler import CleanupCall, CleanupResult, Handler, InvalidParametersError
 from garbagetruck.cluster.cleanup.ledger import CleanupOperation, Ledger
 from garbagetruck.cluster.cleanup.meter import AttemptEnd, NullMeter
-from garbagetruck.cluster.cleanup.registry import HandlerRegistry, Registered
-from garbagetruck.cluster.cleanup.settings import ExecutorSettings, HandlerSettings
 from garbagetruck.cluster.machine.model import (
     Claim,
     CleanupSpec,
@@ -267,32 +262,3 @@ class CountingMeter(NullMeter):
     @override
     def handler_unknown(self, handler: str) -> None:
         self.unknown.append(handler)
-
-
-@dataclass
-class Stage:
-    """An executor with fakes around it. `errors` holds what it thinks the node should die of."""
-
-    ledger: FakeLedger
-    handlers: Mapping[str, Handler] = field(default_factory=lambda: {"probe": ProbeHandler()})
-    settings: ExecutorSettings = field(default_factory=ExecutorSettings)
-    slots: Mapping[str, int] = field(default_factory=dict)
-    clock: ManualClock = field(default_factory=ManualClock)
-    meter: CountingMeter = field(default_factory=CountingMeter)
-    errors: list[BaseException] = field(default_factory=list)
-
-    def executor(self, monotonic_ns: Callable[[], int] | None = None) -> CleanupExecutor:
-        registered = [
-            Registered(HandlerSettings(name=name, kind="probe", options={}, slots_max=self.slots.get(name)), handler)
-            for name, handler in self.handlers.items()
-        ]
-        return CleanupExecutor(
-            node_id="n1",
-            ledger=self.ledger,
-            registry=HandlerRegistry(registered),
-            settings=self.settings,
-            monotonic_ns=monotonic_ns or self.clock,
-            random=Random(1),
-            on_fatal=self.errors.append,
-            meter=self.meter,
-        )
