@@ -30,6 +30,7 @@ PEER_SERVICE = "garbagetruck.v1.PeerService"
 HEALTH_SERVICE = "grpc.health.v1.Health"
 UNDRAINED_SERVICES = frozenset({PEER_SERVICE, HEALTH_SERVICE})
 NANOSECONDS = 1_000_000_000
+DRAINED = "the node is shutting down; go on with another one"
 
 if TYPE_CHECKING:
     Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
@@ -63,7 +64,7 @@ class CallInterceptor(aio.ServerInterceptor):
         self._handlers: dict[str, Handler] = {}
         """Wrapped handlers by method; unknown methods have none, so it is as large as the API."""
         self._requests = 0
-        self._streams: set[asyncio.Task[Any]] = set()
+        self._streams: set[_Stream] = set()
         self._draining = False
         self._idle = asyncio.Event()
 
@@ -74,8 +75,8 @@ class CallInterceptor(aio.ServerInterceptor):
         if self._draining:
             return
         self._draining = True
-        for task in self._streams:
-            task.cancel()
+        for stream in self._streams:
+            stream.end()
         self._note_idle()
 
     async def wait_idle(self) -> None:
@@ -172,20 +173,19 @@ class CallInterceptor(aio.ServerInterceptor):
             started_ns = self._monotonic_ns()
             observer.started()
             code = "OK"
-            task = asyncio.current_task()
-            assert task is not None, "grpc.aio runs every call in a task"
+            stream = _Stream(asyncio.current_task())
             if not exempt:
-                self._streams.add(task)
+                self._streams.add(stream)
             try:
                 if not exempt:
                     self._admit(len(self._streams), self._limits.concurrent_streams_max)
-                await _run(behaviour, read(request) if read is not None else request, context)
+                await stream.run(behaviour, read(request) if read is not None else request, context)
             except asyncio.CancelledError:
                 code = "CANCELLED"
-                if not self._draining or exempt or task.uncancel() > 0:
+                if not stream.was_ended_by_cancelling():
                     raise  # the client left
                 code = grpc.StatusCode.UNAVAILABLE.name
-                await self._abort(context, self._told(Draining("the node is shutting down"), service, method))
+                await self._abort(context, self._told(Draining(DRAINED), service, method))
             except aio.BaseError:
                 code = _code_of(context)
                 raise
@@ -194,7 +194,7 @@ class CallInterceptor(aio.ServerInterceptor):
                 code = told.answer.code.name
                 await self._abort(context, told)
             finally:
-                self._streams.discard(task)
+                self._streams.discard(stream)
                 observer.finished(code, (self._monotonic_ns() - started_ns) / NANOSECONDS)
                 if self._draining:
                     self._note_idle()
@@ -203,7 +203,7 @@ class CallInterceptor(aio.ServerInterceptor):
 
     def _admit(self, present: int, most: int) -> None:
         if self._draining:
-            raise Draining("the node is shutting down; ask another one")
+            raise Draining(DRAINED)
         if present > most:
             raise Overloaded(f"the node serves {most} calls already; ask another one, or later")
 
@@ -222,15 +222,46 @@ class CallInterceptor(aio.ServerInterceptor):
         await context.abort(error.answer.code, status.message, errors.trailing_metadata(status, error.leader()))
 
 
-async def _run(behaviour: Any, request: Any, context: Context) -> None:
-    """Run a streaming method of either of grpc's two styles, and close its generator whatever happens."""
-    if inspect.iscoroutinefunction(behaviour):
-        await behaviour(request, context)
-        return
-    responses: AsyncIterator[Any] = behaviour(request, context)
-    async with aclosing(responses):  # type: ignore[type-var]  # every servicer returns a generator
-        async for response in responses:
-            await context.write(response)
+class _Stream:
+    """One stream that is being served.
+
+    A drain ends it between two writes: gRPC sends no status while a write is on its way, so a stream that was cancelled
+    in the middle of one would never end for its client.
+    """
+
+    __slots__ = ("_cancelled", "_ended", "_task", "_writing")
+
+    def __init__(self, task: asyncio.Task[Any] | None) -> None:
+        assert task is not None, "grpc.aio runs every call in a task"
+        self._task = task
+        self._writing = False
+        self._ended = False
+        self._cancelled = False
+
+    def end(self) -> None:
+        """Let `run` raise `Draining`, or be cancelled, as soon as may be."""
+        self._ended = True
+        if not self._writing:
+            self._cancelled = True
+            self._task.cancel()
+
+    def was_ended_by_cancelling(self) -> bool:
+        """Whether a cancellation that was caught is `end`'s, and its only one; then it counts as handled."""
+        return self._cancelled and self._task.uncancel() == 0
+
+    async def run(self, behaviour: Any, request: Any, context: Context) -> None:
+        """Run a streaming method of either of grpc's two styles, and close its generator whatever happens."""
+        if inspect.iscoroutinefunction(behaviour):
+            await behaviour(request, context)
+            return
+        responses: AsyncIterator[Any] = behaviour(request, context)
+        async with aclosing(responses):  # type: ignore[type-var]  # every servicer returns a generator
+            async for response in responses:
+                self._writing = True
+                await context.write(response)
+                self._writing = False
+                if self._ended:
+                    raise Draining(DRAINED)
 
 
 def _code_of(context: Context) -> str:
