@@ -424,8 +424,8 @@ class ResumeRequest(_message.Message):
     reason: _builtins.str
     """Why, for the audit trail, at most 1,024 bytes."""
     release_brake: _builtins.bool
-    """Release the brake as well: of the namespace, or of all. Approves the deletion of everything that is due because
-    of the expiries that tripped it.
+    """Release the namespace's brake as well. Approves the deletion of everything that is due because of the expiries
+    that tripped it; so one namespace at a time: INVALID_ARGUMENT together with `all_namespaces`.
     """
     def __init__(
         self,

@@ -77,7 +77,8 @@ class CleanupServiceServicer:
     """
 
     def ListCleanups(self, request, context):
-        """Lists cleanups by rising time of being due.
+        """Lists cleanups in the order in which their resources' lives began. A page may be short, even empty, before the
+        last.
 
         Errors: INVALID_ARGUMENT (page_size, page_token, states), NOT_FOUND (NAMESPACE_NOT_FOUND).
         """

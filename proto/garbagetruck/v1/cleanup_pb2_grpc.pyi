@@ -17,7 +17,8 @@ class CleanupServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListCleanups: _aio.UnaryUnaryMultiCallable[_cleanup_pb2.ListCleanupsRequest, _cleanup_pb2.ListCleanupsResponse]
-    """Lists cleanups by rising time of being due.
+    """Lists cleanups in the order in which their resources' lives began. A page may be short, even empty, before the
+    last.
 
     Errors: INVALID_ARGUMENT (page_size, page_token, states), NOT_FOUND (NAMESPACE_NOT_FOUND).
     """
@@ -64,7 +65,8 @@ class CleanupServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cleanup_pb2.ListCleanupsRequest,
         context: _aio.ServicerContext[_cleanup_pb2.ListCleanupsRequest, _abc.Awaitable[_cleanup_pb2.ListCleanupsResponse]],
     ) -> _abc.Awaitable[_cleanup_pb2.ListCleanupsResponse]:
-        """Lists cleanups by rising time of being due.
+        """Lists cleanups in the order in which their resources' lives began. A page may be short, even empty, before the
+        last.
 
         Errors: INVALID_ARGUMENT (page_size, page_token, states), NOT_FOUND (NAMESPACE_NOT_FOUND).
         """

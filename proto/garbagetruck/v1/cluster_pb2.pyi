@@ -133,8 +133,8 @@ class CleanupStatus(_message.Message):
     paused: _builtins.bool
     """The whole cluster is paused."""
     oldest_overdue_ms: _builtins.int
-    """How long the most overdue cleanup has been due, in milliseconds of cluster time. 0: none is due. Counts what is
-    paused, braked or held, too.
+    """How long the most overdue cleanup has been due, in milliseconds of cluster time. 0: none is due. What is paused,
+    braked or held does not count: that is no lateness of the cluster's.
     """
     pause_reason: _builtins.str
     """Why the whole cluster is paused. Empty when it is not."""

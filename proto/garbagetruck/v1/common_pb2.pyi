@@ -156,7 +156,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RESOURCE_HAS_OTHER_HOLDERS: _ErrorReason.ValueType  # 29
     """`keep_resource` was asked for, but others hold the resource too."""
     ERROR_REASON_HOLD_CONFLICT: _ErrorReason.ValueType  # 30
-    """The resource has a hold of this id with another reason."""
+    """The resource's cleanup is running already, which a hold cannot call back (RetryInfo: until its deadline); or
+    `keep_resource` was asked for, but the resource is held.
+    """
     ERROR_REASON_NOT_DEAD_LETTER: _ErrorReason.ValueType  # 31
     """Only a dead letter can be retried or discarded. Metadata: `state`."""
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 32
@@ -272,7 +274,9 @@ ERROR_REASON_REQUEST_TOO_OLD: ErrorReason.ValueType  # 28
 ERROR_REASON_RESOURCE_HAS_OTHER_HOLDERS: ErrorReason.ValueType  # 29
 """`keep_resource` was asked for, but others hold the resource too."""
 ERROR_REASON_HOLD_CONFLICT: ErrorReason.ValueType  # 30
-"""The resource has a hold of this id with another reason."""
+"""The resource's cleanup is running already, which a hold cannot call back (RetryInfo: until its deadline); or
+`keep_resource` was asked for, but the resource is held.
+"""
 ERROR_REASON_NOT_DEAD_LETTER: ErrorReason.ValueType  # 31
 """Only a dead letter can be retried or discarded. Metadata: `state`."""
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 32

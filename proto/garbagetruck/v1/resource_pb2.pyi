@@ -154,7 +154,9 @@ class Resource(_message.Message):
 
     @_builtins.property
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[_lease_pb2.Lease]:
-        """Its active leases, by rising fencing token, at most 1,000. Filled by GetResource only; see `lease_count`."""
+        """Its active leases, by rising fencing token, at most 1,000, and fewer when they would not fit gRPC's 4 MiB. Filled
+        by GetResource only; see `lease_count`.
+        """
 
     @_builtins.property
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hold]:
@@ -241,9 +243,9 @@ class Hold(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     CREATED_MS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Unique within the resource, 1 to 128 bytes."""
+    """Unique within the resource, 1 to 64 bytes."""
     reason: _builtins.str
-    """Why, for people, 1 to 1,024 bytes."""
+    """Why, for people, at most 1,024 bytes."""
     actor: _builtins.str
     """Who, as authenticated. Empty while authentication is off."""
     created_ms: _builtins.int
@@ -369,7 +371,7 @@ class ListResourcesRequest(_message.Message):
     """Only resources whose name begins with this."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___ResourceState.ValueType]:
-        """Only resources in one of these states."""
+        """Only resources in one of these states; CLEANED ones are not listed."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -446,11 +448,11 @@ class HoldRequest(_message.Message):
     resource: _builtins.str
     """The resource's name, 1 to 1,024 bytes."""
     hold_id: _builtins.str
-    """The hold's id, at most 128 bytes. Empty: the cluster makes one. An id that the resource already has is no error
-    when the reason is the same too.
+    """The hold's id, at most 64 bytes. Empty: the cluster makes one. Placing a hold that the resource already has is no
+    error, and changes nothing.
     """
     reason: _builtins.str
-    """Why, for people, 1 to 1,024 bytes."""
+    """Why, for people, at most 1,024 bytes."""
     def __init__(
         self,
         *,
@@ -517,7 +519,7 @@ class UnholdRequest(_message.Message):
     resource: _builtins.str
     """The resource's name, 1 to 1,024 bytes."""
     hold_id: _builtins.str
-    """The hold, 1 to 128 bytes."""
+    """The hold, 1 to 64 bytes."""
     def __init__(
         self,
         *,

@@ -85,7 +85,7 @@ class ResourceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListResources(self, request, context):
-        """Lists resources by rising name.
+        """Lists resources in the order in which their lives began. A page may be short, even empty, before the last.
 
         Errors: INVALID_ARGUMENT (page_size, page_token, states), NOT_FOUND (NAMESPACE_NOT_FOUND).
         """

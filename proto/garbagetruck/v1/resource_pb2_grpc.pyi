@@ -25,7 +25,7 @@ class ResourceServiceStub:
     Errors: NOT_FOUND (RESOURCE_NOT_FOUND, NAMESPACE_NOT_FOUND).
     """
     ListResources: _aio.UnaryUnaryMultiCallable[_resource_pb2.ListResourcesRequest, _resource_pb2.ListResourcesResponse]
-    """Lists resources by rising name.
+    """Lists resources in the order in which their lives began. A page may be short, even empty, before the last.
 
     Errors: INVALID_ARGUMENT (page_size, page_token, states), NOT_FOUND (NAMESPACE_NOT_FOUND).
     """
@@ -75,7 +75,7 @@ class ResourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _resource_pb2.ListResourcesRequest,
         context: _aio.ServicerContext[_resource_pb2.ListResourcesRequest, _abc.Awaitable[_resource_pb2.ListResourcesResponse]],
     ) -> _abc.Awaitable[_resource_pb2.ListResourcesResponse]:
-        """Lists resources by rising name.
+        """Lists resources in the order in which their lives began. A page may be short, even empty, before the last.
 
         Errors: INVALID_ARGUMENT (page_size, page_token, states), NOT_FOUND (NAMESPACE_NOT_FOUND).
         """
