@@ -8,16 +8,13 @@ Must not know: which node leads, what faults there are.
 """
 
 import asyncio
-import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from garbagetruck.chaos.simulator.network import Network
 from garbagetruck.chaos.simulator.nodes import SimulatedNode
 from garbagetruck.chaos.simulator.oracle import Oracle
+from garbagetruck.chaos.simulator.rpc import UNKNOWN, Build, Port, Reply
 from garbagetruck.chaos.simulator.store import STORE, ObjectStore
 from garbagetruck.chaos.simulator.world import NS_PER_MS, Process, World
-from garbagetruck.cluster.api.gateway import Consistency, OperatingError
 from garbagetruck.cluster.machine.model import DEFAULT_NAMESPACE, CleanupSpec, LeaseState
 from garbagetruck.cluster.machine.operations import (
     AcquireLease,
@@ -37,96 +34,25 @@ from garbagetruck.cluster.machine.outcomes import (
     SessionOpened,
     SessionsRenewed,
 )
-from garbagetruck.cluster.machine.validation import check_operation
 
-CALL_S = 1.5
 TRIES_MAX = 12
 """Attempts at one request; together far less than answers are remembered for."""
 TTLS_MS = (300, 500, 1_000, 2_000, 5_000)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What came back of a call: outcomes, or why none did."""
-
-    outcomes: tuple[Outcome, ...]
-    error: str
-    sent_ns: int
-
-
-class Port:
-    """The way from clients to the nodes' doors."""
-
-    def __init__(self, world: World, network: Network, nodes: dict[str, SimulatedNode], oracle: Oracle) -> None:
-        self.world = world
-        self.network = network
-        self.nodes = nodes
-        self.oracle = oracle
-        self.unanswered = 0
-        """Calls whose outcome their caller never learned."""
-
-    async def call(
-        self, client: Process, name: str, build: Callable[[SimulatedNode], tuple[ClientOperation, ...]]
-    ) -> Reply:
-        """Have a node's door take operations, which `build` completes there."""
-        return await self._send(client, name, lambda node: self._submit(node, build(node)))
-
-    async def read_lease(self, client: Process, name: str, lease_id: str) -> LeaseView | None:
-        """A linearizable read; None when it could not be had. An unknown lease reads as an ended one."""
-        views: list[LeaseView | None] = []
-
-        async def read(node: SimulatedNode) -> tuple[tuple[Outcome, ...], str]:
-            try:
-                view = await node.gateway.read(Consistency.LINEARIZABLE, timeout_s=CALL_S)
-            except OperatingError as error:
-                return (), type(error).__name__
-            views.append(view.machine.lease(lease_id, view.clock_ms))
-            return (), ""
-
-        reply = await self._send(client, name, read)
-        return views[0] if views and not reply.error else None
-
-    async def _submit(self, node: SimulatedNode, operations: tuple[ClientOperation, ...]) -> tuple[tuple[Outcome, ...], str]:
-        for operation in operations:
-            refused = check_operation(operation, node.machine.bounds)
-            if refused is not None:
-                return (refused,), ""
-        try:
-            return tuple(await node.gateway.submit(operations, timeout_s=CALL_S)), ""
-        except OperatingError as error:
-            return (), type(error).__name__
-
-    async def _send(self, client: Process, name: str, serve: Callable[[SimulatedNode], object]) -> Reply:
-        sent_ns = self.world.now_ns
-        node = self.nodes[name]
-        answered: asyncio.Future[tuple[tuple[Outcome, ...], str]] = asyncio.get_running_loop().create_future()
-
-        def resolve(answer: tuple[tuple[Outcome, ...], str]) -> None:
-            if not answered.done():
-                answered.set_result(answer)
-
-        async def work() -> None:
-            answer = await serve(node)  # type: ignore[misc]
-            self.network.send(name, client, lambda: client.loop.call_soon(resolve, answer))
-
-        if node.process.alive:
-            self.network.send(client.name, node.process, lambda: node.process.loop.run(work()))
-        else:
-            client.post(NS_PER_MS, lambda: client.loop.call_soon(resolve, ((), "NoLeader")))
-        try:
-            async with asyncio.timeout(CALL_S + 0.5):
-                outcomes, error = await answered
-        except TimeoutError:
-            self.unanswered += 1
-            return Reply((), "OutcomeUnknown", sent_ns)
-        return Reply(outcomes, error, sent_ns)
 
 
 class Client:
     """One service: one holder, one process, one habit after the other until it is told to stop."""
 
     def __init__(
-        self, *, world: World, name: str, port: Port, oracle: Oracle, store: ObjectStore, process: Process, keys: Sequence[str]
+        self,
+        *,
+        world: World,
+        name: str,
+        port: Port,
+        oracle: Oracle,
+        store: ObjectStore,
+        process: Process,
+        keys: Sequence[str],
     ) -> None:
         self.name = name
         self.process = process
@@ -136,12 +62,12 @@ class Client:
         self._oracle = oracle
         self._store = store
         self._keys = tuple(keys)
-        self._random: random.Random = world.random(f"client-{name}")
+        self._random = world.random(f"client-{name}")
         self._stopping = False
         self._serial = 0
 
     def start(self) -> None:
-        self.process.loop.run(self._live())
+        self.process.loop.start(self._live())
 
     def stop(self) -> None:
         """No new habits; what is leased is left to its end."""
@@ -153,7 +79,7 @@ class Client:
                 (self._hold_one, self._hold_in_session, self._upload_and_keep), weights=(6, 3, 1)
             )[0]
             await habit()
-            await asyncio.sleep(self._random.uniform(0.0, 0.4))
+            await asyncio.sleep(self._random.uniform(0.0, 0.2))
 
     # -- habits -----------------------------------------------------------------------------------------------
 
@@ -162,15 +88,17 @@ class Client:
         if lease is None:
             return
         self._write(lease)
-        renewals = self._random.randrange(0, 12)
+        if self._random.happens(0.5):
+            await self._read(lease)
+        renewals = self._random.randrange(0, 6)
         alive = True
         while alive and renewals and not self._stopping:
             renewals -= 1
             await asyncio.sleep(lease.ttl_ms / 1_000 * self._random.uniform(0.2, 0.5))
             alive = await self._renew(lease)
-            if alive and self._random.random() < 0.2:
+            if alive and self._random.happens(0.4):
                 await self._read(lease)
-        if alive and self._random.random() < 0.6:
+        if alive and self._random.happens(0.6):
             await self._release(lease, keep=False)
 
     async def _hold_in_session(self) -> None:
@@ -183,13 +111,13 @@ class Client:
             if lease is not None:
                 self._write(lease)
                 leases.append(lease)
-        for _ in range(self._random.randrange(0, 12)):
+        for _ in range(self._random.randrange(0, 6)):
             await asyncio.sleep(ttl_ms / 1_000 * self._random.uniform(0.2, 0.5))
             if self._stopping or not await self._renew_session(session_id):
                 break
-            if leases and self._random.random() < 0.2:
+            if leases and self._random.happens(0.4):
                 await self._read(self._random.choice(leases))
-        if self._random.random() < 0.5:
+        if self._random.happens(0.5):
             self._oracle.closing(session_id)
             await self._call(lambda node: (CloseSession(node.gateway.entered_ms(), DEFAULT_NAMESPACE, session_id),))
 
@@ -205,7 +133,7 @@ class Client:
     def _node(self) -> str:
         return self._random.choice(sorted(self._port.nodes))
 
-    async def _call(self, build: Callable[[SimulatedNode], tuple[ClientOperation, ...]]) -> Reply:
+    async def _call(self, build: Build) -> Reply:
         return await self._port.call(self.process, self._node(), build)
 
     def _request_id(self) -> str:
@@ -215,16 +143,26 @@ class Client:
     async def _acquire(self, key: str, *, ttl_ms: int = 0, session_id: str = "") -> LeaseView | None:
         """Acquire, retrying with one request id until there is an answer; None when refused or given up."""
         request_id, first_sent_ns = self._request_id(), self._world.now_ns
+        drawn: list[str] = []
 
         def build(node: SimulatedNode) -> tuple[ClientOperation, ...]:
             lease_id, parameters = node.fresh_id(), (("key", key),)
+            drawn.append(lease_id)
             self._oracle.attempted(request_id, lease_id)
             cleanup = CleanupSpec(STORE, parameters, node.target_of(dict(parameters)))
             entered_ms = node.gateway.entered_ms()
             resource = f"thing:{key}"
             return (
                 AcquireLease(
-                    entered_ms, DEFAULT_NAMESPACE, request_id, lease_id, resource, self.name, ttl_ms, session_id, cleanup
+                    entered_ms,
+                    DEFAULT_NAMESPACE,
+                    request_id,
+                    lease_id,
+                    resource,
+                    self.name,
+                    ttl_ms,
+                    session_id,
+                    cleanup,
                 ),
             )
 
@@ -232,10 +170,15 @@ class Client:
             reply = await self._call(build)
             if not reply.error:
                 return self._granted(reply, request_id, key, first_sent_ns, session_id)
+            if reply.error != UNKNOWN and drawn:
+                self._oracle.not_applied(drawn[-1], reply.error)
+            drawn.clear()
             await asyncio.sleep(self._random.uniform(0.01, 0.3))
         return None
 
-    def _granted(self, reply: Reply, request_id: str, key: str, first_sent_ns: int, session_id: str) -> LeaseView | None:
+    def _granted(
+        self, reply: Reply, request_id: str, key: str, first_sent_ns: int, session_id: str
+    ) -> LeaseView | None:
         (outcome,) = reply.outcomes
         self._world.note(f"client {self.name} acquire {key} {request_id}: {_show(outcome)}")
         if not isinstance(outcome, LeaseGranted):
@@ -252,8 +195,10 @@ class Client:
             remaining_ms=lease.remaining_ms,
             session_id=session_id,
         )
-        if self._random.random() < 0.1:
-            self._world.after(self._random.randrange(2_000) * NS_PER_MS, lambda: self._ask_again(request_id, key, lease))
+        if self._random.happens(0.1):
+            self._world.after(
+                self._random.randrange(2_000) * NS_PER_MS, lambda: self._ask_again(request_id, key, lease)
+            )
         return lease if lease.state is LeaseState.ACTIVE and self._oracle.protected(lease.id) else None
 
     def _ask_again(self, request_id: str, key: str, lease: LeaseView) -> None:
@@ -268,7 +213,15 @@ class Client:
             entered_ms = node.gateway.entered_ms()
             return (
                 AcquireLease(
-                    entered_ms, DEFAULT_NAMESPACE, request_id, lease_id, lease.resource, self.name, ttl_ms, lease.session_id, spec
+                    entered_ms,
+                    DEFAULT_NAMESPACE,
+                    request_id,
+                    lease_id,
+                    lease.resource,
+                    self.name,
+                    ttl_ms,
+                    lease.session_id,
+                    spec,
                 ),
             )
 
@@ -278,7 +231,7 @@ class Client:
                 if isinstance(outcome, LeaseGranted) and outcome.lease.id != lease.id:
                     self._world.fail(f"I6: a repeated {request_id} was answered with another lease")
 
-        self.process.loop.run(ask())
+        self.process.loop.start(ask())
 
     def _write(self, lease: LeaseView) -> bool:
         """Make the leased thing, stamped with the lease's token, unless the lease is over by the client's own clock."""
@@ -290,7 +243,9 @@ class Client:
     async def _renew(self, lease: LeaseView) -> bool:
         """Renew until answered, or until the lease must be taken for lost."""
         while self._oracle.protected(lease.id):
-            reply = await self._call(lambda node: (RenewLeases(node.gateway.entered_ms(), DEFAULT_NAMESPACE, (lease.id,)),))
+            reply = await self._call(
+                lambda node: (RenewLeases(node.gateway.entered_ms(), DEFAULT_NAMESPACE, (lease.id,)),)
+            )
             if reply.outcomes and isinstance(reply.outcomes[0], LeasesRenewed):
                 (remaining_ms,) = reply.outcomes[0].remaining_ms
                 if remaining_ms < 0:
@@ -303,7 +258,7 @@ class Client:
 
     async def _open_session(self) -> tuple[str, int]:
         request_id, ttl_ms = self._request_id(), self._random.choice(TTLS_MS)
-        build: Callable[[SimulatedNode], tuple[ClientOperation, ...]] = lambda node: (  # noqa: E731 - it is an argument
+        build: Build = lambda node: (  # noqa: E731 - it is an argument
             OpenSession(node.gateway.entered_ms(), DEFAULT_NAMESPACE, request_id, node.fresh_id(), self.name, ttl_ms),
         )
         for _ in range(TRIES_MAX):
@@ -338,16 +293,18 @@ class Client:
         reply = await self._call(
             lambda node: (ReleaseLeases(node.gateway.entered_ms(), DEFAULT_NAMESPACE, (lease.id,), keep_resource=keep),)
         )
-        self._world.note(f"client {self.name} release {lease.id} keep={keep}: {reply.error or _show(reply.outcomes[0])}")
+        self._world.note(
+            f"client {self.name} release {lease.id} keep={keep}: {reply.error or _show(reply.outcomes[0])}"
+        )
         if keep and reply.error:
             self._oracle.maybe_kept.add(key)
         elif keep and not _refused(reply.outcomes[0]):
             self._oracle.kept.add(key)
 
     async def _read(self, lease: LeaseView) -> None:
-        view = await self._port.read_lease(self.process, self._node(), lease.id)
-        if view is not None and view.state is not LeaseState.ACTIVE:
-            self._oracle.told_ended(lease.id, f"read as {view.state}")
+        state = await self._port.read_lease(self.process, self._node(), lease.id)
+        if state not in ("", LeaseState.ACTIVE.value):
+            self._oracle.told_ended(lease.id, f"read as {state}")
 
 
 def _refused(outcome: Outcome) -> bool:

@@ -6,9 +6,9 @@ Invariants: at the end of the schedule everything is healed: what follows must r
 Must not know: clients, leases, what is right.
 """
 
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from garbagetruck.chaos.simulator.network import Network
 from garbagetruck.chaos.simulator.nodes import SimulatedNode
@@ -35,7 +35,7 @@ class Faults:
         self._nodes = nodes
         self._clients = clients
         self._restart = restart
-        self._random: random.Random = world.random("faults")
+        self._random = world.random("faults")
         self._no_majority_since_ns: int | None = None
         self.windows: list[tuple[int, int]] = []
         """(from, to) between which no node could reach a majority."""
@@ -54,6 +54,7 @@ class Faults:
             self._crash,
             self._crash_all,
             self._slow_disk,
+            self._slow_disks,
             self._lossy,
             self._slow,
             self._no_store,
@@ -64,7 +65,7 @@ class Faults:
             kind = self._random.choice(kinds)
             at_ms = self._random.randrange(1_500, until_ms - 500)
             last_ms = min(self._random.choice((300, 800, 1_500, 3_000, 6_000)), until_ms - at_ms)
-            self._world.after(at_ms * NS_PER_MS, lambda kind=kind, last_ms=last_ms: self._begin(kind, last_ms))
+            self._world.after(at_ms * NS_PER_MS, partial(self._begin, kind, last_ms))
         self._world.after(until_ms * NS_PER_MS, self._heal)
 
     def _begin(self, kind: Callable[[int], None], last_ms: int) -> None:
@@ -74,7 +75,7 @@ class Faults:
         self.bitten[name] += 1
         self._watch()
 
-    def _end_after(self, last_ms: int, end: Callable[[], None]) -> None:
+    def _end_after(self, last_ms: int, end: Callable[[], object]) -> None:
         def ended() -> None:
             end()
             self._watch()
@@ -87,7 +88,7 @@ class Faults:
         for name, node in sorted(self._nodes.items()):
             if not node.process.alive:
                 self._restart(name)
-            self._nodes[name].process.stalled = False
+            self._nodes[name].process.stall(stalled=False)
             self._nodes[name].disk.stalled = False
             if self._nodes[name].process.paused:
                 self._nodes[name].process.resume()
@@ -101,7 +102,7 @@ class Faults:
     def _leader_rather(self) -> SimulatedNode:
         """The leader, two times out of three: it is where faults hurt."""
         leaders = [node for _, node in sorted(self._nodes.items()) if node.process.alive and node.leadership.leading]
-        return leaders[0] if leaders and self._random.random() < 0.67 else self._anyone()
+        return leaders[0] if leaders and self._random.happens(0.67) else self._anyone()
 
     # -- kinds ------------------------------------------------------------------------------------------------
 
@@ -111,7 +112,7 @@ class Faults:
 
     def _one_way(self, last_ms: int) -> None:
         victim = self._leader_rather().name
-        inbound = self._random.random() < 0.5
+        inbound = self._random.happens(0.5)
         self._cut(victim, sorted(self._nodes), last_ms, inbound=inbound, outbound=not inbound)
 
     def _cut_client(self, last_ms: int) -> None:
@@ -120,7 +121,9 @@ class Faults:
     def _no_store(self, last_ms: int) -> None:
         self._cut(STORE, sorted(self._nodes), last_ms)
 
-    def _cut(self, victim: str, others: list[str], last_ms: int, *, inbound: bool = True, outbound: bool = True) -> None:
+    def _cut(
+        self, victim: str, others: list[str], last_ms: int, *, inbound: bool = True, outbound: bool = True
+    ) -> None:
         before = set(self._network.weather.cut)
         self._network.isolate(victim, others, inbound=inbound, outbound=outbound)
         new = self._network.weather.cut - before
@@ -136,8 +139,8 @@ class Faults:
     def _stall(self, last_ms: int) -> None:
         """The main loop hangs; the Raft thread goes on."""
         process = self._leader_rather().process
-        process.stalled = True
-        self._end_after(last_ms, lambda: setattr(process, "stalled", False))
+        process.stall(stalled=True)
+        self._end_after(last_ms, lambda: process.stall(stalled=False))
 
     def _crash(self, last_ms: int) -> None:
         node = self._leader_rather()
@@ -149,7 +152,7 @@ class Faults:
         for _, node in sorted(self._nodes.items()):
             if node.process.alive:
                 node.crash()
-                self._end_after(last_ms + self._random.randrange(200), lambda name=node.name: self._come_back(name))
+                self._end_after(last_ms + self._random.randrange(200), partial(self._come_back, node.name))
 
     def _come_back(self, name: str) -> None:
         if not self._nodes[name].process.alive:
@@ -159,6 +162,13 @@ class Faults:
         disk = self._leader_rather().disk
         disk.stalled = True
         self._end_after(last_ms, lambda: setattr(disk, "stalled", False))
+
+    def _slow_disks(self, last_ms: int) -> None:
+        """On a majority: heartbeats go through, and nothing is committed."""
+        for name in self._random.sample(sorted(self._nodes), k=2):
+            disk = self._nodes[name].disk
+            disk.stalled = True
+            self._end_after(last_ms, partial(setattr, disk, "stalled", False))
 
     def _lossy(self, last_ms: int) -> None:
         weather = self._network.weather
@@ -175,7 +185,7 @@ class Faults:
         del last_ms
         node = self._leader_rather()
         if node.up and node.leadership.leading:
-            node.process.loop.run(node.leadership.hand_over())
+            node.process.loop.start(node.leadership.hand_over())
 
     # -- majorities -------------------------------------------------------------------------------------------
 
@@ -189,13 +199,14 @@ class Faults:
             self._no_majority_since_ns = now_ns
 
     def _majority(self) -> bool:
-        """Whether some node could hear, and be heard by, a majority, itself included."""
+        """Whether some node could hear, and be heard by, a majority whose disks work, itself included."""
         up = [node.name for _, node in sorted(self._nodes.items()) if node.up]
         for name in up:
             heard = [
                 other
                 for other in up
-                if other == name or (self._network.passes(name, other) and self._network.passes(other, name))
+                if not self._nodes[other].disk.stalled
+                and (other == name or (self._network.passes(name, other) and self._network.passes(other, name)))
             ]
             if len(heard) * 2 > len(self._nodes):
                 return True

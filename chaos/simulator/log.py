@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from typing_extensions import override
 
 from garbagetruck.chaos.simulator.raft_model import RaftNode
-from garbagetruck.chaos.simulator.world import Process
+from garbagetruck.chaos.simulator.world import NS_PER_MS, Process
 from garbagetruck.cluster.raft.errors import LogStopped, NotLeader
 from garbagetruck.cluster.raft.log import Confirmation, Entry, LogListener, LogStatus, ReplicatedLog, Role
 
-HAND_OFF_NS = 50_000
+HAND_OFF_MS = (0.05, 4.0)
+"""What handing over between the two threads takes, the less often the longer."""
 TRANSFER_S_MAX = 2.0
 ROLES = {"leader": Role.LEADER, "candidate": Role.CANDIDATE, "follower": Role.FOLLOWER}
 
@@ -33,6 +34,8 @@ class SimulatedLog(ReplicatedLog):
         self._listener: LogListener | None = None
         self._status = LogStatus(Role.FOLLOWER, 0, None, 0, 0, 0, frozenset())
         self._handed_index = 0
+        self._random = process.world.random(f"log-{process.name}-{process.world.now_ns}")
+        self._last_ns = {True: 0, False: 0}
         self._asking: list[asyncio.Future[Confirmation]] = []
         """Waiting for their round to begin."""
         self._rounds: dict[int, list[asyncio.Future[Confirmation]]] = {}
@@ -60,7 +63,7 @@ class SimulatedLog(ReplicatedLog):
         if self._listener is None:
             raise LogStopped("the log was stopped")
         self._on_proposed(payload)
-        self._process.post(HAND_OFF_NS, lambda: self._raft.propose(payload, term))
+        self._hand_down(lambda: self._raft.propose(payload, term))
 
     @override
     async def confirm(self) -> Confirmation:
@@ -68,7 +71,7 @@ class SimulatedLog(ReplicatedLog):
             raise NotLeader(self._status.leader)
         future: asyncio.Future[Confirmation] = asyncio.get_running_loop().create_future()
         if not self._asking:
-            self._process.post(HAND_OFF_NS, self._begin_round)
+            self._hand_down(self._begin_round)
         self._asking.append(future)
         return await future
 
@@ -78,7 +81,7 @@ class SimulatedLog(ReplicatedLog):
         if before.role is not Role.LEADER:
             return False
         target = to or max(self._peers, key=lambda peer: (self._raft.reached(peer), peer))
-        self._process.post(HAND_OFF_NS, lambda: self._raft.transfer(target))
+        self._hand_down(lambda: self._raft.transfer(target))
         try:
             async with asyncio.timeout(TRANSFER_S_MAX):
                 while self._status.term == before.term or self._status.leader in (None, self._process.name):
@@ -114,18 +117,33 @@ class SimulatedLog(ReplicatedLog):
             if payload is not None
         ]
         status = LogStatus(
-            ROLES[raft.role], raft.term, raft.leader, commit_index, commit_index, raft.last_index, frozenset(self._peers)
+            ROLES[raft.role],
+            raft.term,
+            raft.leader,
+            commit_index,
+            commit_index,
+            raft.last_index,
+            frozenset(self._peers),
         )
         lost = [] if raft.role == "leader" else [future for asked in self._rounds.values() for future in asked]
         if lost:
             self._rounds.clear()
         self._hand_over(lambda: self._deliver(entries, status, lost))
 
-    def _hand_over(self, action: Callable[[], None]) -> None:
-        self._process.post(HAND_OFF_NS, lambda: self._call_on_loop(action))
+    def _hand_down(self, action: Callable[[], None]) -> None:
+        """From the node's loop to the Raft thread."""
+        self._process.post(self._delay_ns(down=True), action)
 
-    def _call_on_loop(self, action: Callable[[], None]) -> None:
-        self._process.loop.call_soon(action)
+    def _hand_over(self, action: Callable[[], None]) -> None:
+        """From the Raft thread to the node's loop."""
+        self._process.post(self._delay_ns(down=False), lambda: self._process.loop.call_soon(action))
+
+    def _delay_ns(self, *, down: bool) -> int:
+        low, high = HAND_OFF_MS
+        now_ns = self._process.world.now_ns
+        at_ns = now_ns + int((low + (high - low) * self._random.random() ** 4) * NS_PER_MS)
+        self._last_ns[down] = max(at_ns, self._last_ns[down] + 1)
+        return self._last_ns[down] - now_ns
 
     # -- on the node's loop -----------------------------------------------------------------------------------
 

@@ -9,12 +9,14 @@ Must not know: networks, nodes, faults.
 import asyncio
 import asyncio.events
 import itertools
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, TypeVar
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 from typing_extensions import override
 
-T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 RESOLUTION_S = 1e-6
 
 
@@ -55,15 +57,30 @@ class _NoSelector:
 class SimulatedLoop(asyncio.BaseEventLoop):
     """One process's main loop. `monotonic_s` is that process's clock.
 
-    `on_error` hears what asyncio would only log: a callback that raised, a task that failed unseen.
+    `on_error` hears what asyncio would only log: a callback that raised, a task that failed unseen. `on_touched` hears
+    when there is more to run.
     """
 
-    def __init__(self, *, monotonic_s: Callable[[], float], on_error: Callable[[str, BaseException | None], None]) -> None:
+    # What BaseEventLoop keeps, and does not show to type checkers.
+    _ready: "deque[asyncio.Handle]"
+    _scheduled: "list[asyncio.TimerHandle]"
+    if TYPE_CHECKING:
+
+        def _run_once(self) -> None: ...
+
+    def __init__(
+        self,
+        *,
+        monotonic_s: Callable[[], float],
+        on_error: Callable[[str, BaseException | None], None],
+        on_touched: Callable[[], None],
+    ) -> None:
         super().__init__()
         self._selector = _NoSelector()
         self._clock_resolution = RESOLUTION_S
         self._monotonic_s = monotonic_s
         self._on_error = on_error
+        self._on_touched = on_touched
         self._numbers = itertools.count(1)
         self._tasks: dict[int, asyncio.Task[Any]] = {}
         self._abandoned = False
@@ -77,6 +94,20 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     @override
     def create_future(self) -> "asyncio.Future[Any]":
         return SimulatedFuture(number=next(self._numbers), loop=self)
+
+    @override
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *arguments: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        self._on_touched()
+        return super().call_soon(callback, *arguments, context=context)
+
+    @override
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *arguments: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        self._on_touched()
+        return super().call_at(when, callback, *arguments, context=context)
 
     def ready(self) -> bool:
         """Whether something can run now."""
@@ -95,9 +126,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         finally:
             asyncio.events._set_running_loop(before)  # noqa: SLF001 - likewise
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        """Start a task from outside of the loop."""
-        return self.create_task(coroutine)
+    def start(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """Start a task, from outside of the loop or from within. Its failure, if nobody awaits it, is an error."""
+        self.create_task(coroutine).add_done_callback(self._seen)
+
+    def _seen(self, task: "asyncio.Task[Any]") -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._abandoned:
+            self._on_error("a task failed", error)
 
     def abandon(self) -> None:
         """The process is gone: nothing of it runs again, and nobody hears of what it leaves behind."""
@@ -119,7 +155,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._tasks.clear()
 
     def _make_task(
-        self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any], **options: Any
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+        **options: Any,
     ) -> "asyncio.Task[Any]":
         assert isinstance(coroutine, Coroutine)
         number = next(self._numbers)
@@ -133,7 +172,6 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if not self._abandoned:
             self._on_error(str(context["message"]), context.get("exception"))
 
-    @override
     def _process_events(self, event_list: list[Any]) -> None:
         """No selector, no events."""
 

@@ -5,7 +5,6 @@ Invariants: messages from one process to another overtake each other never, as o
 Must not know: what is in a message.
 """
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -29,7 +28,7 @@ class Network:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._random: random.Random = world.random("network")
+        self._random = world.random("network")
         self._last_ns: dict[Pair, int] = {}
         self.weather = Weather()
         self.lost = 0
@@ -45,9 +44,9 @@ class Network:
         self._last_ns[(source, target)] = arrives_ns
         return arrives_ns - self._world.now_ns
 
-    def send(self, source: str, target: Process, deliver: Callable[[], None]) -> bool:
+    def send(self, source: str, target: Process, deliver: Callable[[], object]) -> bool:
         """Send one message, which may be lost; tell whether it was not."""
-        if not self.passes(source, target.name) or self._random.random() < self.weather.loss:
+        if not self.passes(source, target.name) or self._random.happens(self.weather.loss):
             self.lost += 1
             return False
         target.post(self.delay_ns(source, target.name), deliver)

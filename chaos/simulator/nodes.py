@@ -9,6 +9,8 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from garbagetruck.chaos.simulator.links import LinkFabric
 from garbagetruck.chaos.simulator.log import SimulatedLog
 from garbagetruck.chaos.simulator.network import Network
@@ -48,6 +50,7 @@ class Surroundings:
     store: ObjectStore
     history: History
     rafts: dict[str, RaftNode]
+    forwards: bool
     names: tuple[str, ...]
     bounds: Bounds
     clock: ClockSection
@@ -67,7 +70,13 @@ class SimulatedNode(ApplyListener):
         self.process = Process(world, name, clock)
         chance = world.random(f"node-{name}-{world.now_ns}")
         self.raft = RaftNode(
-            world=world, process=self.process, network=around.network, disk=disk, history=around.history, peers=around.rafts
+            world=world,
+            process=self.process,
+            network=around.network,
+            disk=disk,
+            history=around.history,
+            peers=around.rafts,
+            forwards=around.forwards,
         )
         around.rafts[name] = self.raft
         monotonic_ns = clock.monotonic_ns
@@ -96,7 +105,7 @@ class SimulatedNode(ApplyListener):
         self._build_cleaning(chance)
         self._build_gateway()
         self.applier.listen(self.leadership, self.ledger, self)
-        self.process.loop.run(self._start())
+        self.process.loop.start(self._start())
 
     @property
     def up(self) -> bool:
@@ -104,7 +113,7 @@ class SimulatedNode(ApplyListener):
         return self.process.alive and not self.process.paused
 
     def crash(self) -> None:
-        """kill -9: what was not on disk is gone."""
+        """Die at once: what was not on disk is gone."""
         self.process.kill()
         self.raft.crash()
         self._around.fabric.killed(self.process)
@@ -121,9 +130,7 @@ class SimulatedNode(ApplyListener):
         around, monotonic_ns = self._around, self.process.clock.monotonic_ns
         handler = StoreHandler(world=around.world, network=around.network, process=self.process, store=around.store)
         self.registry = HandlerRegistry([Registered(HandlerSettings(name=STORE, kind=STORE, options={}), handler)])
-        self.ledger = NodeLedger(
-            machine=self.machine, queue=self.queue, leadership=self.leadership, clock=self.clock
-        )
+        self.ledger = NodeLedger(machine=self.machine, queue=self.queue, leadership=self.leadership, clock=self.clock)
         self.executor = CleanupExecutor(
             node_id=self.name,
             ledger=self.ledger,
@@ -176,11 +183,14 @@ class SimulatedNode(ApplyListener):
     def _fatal(self, error: BaseException) -> None:
         self._around.world.fail(f"{self.name} died of a bug: {error!r}")
 
+    @override
     def on_applied(self, applied: Applied) -> None:
         self._around.on_applied(self, applied)
 
+    @override
     def on_progress(self) -> None:
         """Nothing more to see."""
 
+    @override
     def on_status(self, status: LogStatus) -> None:
         """The model tells by itself."""

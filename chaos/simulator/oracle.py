@@ -55,8 +55,10 @@ class Oracle:
     _by_key: dict[str, list[LeaseRecord]] = field(default_factory=dict)
     _sessions: dict[str, int] = field(default_factory=dict)
     _answers: dict[str, tuple[str, int]] = field(default_factory=dict)
+    _not_applied: dict[str, str] = field(default_factory=dict)
     _attempts: dict[str, str] = field(default_factory=dict)
     _created: dict[str, str] = field(default_factory=dict)
+    _created_ids: set[str] = field(default_factory=set)
     _digests: dict[int, tuple[int, str]] = field(default_factory=dict)
     _least_lead_ns: int | None = None
     _stamps: list[tuple[int, int]] = field(default_factory=list)
@@ -66,6 +68,13 @@ class Oracle:
     def attempted(self, request_id: str, lease_id: str) -> None:
         """A door drew a lease id for an attempt at a request."""
         self._attempts[lease_id] = request_id
+
+    def not_applied(self, lease_id: str, error: str) -> None:
+        """An attempt failed with an error that promises that nothing was applied, nor will be."""
+        self.checks += 1
+        self._not_applied[lease_id] = error
+        if lease_id in self._created_ids:
+            self.fail(f"I11: lease {lease_id} was made, and its request answered with {error}")
 
     def acquired(
         self,
@@ -146,7 +155,9 @@ class Oracle:
             if other.token == token and other.id != lease_id:
                 self.fail(f"I5: token {token} was issued to {other.id} and to {lease_id}")
             if other.acked_ns < first_sent_ns and other.token >= token and other.id != lease_id:
-                self.fail(f"I5: token {token} of {lease_id} is not above {other.token} of {other.id}, acknowledged before")
+                self.fail(
+                    f"I5: token {token} of {lease_id} is not above {other.token} of {other.id}, acknowledged before"
+                )
 
     # -- the store --------------------------------------------------------------------------------------------
 
@@ -181,10 +192,13 @@ class Oracle:
 
     def created(self, lease_id: str) -> None:
         """The history made a lease."""
-        request_id = self._attempts.get(lease_id)
-        if request_id is None:
-            return
+        request_id = self._attempts[lease_id]
         self.checks += 1
+        self._created_ids.add(lease_id)
+        if lease_id in self._not_applied:
+            self.fail(
+                f"I11: lease {lease_id} was made, after its request had failed with {self._not_applied[lease_id]}"
+            )
         first = self._created.setdefault(request_id, lease_id)
         if first != lease_id:
             self.fail(f"I6: request {request_id} made two leases, {first} and {lease_id}")

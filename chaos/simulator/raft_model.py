@@ -6,11 +6,20 @@ Invariants: as the protocol has them; `History` checks them from outside.
 Must not know: what entries mean, how the node's loop hears of them (`log`).
 """
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from garbagetruck.chaos.simulator.network import Network
+from garbagetruck.chaos.simulator.raft_messages import (
+    Append,
+    Appended,
+    LogEntry,
+    Message,
+    RequestVote,
+    StandNow,
+    Stray,
+    Vote,
+)
 from garbagetruck.chaos.simulator.world import NS_PER_MS, Process, World
 
 HEARTBEAT_MS = 80
@@ -18,9 +27,6 @@ ELECTION_MS = (500, 1_000)
 FALLBACK_MS = 500
 TICK_MS = 20
 ENTRIES_PER_MESSAGE_MAX = 64
-
-LogEntry = tuple[int, bytes | None]
-"""(term, payload); no payload for Raft's own entries."""
 
 
 @dataclass(slots=True)
@@ -32,49 +38,6 @@ class Disk:
     entries: list[LogEntry] = field(default_factory=list)
     delay_ms: float = 0.2
     stalled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RequestVote:
-    term: int
-    candidate: str
-    last_index: int
-    last_term: int
-    transfer: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Vote:
-    term: int
-    voter: str
-
-
-@dataclass(frozen=True, slots=True)
-class Append:
-    term: int
-    leader: str
-    previous_index: int
-    previous_term: int
-    entries: tuple[LogEntry, ...]
-    commit_index: int
-    probe: int
-
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    term: int
-    follower: str
-    success: bool
-    match_index: int
-    probe: int
-
-
-@dataclass(frozen=True, slots=True)
-class StandNow:
-    term: int
-
-
-Message = RequestVote | Vote | Append | Appended | StandNow
 
 
 class History:
@@ -96,11 +59,20 @@ class History:
 class RaftNode:
     """One node's Raft, on a thread of its own: it goes on while the node's loop is stalled, and stops with the process.
 
-    `on_change` is called after anything that the node may want to know of.
+    `forwards` makes it break a promise as pysyncobj does: what it cannot append any more, it forwards to the next leader
+    (DESIGN section 6, 16). `on_change` is called after anything that the node may want to know of.
     """
 
     def __init__(
-        self, *, world: World, process: Process, network: Network, disk: Disk, history: History, peers: "dict[str, RaftNode]"
+        self,
+        *,
+        world: World,
+        process: Process,
+        network: Network,
+        disk: Disk,
+        history: History,
+        peers: "dict[str, RaftNode]",
+        forwards: bool,
     ) -> None:
         self.name = process.name
         self.disk = disk
@@ -108,13 +80,14 @@ class RaftNode:
         self.leader: str | None = None
         self.commit_index = 0
         self.on_change: Callable[[], None] = lambda: None
-        self.on_confirmed: Callable[[int, int, int], None] = lambda probe, term, commit_index: None
+        self.on_confirmed: Callable[[int, int, int], None] = lambda *_: None
         self._world = world
         self._process = process
         self._network = network
         self._history = history
         self._peers = peers
-        self._random: random.Random = world.random(f"raft-{process.name}-{world.now_ns}")
+        self._forwards = forwards
+        self._random = world.random(f"raft-{process.name}-{world.now_ns}")
         self._durable = len(disk.entries)
         self._writes = 0
         self._votes: set[str] = set()
@@ -142,6 +115,9 @@ class RaftNode:
         if self.role == "leader" and self.term == term:
             self._append((term, payload))
             self._broadcast()
+        elif self._forwards and self.leader not in (None, self.name):
+            assert self.leader is not None
+            self._send(self.leader, Stray(0, payload))
 
     def confirm(self) -> int | None:
         """Begin a round; its number, or None when this node does not lead."""
@@ -239,6 +215,9 @@ class RaftNode:
             case StandNow(term=term):
                 if term == self.term and self.role == "follower":
                     self._stand(transfer=True)
+            case Stray(payload=payload):
+                if self.role == "leader":
+                    self._append((self.term, payload))
 
     def _on_request_vote(self, message: RequestVote) -> None:
         last_term = self.disk.entries[-1][0] if self.disk.entries else 0

@@ -4,18 +4,20 @@ Duty: the phases of a run, and the wires between what happens and the oracle tha
 Must not know: how any part works.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from garbagetruck.chaos.simulator.clients import Client, Port
+from garbagetruck.chaos.simulator.clients import Client
 from garbagetruck.chaos.simulator.faults import Faults
 from garbagetruck.chaos.simulator.links import LinkFabric
 from garbagetruck.chaos.simulator.network import Network
 from garbagetruck.chaos.simulator.nodes import CLOCK_DRIFT_PPM_MAX, SimulatedNode, Surroundings
 from garbagetruck.chaos.simulator.oracle import Oracle
 from garbagetruck.chaos.simulator.raft_model import Disk, History
+from garbagetruck.chaos.simulator.rpc import Build, Port
 from garbagetruck.chaos.simulator.store import ObjectStore
 from garbagetruck.chaos.simulator.world import NS_PER_MS, NS_PER_S, Process, ProcessClock, World
 from garbagetruck.cluster.machine.codec import decode_batch
@@ -32,7 +34,7 @@ from garbagetruck.cluster.machine.operations import ClientOperation, EnterEpoch,
 from garbagetruck.cluster.node.settings import ClockSection, QueueSection
 
 NODES = ("n1", "n2", "n3")
-CLIENTS = ("c1", "c2", "c3", "c4")
+CLIENTS = ("c1", "c2", "c3", "c4", "c5", "c6")
 OPERATOR = "operator"
 FAULTS_MS = 16_000
 """Until then things go wrong."""
@@ -40,7 +42,7 @@ QUIT_MS = 19_000
 """Until then clients go on."""
 END_MS = 19_000 + 5_000 + 14_000
 """The longest TTL later, and what reclaiming may take after that (I4)."""
-KEYS = ("a", "b", "b/inner", "c", "d/x", "d/y", "e")
+KEYS = ("a", "b", "b/inner", "c", "d/x", "d/y", "e", "f", "g", "h")
 """Leased by everybody; `b` contains `b/inner`, so that never both have an owner."""
 FOREIGN = ("foreign", "d/foreign", "e-not", "kept/foreign")
 
@@ -79,7 +81,7 @@ class Simulation:
         self._stamped_at: dict[bytes, int] = {}
         self._heard_index = 0
         self._events_heard = 0
-        self._brake = self._chance.random() < 0.25
+        self._brake = self._chance.happens(0.25)
         self._around = Surroundings(
             world=self._world,
             network=network,
@@ -87,6 +89,7 @@ class Simulation:
             store=self._store,
             history=self._history,
             rafts={},
+            forwards=self._chance.happens(0.34),
             names=NODES,
             bounds=Bounds(expirations_per_batch_max=self._chance.choice((2, 1_000))),
             clock=ClockSection(drift_ppm_max=CLOCK_DRIFT_PPM_MAX, tick_ms=self._chance.choice((200, 1_000))),
@@ -96,7 +99,7 @@ class Simulation:
         )
         self._clocks = {name: self._clock() for name in (*NODES, *CLIENTS, OPERATOR)}
         self._nodes: dict[str, SimulatedNode] = {}
-        self._port = Port(self._world, network, self._nodes, self._oracle)
+        self._port = Port(self._world, network, self._nodes)
         self._faults = Faults(
             world=self._world, network=network, nodes=self._nodes, clients=list(CLIENTS), restart=self._start_node
         )
@@ -109,7 +112,7 @@ class Simulation:
         for name in NODES:
             self._start_node(name)
         operator = Process(world, OPERATOR, self._clocks[OPERATOR])
-        operator.loop.run(self._administer(operator))
+        operator.loop.start(self._administer(operator))
         clients = [self._client(name) for name in CLIENTS]
         for client in clients:
             world.after(1_200 * NS_PER_MS, client.start)
@@ -148,16 +151,12 @@ class Simulation:
 
     async def _administer(self, operator: Process) -> None:
         """Set the namespace up; where the brake is on, let go of it once everything is healed."""
-        import asyncio
-
         brake = BrakeSettings(enabled=self._brake, holders_min=2, window_ms=2_000)
         cleanup = CleanupSettings(self._chance.choice((0, 50, 500)), 1_000, 20, 500)
 
         def set_up(node: SimulatedNode) -> tuple[ClientOperation, ...]:
             now_ms = node.gateway.entered_ms()
-            return (
-                SetNamespace(now_ms, DEFAULT_NAMESPACE, "setup", OPERATOR, NamespaceLimits(), cleanup, brake),
-            )
+            return (SetNamespace(now_ms, DEFAULT_NAMESPACE, "setup", OPERATOR, NamespaceLimits(), cleanup, brake),)
 
         def let_go(node: SimulatedNode) -> tuple[ClientOperation, ...]:
             now_ms = node.gateway.entered_ms()
@@ -169,11 +168,11 @@ class Simulation:
             await self._insist(operator, let_go)
             await asyncio.sleep(1.0)
 
-    async def _insist(self, operator: Process, build: object) -> None:
-        import asyncio
-
-        while (await self._port.call(operator, self._chance.choice(NODES), build)).error:  # type: ignore[arg-type]
+    async def _insist(self, operator: Process, build: Build) -> None:
+        reply = await self._port.call(operator, self._chance.choice(NODES), build)
+        while reply.error:
             await asyncio.sleep(0.1)
+            reply = await self._port.call(operator, self._chance.choice(NODES), build)
 
     # -- what the oracle hears --------------------------------------------------------------------------------
 
@@ -204,7 +203,7 @@ class Simulation:
     # -- the end ----------------------------------------------------------------------------------------------
 
     def _judge_end(self) -> None:
-        allowance_ms = 2 * self._around.clock.step_ms + 10
+        allowance_ms = 2 * self._around.clock.step_ms + self._around.clock.tick_ms + 50
         for from_ns, to_ns in self._faults.windows:
             self._oracle.no_majority(from_ns, to_ns, allowance_ms)
         left = self._oracle.orphans(sorted(self._store.objects))

@@ -8,7 +8,6 @@ Must not know: leases, claims, why anything is deleted.
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
@@ -77,7 +76,7 @@ class StoreHandler(Handler):
         self._network = network
         self._process = process
         self._store = store
-        self._random: random.Random = world.random(f"handler-{process.name}-{world.now_ns}")
+        self._random = world.random(f"handler-{process.name}-{world.now_ns}")
 
     @override
     def canonical_target(self, parameters: Mapping[str, str]) -> str:
@@ -95,7 +94,7 @@ class StoreHandler(Handler):
 
     @override
     async def clean(self, call: CleanupCall) -> CleanupResult:
-        if self._random.random() < 0.2:
+        if self._random.happens(0.2):
             await asyncio.sleep(self._random.uniform(0.0, 1.5))
         if not call.may_proceed():
             return CleanupResult.failed("the attempt is over")
@@ -119,7 +118,7 @@ class StoreHandler(Handler):
             if not answered.done():
                 answered.set_result(answer)
 
-        late = self._random.random() < 0.05
+        late = self._random.happens(0.05)
         delay_ms = self._random.uniform(1_000.0, 8_000.0) if late else self._random.uniform(0.2, 3.0)
         if self._network.passes(self._process.name, STORE):
             self._world.after(int(delay_ms * NS_PER_MS), arrive)

@@ -17,8 +17,17 @@ NS_PER_S = 1_000_000_000
 PPM = 1_000_000
 TURN_NS = 20_000
 """What one turn of a loop costs."""
+NEVER_NS = 1 << 62
 TURNS_AT_ONCE_MAX = 200_000
 """More turns without time passing than this are an endless loop."""
+
+
+class Chance(random.Random):
+    """A stream of chance."""
+
+    def happens(self, probability: float) -> bool:
+        """True in that share of all cases."""
+        return self.random() < probability
 
 
 class ProcessClock:
@@ -47,19 +56,20 @@ class Process:
         self.world = world
         self.name = name
         self.clock = clock
-        self.loop = SimulatedLoop(monotonic_s=clock.monotonic_s, on_error=self._error)
+        self.loop = SimulatedLoop(monotonic_s=clock.monotonic_s, on_error=self._error, on_touched=self._touched)
         self.alive = True
         self.paused = False
-        self.stalled = False
-        """The loop does not turn, while the other threads of the process run on."""
-        self._deferred: list[Callable[[], None]] = []
+        self._stalled = False
+        self._wake_ns: int | None = None
+        """When the loop has something to run; None when that has to be looked up again."""
+        self._deferred: list[Callable[[], object]] = []
         world.processes.append(self)
 
-    def post(self, delay_ns: int, action: Callable[[], None]) -> None:
+    def post(self, delay_ns: int, action: Callable[[], object]) -> None:
         """Run `action` in this process: after a delay, and not while it is stopped."""
         self.world.after(delay_ns, lambda: self._arrive(action))
 
-    def _arrive(self, action: Callable[[], None]) -> None:
+    def _arrive(self, action: Callable[[], object]) -> None:
         if not self.alive:
             return
         if self.paused:
@@ -67,12 +77,31 @@ class Process:
         else:
             action()
 
+    def wake_ns(self) -> int:
+        """When, in the world's time, the loop has something to run; in the past when it is late."""
+        if self._wake_ns is None:
+            self._wake_ns = self._next_ns()
+        return self._wake_ns
+
+    def turn(self) -> None:
+        """Run the loop once."""
+        self._wake_ns = None
+        self.loop.turn()
+        self._wake_ns = None
+
+    def stall(self, *, stalled: bool) -> None:
+        """Hang the loop, or let it go on; the other threads of the process run in any case."""
+        self._stalled = stalled
+        self._wake_ns = None
+
     def pause(self) -> None:
         self.paused = True
+        self._wake_ns = None
 
     def resume(self) -> None:
         """Go on; what came in meanwhile is met first, in its order."""
         self.paused = False
+        self._wake_ns = None
         deferred, self._deferred = self._deferred, []
         for action in deferred:
             self._arrive(action)
@@ -83,6 +112,17 @@ class Process:
         self.loop.abandon()
         self.world.processes.remove(self)
         self.world.graveyard.append(self)
+
+    def _touched(self) -> None:
+        self._wake_ns = None
+
+    def _next_ns(self) -> int:
+        if self.paused or self._stalled:
+            return NEVER_NS
+        if self.loop.ready():
+            return self.world.now_ns
+        timer_s = self.loop.next_timer_s()
+        return NEVER_NS if timer_s is None else self.clock.real_ns(timer_s)
 
     def _error(self, message: str, error: BaseException | None) -> None:
         self.world.fail(f"{self.name}: {message}: {error!r}")
@@ -98,15 +138,15 @@ class World:
         self.graveyard: list[Process] = []
         self.history: list[str] = []
         self.failures: list[str] = []
-        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        self._events: list[tuple[int, int, Callable[[], object]]] = []
         self._serial = 0
         self._order = self.random("order")
 
-    def random(self, name: str) -> random.Random:
+    def random(self, name: str) -> Chance:
         """A stream of chance for one part."""
-        return random.Random(f"{self.seed}:{name}")
+        return Chance(f"{self.seed}:{name}")
 
-    def after(self, delay_ns: int, action: Callable[[], None]) -> None:
+    def after(self, delay_ns: int, action: Callable[[], object]) -> None:
         """Do something later, in no process."""
         assert delay_ns >= 0
         self._serial += 1
@@ -125,18 +165,35 @@ class World:
         """Let time pass until `end_ns`, or until something went wrong."""
         turns = 0
         moment_ns = self.now_ns
-        while not self.failures:
-            ready = [each for each in self.processes if self._can_run(each) and each.loop.ready()]
-            if ready and not (self._events and self._events[0][0] <= self.now_ns):
-                process = ready[0] if len(ready) == 1 else ready[self._order.randrange(len(ready))]
-                process.loop.turn()
-                self.now_ns += TURN_NS
-            elif not self._advance(end_ns):
-                return
-            turns = 0 if self.now_ns - moment_ns > NS_PER_S else turns + 1
-            if not turns:
-                moment_ns = self.now_ns
+        while not self.failures and self._step(end_ns):
+            turns += 1
+            if self.now_ns - moment_ns > NS_PER_S:
+                turns, moment_ns = 0, self.now_ns
             assert turns < TURNS_AT_ONCE_MAX, "something turns in circles"
+
+    def _step(self, end_ns: int) -> bool:
+        """Do what comes next: an event, or a turn of a loop, drawn by lot if several are ready. False at the end."""
+        next_ns = self._events[0][0] if self._events else NEVER_NS
+        ready: list[Process] = []
+        for process in self.processes:
+            wake_ns = max(self.now_ns, process.wake_ns())
+            if wake_ns < next_ns:
+                next_ns = wake_ns
+                ready = [process]
+            elif wake_ns == next_ns and ready:
+                ready.append(process)
+        if next_ns > end_ns:
+            self.now_ns = end_ns
+            return False
+        self.now_ns = max(self.now_ns, next_ns)
+        if ready:
+            process = ready[0] if len(ready) == 1 else ready[self._order.randrange(len(ready))]
+            process.turn()
+            self.now_ns += TURN_NS
+        else:
+            _, _, action = heapq.heappop(self._events)
+            action()
+        return True
 
     def bury(self) -> None:
         """Unwind all processes: the world has ended."""
@@ -145,29 +202,3 @@ class World:
         for process in self.graveyard:
             process.loop.bury()
         self._events.clear()
-
-    def _advance(self, end_ns: int) -> bool:
-        """Go to the next moment at which something happens; False when that is past the end."""
-        next_ns = self._events[0][0] if self._events else end_ns + 1
-        chosen: Process | None = None
-        for process in self.processes:
-            timer_s = process.loop.next_timer_s() if self._can_run(process) else None
-            if timer_s is not None:
-                timer_ns = max(self.now_ns, process.clock.real_ns(timer_s))
-                if timer_ns < next_ns:
-                    next_ns, chosen = timer_ns, process
-        if next_ns > end_ns:
-            self.now_ns = end_ns
-            return False
-        self.now_ns = max(self.now_ns, next_ns)
-        if chosen is not None:
-            chosen.loop.turn()
-            self.now_ns += TURN_NS
-        else:
-            _, _, action = heapq.heappop(self._events)
-            action()
-        return True
-
-    @staticmethod
-    def _can_run(process: Process) -> bool:
-        return process.alive and not process.paused and not process.stalled
