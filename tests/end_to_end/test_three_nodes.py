@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 import garbagetruck
+from garbagetruck.client.errors import OutcomeUnknown, Unavailable
 from tests.cluster_fixtures.local import LocalCluster
 
 RECOVERY_S_MAX = 10.0
@@ -150,3 +151,33 @@ async def test_nodes_outlive_a_supervisor_that_is_killed_and_the_next_up_names_t
     for node_id in cluster.nodes:
         cluster.signal(node_id, signal.SIGTERM)
     await until(lambda: cluster.processes() == [])
+
+
+async def test_i7_i8_a_leader_without_a_majority_stops_acknowledging_stops_time_and_cleans_nothing(
+    cluster: LocalCluster,
+) -> None:
+    leader = await cluster.leader()
+    followers = [node_id for node_id in cluster.nodes if node_id != leader]
+    async with garbagetruck.connect(cluster.nodes[leader].api) as truck:
+        busy = garbagetruck.Cleanup("file", path="busy")
+        lease = await truck.acquire("busy", holder="tests", ttl=2.5, cleanup=busy)
+        (cluster.files / "busy").write_text("in use")
+        for node_id in followers:
+            cluster.signal(node_id, signal.SIGSTOP)
+        stopped_s = time.monotonic()
+        with pytest.raises((Unavailable, OutcomeUnknown)):
+            await truck.acquire("late", holder="tests", ttl=60.0, timeout=2.0)
+        print(f"it was refused after {time.monotonic() - stopped_s:.2f} s, of 2 s that the caller would have waited")
+        assert time.monotonic() - stopped_s < 4
+        status = await cluster.status(leader)
+        assert not status.healthy
+        assert status.leader_id == ""
+        await asyncio.sleep(max(0.0, 6 - (time.monotonic() - stopped_s)))  # longer than the lease and the grace
+        assert (cluster.files / "busy").exists()
+        for node_id in followers:
+            cluster.signal(node_id, signal.SIGCONT)
+        await truck.renew(lease.id, timeout=RECOVERY_S_MAX)
+        assert (await truck.get_lease(lease.id)).remaining > 1
+    await cluster.until_all_serve()
+    digests = await cluster.digests_by_index(wanted=2)
+    assert all(len(set(at_index.values())) == 1 for at_index in digests.values())
