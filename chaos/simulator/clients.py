@@ -146,25 +146,9 @@ class Client:
         drawn: list[str] = []
 
         def build(node: SimulatedNode) -> tuple[ClientOperation, ...]:
-            lease_id, parameters = node.fresh_id(), (("key", key),)
-            drawn.append(lease_id)
-            self._oracle.attempted(request_id, lease_id)
-            cleanup = CleanupSpec(STORE, parameters, node.target_of(dict(parameters)))
-            entered_ms = node.gateway.entered_ms()
-            resource = f"thing:{key}"
-            return (
-                AcquireLease(
-                    entered_ms,
-                    DEFAULT_NAMESPACE,
-                    request_id,
-                    lease_id,
-                    resource,
-                    self.name,
-                    ttl_ms,
-                    session_id,
-                    cleanup,
-                ),
-            )
+            operation = self._at_door(node, request_id, key, ttl_ms, session_id)
+            drawn.append(operation.lease_id)
+            return (operation,)
 
         for _ in range(TRIES_MAX):
             reply = await self._call(build)
@@ -175,6 +159,22 @@ class Client:
             drawn.clear()
             await asyncio.sleep(self._random.uniform(0.01, 0.3))
         return None
+
+    def _at_door(self, node: SimulatedNode, request_id: str, key: str, ttl_ms: int, session_id: str) -> AcquireLease:
+        """What a node's door makes of an acquire: a lease id of its own for every attempt."""
+        lease_id, parameters = node.fresh_id(), (("key", key),)
+        self._oracle.attempted(request_id, lease_id)
+        return AcquireLease(
+            entered_ms=node.gateway.entered_ms(),
+            namespace=DEFAULT_NAMESPACE,
+            request_id=request_id,
+            lease_id=lease_id,
+            resource=f"thing:{key}",
+            holder=self.name,
+            ttl_ms=ttl_ms,
+            session_id=session_id,
+            cleanup=CleanupSpec(STORE, parameters, node.target_of(dict(parameters))),
+        )
 
     def _granted(
         self, reply: Reply, request_id: str, key: str, first_sent_ns: int, session_id: str
@@ -192,41 +192,21 @@ class Client:
             token=lease.fencing_token,
             first_sent_ns=first_sent_ns,
             sent_ns=reply.sent_ns,
-            remaining_ms=lease.remaining_ms,
+            remaining_ms=lease.remaining_ms if lease.state is LeaseState.ACTIVE else 0,
             session_id=session_id,
         )
         if self._random.happens(0.1):
             self._world.after(
                 self._random.randrange(2_000) * NS_PER_MS, lambda: self._ask_again(request_id, key, lease)
             )
-        return lease if lease.state is LeaseState.ACTIVE and self._oracle.protected(lease.id) else None
+        return lease if self._oracle.protected(lease.id) else None
 
     def _ask_again(self, request_id: str, key: str, lease: LeaseView) -> None:
         """A duplicate of an answered request, as a network or a library may make one."""
-        cleanup = (("key", key),)
-
-        def build(node: SimulatedNode) -> tuple[ClientOperation, ...]:
-            lease_id = node.fresh_id()
-            self._oracle.attempted(request_id, lease_id)
-            spec = CleanupSpec(STORE, cleanup, node.target_of(dict(cleanup)))
-            ttl_ms = 0 if lease.session_id else lease.ttl_ms
-            entered_ms = node.gateway.entered_ms()
-            return (
-                AcquireLease(
-                    entered_ms,
-                    DEFAULT_NAMESPACE,
-                    request_id,
-                    lease_id,
-                    lease.resource,
-                    self.name,
-                    ttl_ms,
-                    lease.session_id,
-                    spec,
-                ),
-            )
+        ttl_ms = 0 if lease.session_id else lease.ttl_ms
 
         async def ask() -> None:
-            reply = await self._call(build)
+            reply = await self._call(lambda node: (self._at_door(node, request_id, key, ttl_ms, lease.session_id),))
             for outcome in reply.outcomes:
                 if isinstance(outcome, LeaseGranted) and outcome.lease.id != lease.id:
                     self._world.fail(f"I6: a repeated {request_id} was answered with another lease")

@@ -153,6 +153,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._ready.clear()
         self._scheduled.clear()
         self._tasks.clear()
+        self.close()
 
     def _make_task(
         self,

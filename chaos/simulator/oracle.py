@@ -88,7 +88,7 @@ class Oracle:
         remaining_ms: int,
         session_id: str = "",
     ) -> None:
-        """An acquire was acknowledged, just now."""
+        """An acquire was acknowledged, just now. `remaining_ms` 0: the answer is that the lease is over already."""
         self.checks += 1
         first = self._answers.setdefault(request_id, (lease_id, token))
         if first != (lease_id, token):
@@ -98,7 +98,9 @@ class Oracle:
         lease = LeaseRecord(lease_id, request_id, key, token, first_sent_ns, self.now_ns(), until_ns, session_id)
         self.leases[lease_id] = lease
         self._by_key.setdefault(key, []).append(lease)
-        if session_id:
+        if not remaining_ms:
+            lease.given_up = True  # nobody ever relied on it
+        elif session_id:
             self._extend_session(session_id, until_ns)
         for removal in self.removals:
             if removal.key == key and removal.at_ns >= first_sent_ns and removal.token > token:
@@ -148,7 +150,7 @@ class Oracle:
         self._sessions[session_id] = max(until_ns, self._sessions.get(session_id, 0))
 
     def _until_ns(self, lease: LeaseRecord) -> int:
-        return self._sessions[lease.session_id] if lease.session_id else lease.until_ns
+        return self._sessions.get(lease.session_id, 0) if lease.session_id else lease.until_ns
 
     def _check_order(self, lease_id: str, token: int, first_sent_ns: int) -> None:
         for other in self.leases.values():
