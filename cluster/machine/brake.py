@@ -26,12 +26,12 @@ def judge(state: State, namespace_name: str) -> None:
     recent = state.expired_holders.get(namespace_name, {})
     _forget_old(state, namespace, recent)
     settings = namespace.brake
-    lost = len(recent)
+    lost, with_leases = len(recent), state.holders.get(namespace_name, 0)
     if not settings.enabled or namespace.brake_engaged or lost < settings.holders_min:
         return
-    untouched = state.holders.get(namespace_name, 0) - sum(
-        1 for holder in recent if (namespace_name, holder) in state.leases_by_holder
-    )
+    if lost <= settings.share * max(lost, with_leases):
+        return  # not even if all who lost a lease have another one: spares the count of those who do
+    untouched = with_leases - sum(1 for holder in recent if (namespace_name, holder) in state.leases_by_holder)
     known = lost + untouched
     if lost > settings.share * known:
         reason = f"{lost} of {known} holders lost leases by expiry within {settings.window_ms} ms"

@@ -10,6 +10,9 @@ import msgspec
 from garbagetruck.cluster.machine.operations import BATCH_FORMAT, Batch, ForwardedOperation, Operation
 from garbagetruck.cluster.machine.outcomes import Outcome
 
+STAMP_MS_MAX = 1 << 53
+"""A stamp above it is no time: 285,000 years. Below it no sum of stamp and bound outgrows 64 bits."""
+
 _encoder = msgspec.msgpack.Encoder()
 _batch_decoder = msgspec.msgpack.Decoder(Batch)
 _operations_decoder = msgspec.msgpack.Decoder(tuple[ForwardedOperation, ...])
@@ -41,6 +44,10 @@ def decode_batch(payload: bytes) -> Batch:
         raise Unreadable(f"not a batch: {error}") from error
     if batch.format > BATCH_FORMAT:
         raise FormatTooNew(f"batch of format {batch.format}, this node reads up to {BATCH_FORMAT}")
+    if batch.format < 1:
+        raise Unreadable(f"not a batch: there is no format {batch.format}")
+    if not 0 <= batch.at_ms <= STAMP_MS_MAX:
+        raise Unreadable(f"not a batch: no clock tells {batch.at_ms} ms")
     return batch
 
 

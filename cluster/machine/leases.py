@@ -36,7 +36,7 @@ def acquire(state: State, operation: AcquireLease) -> LeaseGranted | Refused:
     payload = 0
     if operation.request_id:
         payload = requests.payload_hash(operation, "lease_id")
-        first = requests.recall(state, key, payload)
+        first = requests.recall(state, key, payload, requests.LEASE)
         if isinstance(first, Refused):
             return first
         if first is not None:
@@ -62,7 +62,7 @@ def acquire(state: State, operation: AcquireLease) -> LeaseGranted | Refused:
     resources.attach(state, operation, lease)
     state.add_lease(lease)
     if operation.request_id:
-        requests.remember(state, key, payload, lease.id)
+        requests.remember(state, key, payload, requests.LEASE + lease.id)
     state.emit(
         EventType.LEASE_ACQUIRED,
         lease.namespace,
@@ -109,11 +109,12 @@ def _quota(limit: str, value: int, who: str) -> Refused:
 
 def _first_answer(state: State, operation: AcquireLease, first: RequestRecord) -> LeaseView:
     """The lease that the first attempt made, with what remains of it *now*: a client counts from its latest send."""
-    view = find_lease(state, first.subject, state.clock_ms)
+    lease_id = first.subject.removeprefix(requests.LEASE)
+    view = find_lease(state, lease_id, state.clock_ms)
     if view is not None:
         return view
     ended = EndedLease(
-        first.subject,
+        lease_id,
         operation.namespace,
         operation.resource,
         operation.holder,

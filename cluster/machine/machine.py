@@ -72,6 +72,7 @@ class Machine(Queries):
     def __init__(self, state: State | None = None) -> None:
         super().__init__(state if state is not None else State())
         self._state.ensure_default_namespace()
+        self._state.order_ready()
 
     def apply(self, payload: bytes) -> Applied:
         """Apply one entry. Raises `codec.FormatTooNew` for a later version's entry; anything else raised is a bug."""
@@ -161,14 +162,14 @@ class Machine(Queries):
             return self._mutate(operation)
         key: RequestKey = (operation.namespace, operation.actor, operation.request_id)
         payload = requests.payload_hash(operation)
-        first = requests.recall(state, key, payload)
+        first = requests.recall(state, key, payload, requests.OUTCOME, room=requests.OPERATOR_REQUESTS_MAX)
         if isinstance(first, Refused):
             return first
         if first is not None:
-            return codec.outcome_from_text(first.subject)
+            return codec.outcome_from_text(first.subject.removeprefix(requests.OUTCOME))
         outcome = self._mutate(operation)
         if not isinstance(outcome, Refused):
-            requests.remember(state, key, payload, codec.outcome_to_text(outcome))
+            requests.remember(state, key, payload, requests.OUTCOME + codec.outcome_to_text(outcome))
         return outcome
 
     def _mutate(self, operation: Mutation) -> Outcome:

@@ -4,13 +4,20 @@ from garbagetruck.cluster.machine.model import EventType
 from garbagetruck.cluster.machine.operations import CreateCluster, EnterEpoch, RegisterMember, SetBounds
 from garbagetruck.cluster.machine.outcomes import Acknowledged, Reason, Refused
 from garbagetruck.cluster.machine.state import State
+from garbagetruck.cluster.machine.validation import COUNT_MAX, DAY_MS
+
+BOUND_MS_MAX = 3_660 * DAY_MS
 
 
 def create(state: State, operation: CreateCluster) -> Acknowledged | Refused:
     if state.cluster_id:
         return Refused(Reason.CLUSTER_EXISTS, f"this log belongs to cluster {state.cluster_id!r} already")
-    if not 0 < len(operation.members) <= state.bounds.members_max or not 0 < operation.incarnation < 1 << 13:
-        return Refused(Reason.INVALID_ARGUMENT, "a cluster needs members and an incarnation from 1 to 8191")
+    names = {member.id for member in operation.members}
+    if not operation.cluster_id or not all(names) or not 0 < operation.incarnation < 1 << 13:
+        return Refused(Reason.INVALID_ARGUMENT, "a cluster needs an id, members and an incarnation from 1 to 8191")
+    if not 0 < len(names) == len(operation.members) <= state.bounds.members_max:
+        most = state.bounds.members_max
+        return Refused(Reason.INVALID_ARGUMENT, f"a cluster needs 1 to {most} members, each under a name of its own")
     state.cluster_id = operation.cluster_id
     state.incarnation = operation.incarnation
     for member in operation.members:
@@ -43,8 +50,12 @@ def enter_epoch(state: State, operation: EnterEpoch, epoch: int) -> Acknowledged
 
 def set_bounds(state: State, operation: SetBounds) -> Acknowledged | Refused:
     bounds = operation.bounds
-    values = [getattr(bounds, name) for name in bounds.__struct_fields__]
-    if any(value < 1 for value in values) or bounds.ttl_ms_min > bounds.ttl_ms_max:
-        return Refused(Reason.INVALID_ARGUMENT, "bounds must be positive, and ttl_ms_min at most ttl_ms_max", "bounds")
+    for name in bounds.__struct_fields__:
+        value: int = getattr(bounds, name)
+        most = BOUND_MS_MAX if "_ms_" in name else COUNT_MAX
+        if not 1 <= value <= most:
+            return Refused(Reason.INVALID_ARGUMENT, f"bounds.{name}: is {value}; it must be from 1 to {most}", "bounds")
+    if bounds.ttl_ms_min > bounds.ttl_ms_max:
+        return Refused(Reason.INVALID_ARGUMENT, "bounds.ttl_ms_min: is above ttl_ms_max", "bounds")
     state.bounds = bounds
     return Acknowledged()

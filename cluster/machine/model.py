@@ -29,7 +29,7 @@ TOKEN_COUNTER_BITS = 40
 TOKEN_LIMIT = 1 << 53
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Base of every record: immutable, compact on the wire, invisible to the garbage collector (no cycles)."""
 
 
@@ -259,7 +259,7 @@ class RequestRecord(Record, frozen=True):
     payload_hash: int
     recorded_ms: int
     subject: str
-    """Id of the lease or session it made, or the encoded outcome of an operator's mutation."""
+    """What it made, after its kind: `lease:ID`, `session:ID`, or `outcome:` and an operator's encoded outcome."""
 
 
 class EventType(StrEnum):

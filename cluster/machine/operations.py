@@ -24,16 +24,20 @@ BATCH_FORMAT = 1
 
 
 class Wire(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Base of all operations and batches."""
+    """Base of all messages between nodes."""
 
 
-class EnterEpoch(Wire, frozen=True, tag=1):
+class Entry(Wire, frozen=True, forbid_unknown_fields=True):
+    """Base of batches and operations. A field that this version does not know is an error: dropping it would diverge."""
+
+
+class EnterEpoch(Entry, frozen=True, tag=1):
     """First operation of a leader's term. Leading begins when it is applied."""
 
     leader: str
 
 
-class CreateCluster(Wire, frozen=True, tag=2):
+class CreateCluster(Entry, frozen=True, tag=2):
     """The very first operation of a cluster; refused ever after."""
 
     cluster_id: str
@@ -41,17 +45,17 @@ class CreateCluster(Wire, frozen=True, tag=2):
     members: tuple[Member, ...]
 
 
-class RegisterMember(Wire, frozen=True, tag=3):
+class RegisterMember(Entry, frozen=True, tag=3):
     """A node states its addresses and version; refused for an unknown member or a foreign disk."""
 
     member: Member
 
 
-class SetBounds(Wire, frozen=True, tag=4):
+class SetBounds(Entry, frozen=True, tag=4):
     bounds: Bounds
 
 
-class AcquireLease(Wire, frozen=True, tag=10):
+class AcquireLease(Entry, frozen=True, tag=10):
     entered_ms: int
     namespace: str
     request_id: str
@@ -69,7 +73,7 @@ class AcquireLease(Wire, frozen=True, tag=10):
     labels: Labels = ()
 
 
-class RenewLeases(Wire, frozen=True, tag=11):
+class RenewLeases(Entry, frozen=True, tag=11):
     """Renew many leases at once; renewing an attached lease renews its session."""
 
     entered_ms: int
@@ -79,7 +83,7 @@ class RenewLeases(Wire, frozen=True, tag=11):
     """New TTL for leases that stand alone; 0 keeps each lease's own."""
 
 
-class ReleaseLeases(Wire, frozen=True, tag=12):
+class ReleaseLeases(Entry, frozen=True, tag=12):
     entered_ms: int
     namespace: str
     lease_ids: tuple[str, ...]
@@ -87,7 +91,7 @@ class ReleaseLeases(Wire, frozen=True, tag=12):
     """Take the resource off the books; refused while others hold it."""
 
 
-class ReleaseHolder(Wire, frozen=True, tag=13):
+class ReleaseHolder(Entry, frozen=True, tag=13):
     """Release up to `limit` leases of a holder; the outcome says how many remain."""
 
     entered_ms: int
@@ -96,7 +100,7 @@ class ReleaseHolder(Wire, frozen=True, tag=13):
     limit: int
 
 
-class OpenSession(Wire, frozen=True, tag=20):
+class OpenSession(Entry, frozen=True, tag=20):
     entered_ms: int
     namespace: str
     request_id: str
@@ -105,19 +109,19 @@ class OpenSession(Wire, frozen=True, tag=20):
     ttl_ms: int
 
 
-class RenewSessions(Wire, frozen=True, tag=21):
+class RenewSessions(Entry, frozen=True, tag=21):
     entered_ms: int
     namespace: str
     session_ids: tuple[str, ...]
 
 
-class CloseSession(Wire, frozen=True, tag=22):
+class CloseSession(Entry, frozen=True, tag=22):
     entered_ms: int
     namespace: str
     session_id: str
 
 
-class PlaceHold(Wire, frozen=True, tag=30):
+class PlaceHold(Entry, frozen=True, tag=30):
     entered_ms: int
     namespace: str
     request_id: str
@@ -127,7 +131,7 @@ class PlaceHold(Wire, frozen=True, tag=30):
     reason: str
 
 
-class RemoveHold(Wire, frozen=True, tag=31):
+class RemoveHold(Entry, frozen=True, tag=31):
     entered_ms: int
     namespace: str
     request_id: str
@@ -136,7 +140,7 @@ class RemoveHold(Wire, frozen=True, tag=31):
     hold_id: str
 
 
-class ClaimCleanup(Wire, frozen=True, tag=40):
+class ClaimCleanup(Entry, frozen=True, tag=40):
     """Proposed by the leader's executor for a free slot only."""
 
     namespace: str
@@ -149,7 +153,7 @@ class ClaimCleanup(Wire, frozen=True, tag=40):
     identity: str
 
 
-class ReportCleanup(Wire, frozen=True, tag=41):
+class ReportCleanup(Entry, frozen=True, tag=41):
     namespace: str
     resource: str
     token: int
@@ -157,7 +161,7 @@ class ReportCleanup(Wire, frozen=True, tag=41):
     error: str = ""
 
 
-class RetryCleanup(Wire, frozen=True, tag=42):
+class RetryCleanup(Entry, frozen=True, tag=42):
     entered_ms: int
     namespace: str
     request_id: str
@@ -165,7 +169,7 @@ class RetryCleanup(Wire, frozen=True, tag=42):
     resource: str
 
 
-class DiscardCleanup(Wire, frozen=True, tag=43):
+class DiscardCleanup(Entry, frozen=True, tag=43):
     entered_ms: int
     namespace: str
     request_id: str
@@ -174,7 +178,7 @@ class DiscardCleanup(Wire, frozen=True, tag=43):
     reason: str
 
 
-class PauseCleanups(Wire, frozen=True, tag=44):
+class PauseCleanups(Entry, frozen=True, tag=44):
     """Pause one namespace, or with an empty one the whole cluster."""
 
     entered_ms: int
@@ -184,7 +188,7 @@ class PauseCleanups(Wire, frozen=True, tag=44):
     reason: str
 
 
-class ResumeCleanups(Wire, frozen=True, tag=45):
+class ResumeCleanups(Entry, frozen=True, tag=45):
     entered_ms: int
     namespace: str
     request_id: str
@@ -193,7 +197,7 @@ class ResumeCleanups(Wire, frozen=True, tag=45):
     release_brake: bool = False
 
 
-class SetNamespace(Wire, frozen=True, tag=50):
+class SetNamespace(Entry, frozen=True, tag=50):
     """Create a namespace or change its settings; `revision` 0 skips the check for a concurrent change."""
 
     entered_ms: int
@@ -270,7 +274,7 @@ Mutation = PlaceHold | RemoveHold | RetryCleanup | DiscardCleanup | PauseCleanup
 """Operators' operations: remembered by request id together with their outcome."""
 
 
-class Batch(Wire, frozen=True):
+class Batch(Entry, frozen=True):
     """One entry of the log. `(proposer, sequence)` tells a proposer which of its batches this is."""
 
     format: int

@@ -102,6 +102,8 @@ class Queries:
             state.cleanups_paused,
             state.cleanups_pause_reason,
             state.bounds,
+            [(name, list(recent.items())) for name, recent in state.expired_holders.items() if recent],
+            [(name, list(missing)) for name, missing in state.brake_missing.items()],
         )
         return xxhash.xxh3_64_intdigest(msgspec.msgpack.encode(rest))
 
@@ -282,9 +284,10 @@ class Queries:
     def events_after(self, index: int, limit: int) -> tuple[Event, ...]:
         """Events past `index`, oldest first. Raises `EventsGone` when some of them left the ring."""
         events = self._state.events
-        if index >= self._state.event_index or not events:
+        newest = self._state.event_index
+        if index >= newest:
             return ()
-        oldest = events[0].index
+        oldest = events[0].index if events else newest + 1
         if index + 1 < oldest:
             raise EventsGone(oldest)
         start = index + 1 - oldest

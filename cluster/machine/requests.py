@@ -15,6 +15,11 @@ from garbagetruck.cluster.machine.state import RequestKey, State
 _encode = msgspec.msgpack.Encoder().encode
 
 EVICTIONS_PER_BATCH_MAX = 4_000
+OPERATOR_REQUESTS_MAX = 10_000
+"""Room past `Bounds.requests_max` for operators alone: clients that fill the table must not keep one from pausing."""
+
+LEASE, SESSION, OUTCOME = "lease:", "session:", "outcome:"
+"""How a record's subject begins: what the first attempt made."""
 
 
 def payload_hash(operation: ClientOperation, *volatile: str) -> int:
@@ -36,18 +41,18 @@ def too_old(state: State, entered_ms: int) -> Refused | None:
     )
 
 
-def recall(state: State, key: RequestKey, payload: int) -> RequestRecord | Refused | None:
-    """The record of the first attempt, None when this is the first, or a refusal."""
+def recall(state: State, key: RequestKey, payload: int, kind: str, *, room: int = 0) -> RequestRecord | Refused | None:
+    """The record of the first attempt, None when this is the first, or a refusal. `room` is past `requests_max`."""
     record = state.requests.get(key)
     if record is None:
-        if len(state.requests) >= state.bounds.requests_max:
+        if len(state.requests) >= state.bounds.requests_max + room:
             return Refused(
                 Reason.REQUEST_TABLE_FULL,
                 f"{state.bounds.requests_max} recent requests are being remembered; try again when some have aged out",
                 retry_after_ms=1_000,
             )
         return None
-    if record.payload_hash != payload:
+    if record.payload_hash != payload or not record.subject.startswith(kind):
         return Refused(
             Reason.REQUEST_ID_REUSED,
             "request_id was used for another request within the last "
@@ -58,6 +63,7 @@ def recall(state: State, key: RequestKey, payload: int) -> RequestRecord | Refus
 
 
 def remember(state: State, key: RequestKey, payload: int, subject: str) -> None:
+    """`subject` begins with its kind."""
     state.requests.put(key, RequestRecord(payload, state.clock_ms, subject))
 
 

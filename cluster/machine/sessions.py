@@ -26,12 +26,13 @@ def open_session(state: State, operation: OpenSession) -> SessionOpened | Refuse
     payload = 0
     if operation.request_id:
         payload = requests.payload_hash(operation, "session_id")
-        first = requests.recall(state, key, payload)
+        first = requests.recall(state, key, payload, requests.SESSION)
         if isinstance(first, Refused):
             return first
         if first is not None:
-            view = find_session(state, first.subject, state.clock_ms)
-            return SessionOpened(view or _forgotten(first.subject, operation, first.recorded_ms))
+            opened = first.subject.removeprefix(requests.SESSION)
+            view = find_session(state, opened, state.clock_ms)
+            return SessionOpened(view or _forgotten(opened, operation, first.recorded_ms))
     limits = state.namespaces[operation.namespace].limits
     if find_session(state, operation.session_id, state.clock_ms) is not None:
         return Refused(Reason.SESSION_ID_TAKEN, "the drawn session id exists already; try again", "session_id", 0)
@@ -53,7 +54,7 @@ def open_session(state: State, operation: OpenSession) -> SessionOpened | Refuse
     )
     state.add_session(session)
     if operation.request_id:
-        requests.remember(state, key, payload, session.id)
+        requests.remember(state, key, payload, requests.SESSION + session.id)
     state.emit(EventType.SESSION_OPENED, session.namespace, session_id=session.id, holder=session.holder)
     brake.note_return(state, session.namespace, session.holder)
     return SessionOpened(view_session(state, session, state.clock_ms))

@@ -67,7 +67,7 @@ class State:
         """Namespace -> holders that an engaged brake waits for."""
         self.events: deque[Event] = deque()
 
-        self.timers = Timers()
+        self.timers = Timers(self.deadline_of)
         self.targets = TargetIndex()
         self.lease_order: CreationOrder[str] = CreationOrder()
         self.session_order: CreationOrder[str] = CreationOrder()
@@ -217,6 +217,12 @@ class State:
     def make_ready(self, resource: Resource) -> None:
         if not resource.holds:
             self.ready.setdefault(resource.namespace, {})[(resource.namespace, resource.name)] = None
+
+    def order_ready(self) -> None:
+        """After a restore: in the order in which they fell due, as `make_ready` keeps it."""
+        for namespace, waiting in self.ready.items():
+            oldest_first = sorted(waiting, key=lambda key: (self.resources[key].due_ms, key))
+            self.ready[namespace] = dict.fromkeys(oldest_first)
 
     def _unready(self, key: ResourceKey) -> None:
         waiting = self.ready.get(key[0])

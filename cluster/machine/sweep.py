@@ -29,6 +29,7 @@ def sweep(state: State) -> None:
             budget = _drain_sessions(state, budget, touched)
     for namespace in sorted(touched):
         brake.judge(state, namespace)
+    state.timers.tidy(len(state.leases) + len(state.sessions) + len(state.resources))
 
 
 def behind(state: State) -> bool:
@@ -42,7 +43,7 @@ def _next_change(state: State) -> tuple[TimerKind, TimerKey] | None:
     A retry whose wait is over changes none: it is noted on the way. A node that restored a snapshot noted it then, so
     neither the budget nor `behind` may depend on whether that was done already.
     """
-    while (due := state.timers.next_due(state.clock_ms, state.deadline_of)) is not None:
+    while (due := state.timers.next_due(state.clock_ms)) is not None:
         kind, key = due
         if kind is not TimerKind.CLEANUP_DUE or isinstance(key, str):
             return due

@@ -2,9 +2,15 @@
 
 A canonical target reads `scheme:/segment/segment`; one that contains another at a segment's border overlaps it.
 The index is cluster-wide: two namespaces may share one disk.
+
+What lies below a container is counted under the container's hash: a deep target has up to 128 containers, and their
+names would be many times its own size. Two containers of one hash could at worst refuse a target needlessly, on all
+nodes alike.
 """
 
 from collections.abc import Iterator
+
+import xxhash
 
 from garbagetruck.cluster.machine.model import ResourceKey
 
@@ -22,7 +28,8 @@ class TargetIndex:
 
     def __init__(self) -> None:
         self._owners: dict[str, ResourceKey] = {}
-        self._below: dict[str, int] = {}
+        self._below: dict[int, int] = {}
+        """Hash of a container -> how many owned targets lie within it."""
 
     def owner(self, target: str) -> ResourceKey | None:
         return self._owners.get(target)
@@ -32,20 +39,26 @@ class TargetIndex:
         for container in containers(target):
             if container in self._owners:
                 return f"{container!r} contains it"
-        below = self._below.get(target)
+        below = self._below.get(_hash(target))
         return f"{below} target(s) in use lie within it" if below else None
 
     def take(self, target: str, owner: ResourceKey) -> None:
         assert target not in self._owners, "a target has one owner"
         self._owners[target] = owner
         for container in containers(target):
-            self._below[container] = self._below.get(container, 0) + 1
+            number = _hash(container)
+            self._below[number] = self._below.get(number, 0) + 1
 
     def free(self, target: str) -> None:
         del self._owners[target]
         for container in containers(target):
-            left = self._below[container] - 1
+            number = _hash(container)
+            left = self._below[number] - 1
             if left:
-                self._below[container] = left
+                self._below[number] = left
             else:
-                del self._below[container]
+                del self._below[number]
+
+
+def _hash(target: str) -> int:
+    return xxhash.xxh3_64_intdigest(target.encode())

@@ -1,9 +1,12 @@
 """What falls due when. Derived from the tables, never part of a snapshot.
 
 An extension of a deadline touches nothing here: the entry stays where it was and is put back when it surfaces.
-So a renewal costs no timer work, and each thing has few entries. The order in which things *fall due* is (deadline,
-kind, key) whatever the entries looked like before: an entry surfaces no later than its thing's deadline, and is put
-back at that deadline before anything later can surface. Nodes whose entries differ therefore still agree.
+So a renewal costs no timer work. The order in which things *fall due* is (deadline, kind, key) whatever the entries
+looked like before: an entry surfaces no later than its thing's deadline, and is put back at that deadline before
+anything later can surface. Nodes whose entries differ therefore still agree.
+
+Entries of what is over stay until they surface, which for a lease of 30 days takes 30 days. `tidy` keeps their number
+in proportion to what lives, a bounded part at a time.
 """
 
 import heapq
@@ -11,6 +14,11 @@ from collections.abc import Callable
 from enum import IntEnum
 
 TimerKey = str | tuple[str, str]
+Entry = tuple[int, int, TimerKey]
+
+TIDY_MIN = 10_000
+"""So many dead entries are nobody's concern."""
+TIDY_STEP = 500
 
 
 class TimerKind(IntEnum):
@@ -27,36 +35,68 @@ Deadline = Callable[[TimerKind, TimerKey], int | None]
 
 
 class Timers:
-    __slots__ = ("_heap",)
+    """`deadline_of` tells the truth that the entries only point at."""
 
-    def __init__(self) -> None:
-        self._heap: list[tuple[int, int, TimerKey]] = []
+    __slots__ = ("_added", "_deadline_of", "_heap", "_moved", "_old")
+
+    def __init__(self, deadline_of: Deadline) -> None:
+        self._deadline_of = deadline_of
+        self._heap: list[Entry] = []
+        self._old: list[Entry] = []
+        """The heap that is being tidied up: entries leave it for `_heap`, none come."""
+        self._moved: dict[int, set[TimerKey]] = {}
+        """What `_heap` has an entry for since the tidying began, so that a second one from `_old` is not needed."""
+        self._added = 0
+
+    def __len__(self) -> int:
+        return len(self._heap) + len(self._old)
 
     def schedule(self, deadline_ms: int, kind: TimerKind, key: TimerKey) -> None:
         """Needed when a thing is new, or its deadline moved earlier."""
         heapq.heappush(self._heap, (deadline_ms, int(kind), key))
+        self._added += 1
 
-    def next_due(self, clock_ms: int, deadline_of: Deadline) -> tuple[TimerKind, TimerKey] | None:
+    def next_due(self, clock_ms: int) -> tuple[TimerKind, TimerKey] | None:
         """The next thing whose deadline is at or before `clock_ms`, None when there is none.
 
         Puts entries back whose deadline moved. What is next stays next until it is taken.
         """
-        heap = self._heap
-        while heap and heap[0][0] <= clock_ms:
+        while (heap := self._first()) and heap[0][0] <= clock_ms:
             scheduled_ms, kind, key = heap[0]
-            deadline_ms = deadline_of(TimerKind(kind), key)
+            deadline_ms = self._deadline_of(TimerKind(kind), key)
             if deadline_ms == scheduled_ms:
                 return TimerKind(kind), key
-            if deadline_ms is None or deadline_ms < scheduled_ms:
-                heapq.heappop(heap)  # over, or another entry stands at the earlier deadline
-            else:
-                heapq.heapreplace(heap, (deadline_ms, kind, key))
+            heapq.heappop(heap)
+            if deadline_ms is not None and deadline_ms > scheduled_ms:  # if earlier, another entry stands there
+                heapq.heappush(self._heap, (deadline_ms, kind, key))
         return None
 
     def take(self) -> None:
         """Remove what `next_due` told."""
-        heapq.heappop(self._heap)
+        heapq.heappop(self._first())
 
     def earliest_ms(self) -> int | None:
         """No later than the earliest deadline; None when nothing waits."""
-        return self._heap[0][0] if self._heap else None
+        heap = self._first()
+        return heap[0][0] if heap else None
+
+    def tidy(self, living: int) -> None:
+        """Drop entries of what is over, once they outnumber the `living` things. Costs what was added lately."""
+        step, self._added = TIDY_STEP + 2 * self._added, 0
+        if not self._old:
+            self._moved = {kind: set() for kind in TimerKind}
+            if len(self._heap) <= 2 * living + TIDY_MIN:
+                return
+            self._old, self._heap = self._heap, []
+        for _ in range(min(step, len(self._old))):
+            scheduled_ms, kind, key = self._old.pop()  # a heap without its last entry is still a heap
+            deadline_ms = self._deadline_of(TimerKind(kind), key)
+            if deadline_ms is not None and deadline_ms >= scheduled_ms and key not in self._moved[kind]:
+                self._moved[kind].add(key)
+                heapq.heappush(self._heap, (deadline_ms, kind, key))
+
+    def _first(self) -> list[Entry]:
+        """The heap whose first entry is the earlier one."""
+        if self._old and (not self._heap or self._old[0] < self._heap[0]):
+            return self._old
+        return self._heap

@@ -4,6 +4,7 @@ The door asks it before an operation enters the log, so that a bad one leaves no
 a log outlives the door that wrote it. Field names in refusals are those of the public API's requests.
 """
 
+import re
 import unicodedata
 
 from garbagetruck.cluster.machine.model import (
@@ -53,6 +54,9 @@ ITEMS_PER_OPERATION_MAX = 1_000
 COUNT_MAX = 100_000_000
 DAY_MS = 86_400_000
 GRACE_MS_MAX = 365 * DAY_MS
+
+
+_CANONICAL_TARGET = re.compile(r"[a-z0-9+.-]{1,32}:(?:/(?!\.{1,2}(?:/|\Z))[^/]+)+")
 
 
 class _Bad(Exception):
@@ -140,6 +144,9 @@ def _check_cleanup(cleanup: CleanupSpec) -> None:
     _text("cleanup.target", cleanup.target, TARGET_BYTES_MAX)
     if cleanup.target.count("/") > TARGET_SEGMENTS_MAX:
         raise _Bad("cleanup.target", f"has more than {TARGET_SEGMENTS_MAX} segments")
+    if _CANONICAL_TARGET.fullmatch(cleanup.target) is None:
+        # Overlap is decided by segments: an empty or relative one would hide what a target contains.
+        raise _Bad("cleanup.target", "is not canonical: `scheme:/segment/segment`, no segment empty, `.` or `..`")
 
 
 def _check_settings(limits: NamespaceLimits, cleanup: CleanupSettings, brake: BrakeSettings) -> None:

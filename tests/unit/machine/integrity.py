@@ -5,8 +5,10 @@ It must not know: what operations mean.
 """
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
-from garbagetruck.cluster.machine import snapshot, sweep
+from garbagetruck.cluster.machine import snapshot, sweep, targets
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.model import TOKEN_COUNTER_BITS, ResourceKey, ResourceState
 from garbagetruck.cluster.machine.state import State
@@ -112,7 +114,7 @@ def check_resource_indexes(state: State) -> None:
     for target in owners:
         parts = target.split("/")
         below.update("/".join(parts[:length]) for length in range(1, len(parts)))
-    assert _counted(state.targets._below) == below
+    assert _counted(state.targets._below) == {targets._hash(container): count for container, count in below.items()}
     ready = {key for keys in state.ready.values() for key in keys}
     claimable = {
         key
@@ -127,7 +129,7 @@ def check_resource_indexes(state: State) -> None:
 def check_timers(state: State) -> None:
     """Whatever has a deadline has an entry that surfaces no later."""
     entries: dict[tuple[int, TimerKey], int] = {}
-    for scheduled_ms, kind, key in state.timers._heap:
+    for scheduled_ms, kind, key in (*state.timers._heap, *state.timers._old):
         entries[kind, key] = min(scheduled_ms, entries.get((kind, key), scheduled_ms))
     things: list[tuple[TimerKind, TimerKey]] = []
     things += [(TimerKind.LEASE, key) for key in state.leases]
@@ -154,7 +156,7 @@ def check_bounds(state: State) -> None:
     assert engaged == set(state.brake_missing)
 
 
-def _counted(counts: dict[object, int] | dict[str, int] | dict[tuple[str, ResourceState], int]) -> Counter[object]:
+def _counted(counts: Mapping[Any, int]) -> Counter[Any]:
     return Counter({key: count for key, count in counts.items() if count})
 
 

@@ -163,7 +163,7 @@ class Walker:
                 namespace, holder = session.namespace, self.rng.choice((session.holder, session.holder, ""))
         cleanup = None
         if self.rng.random() < 0.8:
-            target = TARGETS[int(name[1:])] if self.rng.random() < 0.8 else self.rng.choice(TARGETS)
+            target = TARGETS[sum(name.encode()) % 8] if self.rng.random() < 0.8 else self.rng.choice(TARGETS)
             cleanup = CleanupSpec("file", (("path", target),), f"file:/{target}")
         entered_ms = self.at_ms - self.rng.choice((0, 0, 0, 9_999, 10_001))
         lease_id, grace_ms = self.draw("lease"), self.rng.choice((0, 0, 2_000))

@@ -196,7 +196,8 @@ def _once(books: Books, asked: REMEMBERED) -> Outcome:
         if first != blank:
             return no(Reason.REQUEST_ID_REUSED, "request_id")
         return _again(books, asked, answer) if isinstance(answer, str) else answer
-    if len(books.requests) >= books.bounds.requests_max:
+    operators = not isinstance(asked, AcquireLease | OpenSession)
+    if not operators and len(books.requests) >= books.bounds.requests_max:
         return no(Reason.REQUEST_TABLE_FULL, "", 1_000)
     outcome = CARRIED_OUT[type(asked)](books, asked)
     if not isinstance(outcome, Refused):
