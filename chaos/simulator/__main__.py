@@ -20,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m garbagetruck.chaos.simulator", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20, help="how many seeds to run")
     parser.add_argument("--start", type=int, default=1, help="the first seed")
+    parser.add_argument("--faults", default="", help="kinds of faults to draw from, separated by commas; default: all")
     parser.add_argument("--history", type=Path, help="write the last seed's history to this file")
     parser.add_argument("--keep-going", action="store_true", help="do not end at the first violation")
     options = parser.parse_args(arguments)
@@ -27,13 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
     counts = dict.fromkeys(Verdict, 0)
     for seed in range(options.start, options.start + options.seeds):
         started_s = time.monotonic()
-        result = simulate(seed)
+        result = simulate(seed, tuple(filter(None, options.faults.split(","))))
         counts[result.verdict] += 1
         _tell(f"seed {seed} {result.verdict.value} in {time.monotonic() - started_s:.1f} s: {result.summary}")
         if options.history is not None:
             options.history.write_text("\n".join(result.history) + "\n")
         if result.verdict is Verdict.VIOLATED:
-            _tell_violation(result)
+            _tell_violation(result, options.faults)
             if not options.keep_going:
                 break
     _tell(", ".join(f"{count} {verdict.value}" for verdict, count in counts.items()))
@@ -42,11 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
     return EXIT_UNDECIDED if counts[Verdict.UNDECIDED] else EXIT_PASSED
 
 
-def _tell_violation(result: Result) -> None:
+def _tell_violation(result: Result, faults: str) -> None:
     for violation in result.violations:
         _tell(f"  {violation}")
     command = f"python -m garbagetruck.chaos.simulator --seeds 1 --start {result.seed} --history history.txt"
-    _tell(f"  repeat it: {command}")
+    _tell(f"  repeat it: {command}{f' --faults {faults}' if faults else ''}")
 
 
 def _tell(line: str) -> None:

@@ -7,7 +7,7 @@ Must not know: clients, leases, what is right.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from garbagetruck.chaos.simulator.network import Network
@@ -29,16 +29,19 @@ class Faults:
         nodes: Mapping[str, SimulatedNode],
         clients: list[str],
         restart: Callable[[str], None],
+        only: Sequence[str] = (),
     ) -> None:
+        """`only` names the kinds of faults to draw from; empty: all."""
         self._world = world
         self._network = network
         self._nodes = nodes
         self._clients = clients
         self._restart = restart
+        self._only = tuple(only)
         self._random = world.random("faults")
         self._no_majority_since_ns: int | None = None
         self.windows: list[tuple[int, int]] = []
-        """(from, to) between which no node could reach a majority."""
+        """(from, to) between which no renewal could be accepted."""
         self.bitten: Counter[str] = Counter()
 
     def schedule(self, until_ms: int) -> None:
@@ -61,6 +64,8 @@ class Faults:
             self._cut_client,
             self._hand_over,
         ]
+        if self._only:
+            kinds = [kind for kind in kinds if _name(kind) in self._only]
         for _ in range(self._random.randint(*EPISODES)):
             kind = self._random.choice(kinds)
             at_ms = self._random.randrange(1_500, until_ms - 500)
@@ -69,7 +74,7 @@ class Faults:
         self._world.after(until_ms * NS_PER_MS, self._heal)
 
     def _begin(self, kind: Callable[[int], None], last_ms: int) -> None:
-        name = kind.__name__.strip("_")
+        name = _name(kind)
         self._world.note(f"fault {name} for {last_ms} ms")
         kind(last_ms)
         self.bitten[name] += 1
@@ -138,9 +143,17 @@ class Faults:
 
     def _stall(self, last_ms: int) -> None:
         """The main loop hangs; the Raft thread goes on."""
-        process = self._leader_rather().process
-        process.stall(stalled=True)
-        self._end_after(last_ms, lambda: process.stall(stalled=False))
+        node = self._leader_rather()
+        epoch, since_ns = node.leadership.epoch, self._world.now_ns
+        node.process.stall(stalled=True)
+
+        def go_on() -> None:
+            node.process.stall(stalled=False)
+            if epoch and node.process.alive and node.raft.role == "leader" and node.raft.term == epoch:
+                # It led all the time, and heard no client: for renewals that is as good as no majority.
+                self.windows.append((since_ns, self._world.now_ns))
+
+        self._end_after(last_ms, go_on)
 
     def _crash(self, last_ms: int) -> None:
         node = self._leader_rather()
@@ -211,3 +224,7 @@ class Faults:
             if len(heard) * 2 > len(self._nodes):
                 return True
         return False
+
+
+def _name(kind: Callable[[int], None]) -> str:
+    return kind.__name__.strip("_")

@@ -17,6 +17,7 @@ from garbagetruck.chaos.simulator.network import Network
 from garbagetruck.chaos.simulator.nodes import CLOCK_DRIFT_PPM_MAX, SimulatedNode, Surroundings
 from garbagetruck.chaos.simulator.oracle import Oracle
 from garbagetruck.chaos.simulator.raft_model import Disk, History
+from garbagetruck.chaos.simulator.reader import Reader
 from garbagetruck.chaos.simulator.rpc import Build, Port
 from garbagetruck.chaos.simulator.store import ObjectStore
 from garbagetruck.chaos.simulator.world import NS_PER_MS, NS_PER_S, Process, ProcessClock, World
@@ -36,6 +37,7 @@ from garbagetruck.cluster.node.settings import ClockSection, QueueSection
 NODES = ("n1", "n2", "n3")
 CLIENTS = ("c1", "c2", "c3", "c4", "c5", "c6")
 OPERATOR = "operator"
+READER = "reader"
 FAULTS_MS = 16_000
 """Until then things go wrong."""
 QUIT_MS = 19_000
@@ -69,9 +71,9 @@ class Result:
 
 
 class Simulation:
-    """One run; `run` is called once."""
+    """One run; `run` is called once. `faults` names the kinds of faults to draw from; empty: all."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, faults: Sequence[str] = ()) -> None:
         self._world = World(seed)
         self._chance = self._world.random("setup")
         self._oracle = Oracle(now_ns=lambda: self._world.now_ns, fail=self._world.fail)
@@ -97,11 +99,16 @@ class Simulation:
             on_proposed=self._proposed,
             on_applied=self._applied,
         )
-        self._clocks = {name: self._clock() for name in (*NODES, *CLIENTS, OPERATOR)}
+        self._clocks = {name: self._clock() for name in (*NODES, *CLIENTS, OPERATOR, READER)}
         self._nodes: dict[str, SimulatedNode] = {}
         self._port = Port(self._world, network, self._nodes)
         self._faults = Faults(
-            world=self._world, network=network, nodes=self._nodes, clients=list(CLIENTS), restart=self._start_node
+            world=self._world,
+            network=network,
+            nodes=self._nodes,
+            clients=list(CLIENTS),
+            restart=self._start_node,
+            only=faults,
         )
 
     def run(self) -> Result:
@@ -114,6 +121,8 @@ class Simulation:
         operator = Process(world, OPERATOR, self._clocks[OPERATOR])
         operator.loop.start(self._administer(operator))
         clients = [self._client(name) for name in CLIENTS]
+        readers = Reader(self._world, self._port, self._oracle, Process(self._world, READER, self._clocks[READER]))
+        world.after(1_200 * NS_PER_MS, readers.start)
         for client in clients:
             world.after(1_200 * NS_PER_MS, client.start)
             world.after(QUIT_MS * NS_PER_MS, client.stop)
@@ -238,6 +247,6 @@ class Simulation:
         return Result(self._world.seed, verdict, tuple(self._world.failures), tuple(self._world.history), summary)
 
 
-def simulate(seed: int) -> Result:
-    """Run one seed."""
-    return Simulation(seed).run()
+def simulate(seed: int, faults: Sequence[str] = ()) -> Result:
+    """Run one seed, with all kinds of faults or with some."""
+    return Simulation(seed, faults).run()

@@ -103,31 +103,6 @@ def test_a_session_carries_its_leases(rig: Rig) -> None:
     assert len(rig.violations) == 1
 
 
-BREACHES: dict[str, tuple[str, Callable[[Rig], None]]] = {
-    "a foreign target is removed": ("I1", lambda rig: _foreign(rig)),
-    "a kept target is removed": ("I1", lambda rig: _kept(rig)),
-    "a lease is said to be over too early": ("I7", lambda rig: (rig.lease(), rig.oracle.told_ended("l1", "x"))[0]),
-    "a session is said to be over too early": ("I7", lambda rig: _session_too_early(rig)),
-    "what was made later is removed": ("I5", lambda rig: rig.oracle.removed("other", 9, 8)),
-    "one token is issued twice": ("I5", lambda rig: (rig.lease("l1"), rig.lease("l2"))[0]),
-    "tokens go back": ("I5", lambda rig: _tokens_back(rig)),
-    "a request is answered twice, and differently": ("I6", lambda rig: _two_answers(rig)),
-    "a request makes two leases": ("I6", lambda rig: _two_effects(rig)),
-    "a failed request has an effect afterwards": ("I11", lambda rig: _late_effect(rig)),
-    "a request with an effect is said to have failed": ("I11", lambda rig: _early_effect(rig)),
-    "digests differ": ("I3", lambda rig: (rig.oracle.applied("n1", 3, 1), rig.oracle.applied("n2", 3, 2))[0]),
-    "time is faster than real time": ("I7", lambda rig: _fast(rig)),
-    "time runs without a majority": ("I7", lambda rig: _runs_alone(rig)),
-}
-
-
-@pytest.mark.parametrize("what", BREACHES)
-def test_every_breach_is_found(rig: Rig, what: str) -> None:
-    invariant, breach = BREACHES[what]
-    breach(rig)
-    assert [violation.split(":")[0] for violation in rig.violations] == [invariant]
-
-
 def _foreign(rig: Rig) -> None:
     rig.oracle.foreign.add("f")
     rig.oracle.removed("f", 1, 9)
@@ -183,6 +158,31 @@ def _runs_alone(rig: Rig) -> None:
     rig.oracle.stamped(1_000, rig.now_ns)
     rig.oracle.stamped(3_000, rig.now_ns + 2_100 * MS)
     rig.oracle.no_majority(rig.now_ns + 50 * MS, rig.now_ns + 2_050 * MS, 500)
+
+
+BREACHES: dict[str, tuple[str, Callable[[Rig], None]]] = {
+    "a foreign target is removed": ("I1", _foreign),
+    "a kept target is removed": ("I1", _kept),
+    "a lease is said to be over too early": ("I7", lambda rig: (rig.lease(), rig.oracle.told_ended("l1", "x"))[0]),
+    "a session is said to be over too early": ("I7", _session_too_early),
+    "what was made later is removed": ("I5", lambda rig: rig.oracle.removed("other", 9, 8)),
+    "one token is issued twice": ("I5", lambda rig: (rig.lease("l1"), rig.lease("l2"))[0]),
+    "tokens go back": ("I5", _tokens_back),
+    "a request is answered twice, and differently": ("I6", _two_answers),
+    "a request makes two leases": ("I6", _two_effects),
+    "a failed request has an effect afterwards": ("I11", _late_effect),
+    "a request with an effect is said to have failed": ("I11", _early_effect),
+    "digests differ": ("I3", lambda rig: (rig.oracle.applied("n1", 3, 1), rig.oracle.applied("n2", 3, 2))[0]),
+    "time is faster than real time": ("I7", _fast),
+    "time runs without a majority": ("I7", _runs_alone),
+}
+
+
+@pytest.mark.parametrize("what", BREACHES)
+def test_every_breach_is_found(rig: Rig, what: str) -> None:
+    invariant, breach = BREACHES[what]
+    breach(rig)
+    assert [violation.split(":")[0] for violation in rig.violations] == [invariant]
 
 
 def test_time_that_stands_still_without_a_majority_is_right(rig: Rig) -> None:
