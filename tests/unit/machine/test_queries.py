@@ -1,0 +1,140 @@
+"""Reading: pages in order of creation, fair turns for cleanups, numbers that add up, and no trace of having looked."""
+
+import pytest
+
+from garbagetruck.cluster.machine.model import Bounds, ResourceState
+from garbagetruck.cluster.machine.questions import LeaseFilter, ResourceFilter
+from tests.unit.machine.scribe import Scribe, file
+
+
+@pytest.fixture
+def log() -> Scribe:
+    return Scribe().begin()
+
+
+def pages(log: Scribe, wanted: LeaseFilter, limit: int) -> list[list[str]]:
+    found, after = [], 0
+    while True:
+        page = log.machine.leases(wanted, after, limit, log.at_ms)
+        found.append([each.resource for each in page.items])
+        if not page.next_after:
+            return found
+        after = page.next_after
+
+
+def test_pages_are_in_order_of_creation_and_end_exactly(log: Scribe) -> None:
+    for number in range(6):
+        log.lease(f"r{number}", f"h{number % 2}", labels=(("even", "yes"),) if number % 2 == 0 else ())
+    everything = LeaseFilter("default")
+    assert pages(log, everything, 4) == [["r0", "r1", "r2", "r3"], ["r4", "r5"]]
+    assert pages(log, everything, 3) == [["r0", "r1", "r2"], ["r3", "r4", "r5"]]
+    assert pages(log, LeaseFilter("default", holder="h1"), 2) == [["r1", "r3"], ["r5"]]
+    assert pages(log, LeaseFilter("default", labels=(("even", "yes"),)), 2) == [["r0", "r2"], ["r4"]]
+    assert pages(log, LeaseFilter("default", resource="r3"), 2) == [["r3"]]
+    assert pages(log, LeaseFilter("default", session_id="none"), 2) == [[]]
+    assert pages(log, LeaseFilter("nowhere"), 2) == [[]]
+
+
+def test_a_page_goes_on_where_it_stopped_though_leases_come_and_go(log: Scribe) -> None:
+    ids = [log.lease(f"r{number}").id for number in range(6)]
+    first = log.machine.leases(LeaseFilter("default"), 0, 2, log.at_ms)
+    log.release(ids[1], ids[2])
+    log.lease("r6")
+    rest = log.machine.leases(LeaseFilter("default"), first.next_after, 10, log.at_ms)
+    assert [each.resource for each in rest.items] == ["r3", "r4", "r5", "r6"]
+
+
+def test_sessions_and_resources_are_listed_likewise(log: Scribe) -> None:
+    for number in range(4):
+        log.session(f"h{number % 2}")
+        log.lease(f"{'ab'[number % 2]}{number}", f"h{number}", cleanup=file(f"f{number}"))
+    log.release_holder("h3")
+    page = log.machine.sessions("default", "h1", 0, 1, log.at_ms)
+    assert len(page.items) == 1
+    rest = log.machine.sessions("default", "h1", page.next_after, 1, log.at_ms)
+    assert (len(rest.items), rest.next_after) == (1, 0)
+    names = [each.name for each in log.machine.resources(ResourceFilter("default", prefix="b"), 0, 10).items]
+    assert names == ["b1", "b3"]
+    due = log.machine.resources(ResourceFilter("default", state=ResourceState.DUE), 0, 10).items
+    assert [each.name for each in due] == ["b3"]
+
+
+def test_cleanups_take_turns_between_namespaces(log: Scribe) -> None:
+    for namespace, count in (("default", 5), ("team", 2), ("club", 1)):
+        log.namespace = namespace
+        log.settings(namespace)
+        for number in range(count):
+            log.release(log.lease(f"r{number}", cleanup=file(f"{namespace}{number}")).id)
+    order = [(each.namespace, each.name) for each in log.machine.ready(7)]
+    assert order == [
+        ("default", "r0"),
+        ("team", "r0"),
+        ("club", "r0"),
+        ("default", "r1"),
+        ("team", "r1"),
+        ("default", "r2"),
+        ("default", "r3"),
+    ]
+    skip = {("default", "r0"), ("team", "r0"), ("team", "r1")}
+    assert [(each.namespace, each.name) for each in log.machine.ready(3, skip)] == [
+        ("default", "r1"),
+        ("club", "r0"),
+        ("default", "r2"),
+    ]
+
+
+def test_one_crowded_namespace_does_not_hide_behind_a_paused_one(log: Scribe) -> None:
+    log.settings("team")
+    for namespace in ("default", "team"):
+        log.namespace = namespace
+        log.release(log.lease("r", cleanup=file(namespace)).id)
+    log.one(log.pausing("default"))
+    assert [each.namespace for each in log.machine.ready(10)] == ["team"]
+
+
+def test_what_is_overdue_counts_from_when_it_could_be_cleaned(log: Scribe) -> None:
+    assert log.machine.summary().oldest_due_ms is None
+    log.release(log.lease("r1", cleanup=file("a")).id)
+    due_ms = log.at_ms
+    log.advance(500)
+    log.release(log.lease("r2", cleanup=file("b")).id)
+    assert log.machine.summary().oldest_due_ms == due_ms
+    log.one(log.pausing())
+    assert log.machine.summary().oldest_due_ms is None, "a pause is no lateness of ours"
+    log.one(log.resuming())
+    log.one(log.holding("r1"))
+    assert log.machine.summary().oldest_due_ms == due_ms + 500
+    log.claim("r2")
+    assert log.machine.summary().oldest_due_ms is None
+
+
+def test_the_summary_and_the_usage_add_up(log: Scribe) -> None:
+    log.settings("team")
+    session = log.session("ann")
+    for number in range(3):
+        log.lease(f"r{number}", "ann", session=session.id, cleanup=file(f"f{number}"))
+    log.namespace = "team"
+    log.release(log.lease("due", cleanup=file("due")).id)
+    log.release(log.lease("claimed", cleanup=file("claimed")).id)
+    log.claim("claimed")
+    summary = log.machine.summary()
+    assert (summary.leases, summary.sessions, summary.resources) == (3, 1, 5)
+    assert (summary.due, summary.claimed, summary.dead_letter) == (1, 1, 0)
+    ours, theirs = log.machine.usage("default"), log.machine.usage("team")
+    assert (ours.leases, ours.sessions, ours.holders, ours.resources) == (3, 1, 1, 3)
+    assert (theirs.due, theirs.claimed, theirs.resources) == (1, 1, 2)
+
+
+def test_looking_changes_nothing(log: Scribe) -> None:
+    log.bounds(Bounds(expirations_per_batch_max=1))
+    for number in range(5):
+        log.lease(f"r{number}", ttl_ms=1_000, cleanup=file(f"f{number}"))
+    log.advance(1_000)
+    digest = log.machine.digest()
+    log.machine.leases(LeaseFilter("default"), 0, 100, log.at_ms + 10_000)
+    log.machine.ready(100)
+    log.machine.summary()
+    log.machine.next_deadline_ms()
+    assert log.machine.sweep_backlog()
+    assert log.machine.digest() == digest
+    assert log.machine.clock_ms == log.at_ms
