@@ -143,20 +143,19 @@ class Client:
     async def _acquire(self, key: str, *, ttl_ms: int = 0, session_id: str = "") -> LeaseView | None:
         """Acquire, retrying with one request id until there is an answer; None when refused or given up."""
         request_id, first_sent_ns = self._request_id(), self._world.now_ns
-        drawn: list[str] = []
-
-        def build(node: SimulatedNode) -> tuple[ClientOperation, ...]:
-            operation = self._at_door(node, request_id, key, ttl_ms, session_id)
-            drawn.append(operation.lease_id)
-            return (operation,)
-
         for _ in range(TRIES_MAX):
+            drawn: list[str] = []
+
+            def build(node: SimulatedNode, drawn: list[str] = drawn) -> tuple[ClientOperation, ...]:
+                operation = self._at_door(node, request_id, key, ttl_ms, session_id)
+                drawn.append(operation.lease_id)
+                return (operation,)
+
             reply = await self._call(build)
             if not reply.error:
                 return self._granted(reply, request_id, key, first_sent_ns, session_id)
             if reply.error != UNKNOWN and drawn:
-                self._oracle.not_applied(drawn[-1], reply.error)
-            drawn.clear()
+                self._oracle.not_applied(drawn[0], reply.error)
             await asyncio.sleep(self._random.uniform(0.01, 0.3))
         return None
 

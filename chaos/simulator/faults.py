@@ -149,7 +149,8 @@ class Faults:
 
         def go_on() -> None:
             node.process.stall(stalled=False)
-            if epoch and node.process.alive and node.raft.role == "leader" and node.raft.term == epoch:
+            alone = all(other.raft.term <= epoch for other in self._nodes.values())
+            if node.up and node.raft.role == "leader" and node.raft.term == epoch and alone:
                 # It led all the time, and heard no client: for renewals that is as good as no majority.
                 self.windows.append((since_ns, self._world.now_ns))
 

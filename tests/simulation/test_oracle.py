@@ -118,6 +118,21 @@ def _session_too_early(rig: Rig) -> None:
     rig.oracle.session_told_ended("s", "x")
 
 
+def _one_token(rig: Rig) -> None:
+    rig.lease("l1")
+    rig.lease("l2")
+
+
+def _lease_too_early(rig: Rig) -> None:
+    rig.lease()
+    rig.oracle.told_ended("l1", "x")
+
+
+def _other_digest(rig: Rig) -> None:
+    rig.oracle.applied("n1", 3, 1)
+    rig.oracle.applied("n2", 3, 2)
+
+
 def _tokens_back(rig: Rig) -> None:
     rig.lease("l1", token=9)
     rig.later(20)
@@ -163,16 +178,16 @@ def _runs_alone(rig: Rig) -> None:
 BREACHES: dict[str, tuple[str, Callable[[Rig], None]]] = {
     "a foreign target is removed": ("I1", _foreign),
     "a kept target is removed": ("I1", _kept),
-    "a lease is said to be over too early": ("I7", lambda rig: (rig.lease(), rig.oracle.told_ended("l1", "x"))[0]),
+    "a lease is said to be over too early": ("I7", _lease_too_early),
     "a session is said to be over too early": ("I7", _session_too_early),
     "what was made later is removed": ("I5", lambda rig: rig.oracle.removed("other", 9, 8)),
-    "one token is issued twice": ("I5", lambda rig: (rig.lease("l1"), rig.lease("l2"))[0]),
+    "one token is issued twice": ("I5", _one_token),
     "tokens go back": ("I5", _tokens_back),
     "a request is answered twice, and differently": ("I6", _two_answers),
     "a request makes two leases": ("I6", _two_effects),
     "a failed request has an effect afterwards": ("I11", _late_effect),
     "a request with an effect is said to have failed": ("I11", _early_effect),
-    "digests differ": ("I3", lambda rig: (rig.oracle.applied("n1", 3, 1), rig.oracle.applied("n2", 3, 2))[0]),
+    "digests differ": ("I3", _other_digest),
     "time is faster than real time": ("I7", _fast),
     "time runs without a majority": ("I7", _runs_alone),
 }

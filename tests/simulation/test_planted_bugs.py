@@ -9,6 +9,7 @@ import pytest
 from garbagetruck.chaos.simulator.log import SimulatedLog
 from garbagetruck.chaos.simulator.simulation import simulate
 from garbagetruck.chaos.simulator.store import ObjectStore
+from garbagetruck.cluster.api.gateway import NotLeader
 from garbagetruck.cluster.machine import cleanups, requests
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.operations import EnterEpoch
@@ -78,7 +79,7 @@ def any_epoch_may_enter(patch: Patch) -> None:
 
 
 def an_unknown_outcome_is_called_a_failure(patch: Patch) -> None:
-    patch.setattr(commit_queue, "OutcomeUnknown", commit_queue.NotLeader)
+    patch.setattr(commit_queue, "OutcomeUnknown", NotLeader)
 
 
 def answers_are_not_remembered(patch: Patch) -> None:
