@@ -15,7 +15,7 @@ from garbagetruck.cluster.machine.operations import EnterEpoch, Operation, SetBo
 from tests.unit.machine.chorus import Chorus
 from tests.unit.machine.walker import OPERATIONS, STEPS_MS, Walker
 
-EXAMPLES = int(os.environ.get("GARBAGETRUCK_MACHINE_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("GARBAGETRUCK_MACHINE_EXAMPLES", "80"))
 
 choices = st.randoms(use_true_random=False)
 """Choices that hypothesis makes and can shrink."""

@@ -137,6 +137,26 @@ def test_expiries_within_the_window_add_up(log: Scribe) -> None:
     assert engaged(log)
 
 
+@pytest.mark.parametrize(("apart_ms", "engages"), [(59_999, True), (60_000, False)])
+def test_the_window_has_sharp_edges(log: Scribe, apart_ms: int, engages: bool) -> None:
+    with_holders(log, 2)
+    with_holders(log, 1, ttl_ms=1_000 + apart_ms, first=2)
+    log.advance(1_000)
+    log.advance(apart_ms)
+    assert engaged(log) is engages
+
+
+def test_a_holder_that_loses_again_counts_once_and_from_its_last_loss(log: Scribe) -> None:
+    for number, ttl_ms in ((0, 1_000), (1, 10_000), (0, 50_000), (2, 75_000)):
+        log.lease(f"r{number}-{ttl_ms}", f"h{number}", ttl_ms)
+    for _ in range(75):
+        log.advance(1_000)
+    assert not engaged(log), "after 75 s it is two: the one of 10 s is out of the window"
+    log.lease("r3", "h3", 34_999)
+    log.advance(34_999)
+    assert engaged(log), "at 109.999 s it is three, for the first was lost again at 50 s"
+
+
 def test_a_namespace_has_its_own_brake(log: Scribe) -> None:
     log.settings("team", brake=BRAKE)
     with_holders(log, 4)

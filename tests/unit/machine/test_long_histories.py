@@ -9,7 +9,7 @@ import random
 from tests.unit.machine.chorus import Chorus
 from tests.unit.machine.walker import Walker
 
-HISTORIES = int(os.environ.get("GARBAGETRUCK_MACHINE_HISTORIES", "12"))
+HISTORIES = int(os.environ.get("GARBAGETRUCK_MACHINE_HISTORIES", "25"))
 STEPS_PER_HISTORY = 400
 
 

@@ -60,6 +60,7 @@ NO_BRAKE = BrakeSettings(enabled=False)
 TARGETS = ("a", "b", "ab", "a/x", "a/x/y", "c/d", "c", "e", "f", "g")
 SPACES = ("default", "default", "default", "team")
 HOLDERS = ("ann", "bob", "cid", "dot")
+TTLS_MS = (100, 500, 1_500, 4_000, 12_000, 40_000)
 STEPS_MS = (0, 1, 50, 99, 100, 250, 499, 500, 501, 1_000, 1_500, 4_000)
 
 
@@ -74,11 +75,11 @@ WEIGHTS = {
     "claim": 12,
     "report": 8,
     "hold": 2,
-    "unhold": 2,
+    "unhold": 4,
     "retry": 2,
     "discard": 2,
     "pause": 1,
-    "resume": 2,
+    "resume": 6,
     "set_namespace": 1,
     "set_bounds": 1,
 }
@@ -111,7 +112,7 @@ class Walker:
             operations.insert(0, EnterEpoch(f"n{self.epoch}"))
         if self.rng.random() < 0.05:
             self.chorus.add_late_one()
-        if self.rng.random() < 0.4:
+        if self.rng.random() < 0.35:
             self.at_ms += self.rng.choice(STEPS_MS)
         self.write(*operations)
 
@@ -131,15 +132,28 @@ class Walker:
     def request_id(self) -> str:
         return self.rng.choice(("", "", "", "q1", "q2"))
 
-    def some_lease(self) -> str:
+    def some_leases(self) -> tuple[str, tuple[str, ...]]:
+        """Up to three of one namespace, as a rule."""
         state = state_of(self.chorus.leader)
-        known = list(state.leases) if self.rng.random() < 0.8 else list(state.ended_leases)[-5:]
-        return self.rng.choice([*known, "lease-never"])
+        namespace = self.rng.choice(SPACES)
+        living = [each.id for each in state.leases.values() if each.namespace == namespace]
+        ended = [each.id for each in state.ended_leases.values() if each.namespace == namespace]
+        strangers = ["lease-never", *list(state.leases)[:3]]
+        pools = [pool for pool in (living, living, living, ended[-5:]) if pool] or [strangers]
+        ids = (self.rng.choice(self.rng.choice(pools)) for _ in range(self.rng.choice((1, 1, 3))))
+        return namespace, tuple(self.rng.choice(strangers) if self.rng.random() < 0.05 else each for each in ids)
 
-    def some_session(self) -> str:
+    def some_session(self) -> tuple[str, str, str]:
+        """Its id, namespace and holder; mostly a living one."""
         state = state_of(self.chorus.leader)
-        known = list(state.sessions) if self.rng.random() < 0.8 else [*state.draining, *state.ended_sessions]
-        return self.rng.choice([*known[-5:], "session-never"])
+        over = [*state.draining.values(), *state.ended_sessions.values()]
+        if state.sessions and self.rng.random() < 0.8:
+            session = self.rng.choice(list(state.sessions.values()))
+            return session.id, session.namespace, session.holder
+        if over and self.rng.random() < 0.8:
+            ended = self.rng.choice(over[-5:] + over[:2])
+            return ended.id, ended.namespace, ended.holder
+        return "session-never", self.rng.choice(SPACES), self.rng.choice(HOLDERS)
 
     def some_resource(self, *wanted: ResourceState) -> tuple[str, str, Resource | None]:
         """Mostly one in a wanted state."""
@@ -155,29 +169,27 @@ class Walker:
 
     def acquire(self) -> Operation:
         namespace, name, _ = self.some_resource(*self.rng.choices(tuple(ResourceState), k=2))
-        holder, ttl_ms, session_id = self.rng.choice(HOLDERS), self.rng.choice((100, 500, 1_500, 4_000)), ""
+        holder, ttl_ms, session_id = self.rng.choice(HOLDERS), self.rng.choice(TTLS_MS), ""
         if self.rng.random() < 0.4:
-            session_id, ttl_ms = self.some_session(), 0
-            session = self.chorus.leader.session(session_id, self.at_ms)
-            if session is not None and self.rng.random() < 0.9:
-                namespace, holder = session.namespace, self.rng.choice((session.holder, session.holder, ""))
+            session_id, *ours = self.some_session()
+            ttl_ms = 0
+            if self.rng.random() < 0.95:
+                namespace, holder = ours[0], self.rng.choice((ours[1], ours[1], ""))
         cleanup = None
         if self.rng.random() < 0.8:
             target = TARGETS[sum(name.encode()) % 8] if self.rng.random() < 0.8 else self.rng.choice(TARGETS)
             cleanup = CleanupSpec("file", (("path", target),), f"file:/{target}")
-        entered_ms = self.at_ms - self.rng.choice((0, 0, 0, 9_999, 10_001))
+        entered_ms = self.at_ms - self.rng.choice((*[0] * 18, 9_999, 10_001))
         lease_id, grace_ms = self.draw("lease"), self.rng.choice((0, 0, 2_000))
         return AcquireLease(
             entered_ms, namespace, self.request_id(), lease_id, name, holder, ttl_ms, session_id, cleanup, grace_ms
         )
 
     def renew(self) -> Operation:
-        ids = tuple(self.some_lease() for _ in range(self.rng.choice((1, 1, 3))))
-        return RenewLeases(self.at_ms, self.rng.choice(SPACES), ids, self.rng.choice((0, 0, 100, 4_000)))
+        return RenewLeases(self.at_ms, *self.some_leases(), self.rng.choice((0, 0, 100, 4_000)))
 
     def release(self) -> Operation:
-        ids = tuple(self.some_lease() for _ in range(self.rng.choice((1, 1, 3))))
-        return ReleaseLeases(self.at_ms, self.rng.choice(SPACES), ids, self.rng.random() < 0.3)
+        return ReleaseLeases(self.at_ms, *self.some_leases(), self.rng.random() < 0.3)
 
     def release_holder(self) -> Operation:
         return ReleaseHolder(
@@ -185,15 +197,16 @@ class Walker:
         )
 
     def open_session(self) -> Operation:
-        session_id, holder, ttl_ms = self.draw("session"), self.rng.choice(HOLDERS), self.rng.choice((100, 1_500))
+        session_id, holder, ttl_ms = self.draw("session"), self.rng.choice(HOLDERS), self.rng.choice(TTLS_MS)
         return OpenSession(self.at_ms, self.rng.choice(SPACES), self.request_id(), session_id, holder, ttl_ms)
 
     def renew_sessions(self) -> Operation:
-        ids = tuple(self.some_session() for _ in range(self.rng.choice((1, 2))))
-        return RenewSessions(self.at_ms, self.rng.choice(SPACES), ids)
+        first, namespace, _ = self.some_session()
+        return RenewSessions(self.at_ms, namespace, (first, self.some_session()[0]))
 
     def close_session(self) -> Operation:
-        return CloseSession(self.at_ms, self.rng.choice(SPACES), self.some_session())
+        session_id, namespace, _ = self.some_session()
+        return CloseSession(self.at_ms, namespace, session_id)
 
     def claim(self) -> Operation:
         namespace, name, seen = self.some_resource(ResourceState.DUE)
@@ -216,8 +229,11 @@ class Walker:
         )
 
     def unhold(self) -> Operation:
-        namespace, name, seen = self.some_resource(*ResourceState)
-        hold_id = seen.holds[0].id if seen is not None and seen.holds else "h1"
+        resources = state_of(self.chorus.leader).resources
+        held = [key for key, each in resources.items() if each.holds]
+        namespace, name = self.rng.choice(held) if held else ("default", "r1")
+        seen = resources.get((namespace, name))
+        hold_id = seen.holds[0].id if seen is not None and seen.holds and self.rng.random() < 0.9 else "h1"
         return RemoveHold(self.at_ms, namespace, self.request_id(), "op", name, hold_id)
 
     def retry(self) -> Operation:
