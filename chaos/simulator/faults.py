@@ -144,6 +144,8 @@ class Faults:
     def _stall(self, last_ms: int) -> None:
         """The main loop hangs; the Raft thread goes on."""
         node = self._leader_rather()
+        if node.process.stalled:
+            return
         epoch, since_ns = node.leadership.epoch, self._world.now_ns
         node.process.stall(stalled=True)
 

@@ -59,7 +59,7 @@ class Process:
         self.loop = SimulatedLoop(monotonic_s=clock.monotonic_s, on_error=self._error, on_touched=self._touched)
         self.alive = True
         self.paused = False
-        self._stalled = False
+        self.stalled = False
         self._wake_ns: int | None = None
         """When the loop has something to run; None when that has to be looked up again."""
         self._deferred: list[Callable[[], object]] = []
@@ -73,6 +73,7 @@ class Process:
         if not self.alive:
             return
         if self.paused:
+            self.world.deferred += 1
             self._deferred.append(action)
         else:
             action()
@@ -91,7 +92,7 @@ class Process:
 
     def stall(self, *, stalled: bool) -> None:
         """Hang the loop, or let it go on; the other threads of the process run in any case."""
-        self._stalled = stalled
+        self.stalled = stalled
         self._wake_ns = None
 
     def pause(self) -> None:
@@ -117,7 +118,7 @@ class Process:
         self._wake_ns = None
 
     def _next_ns(self) -> int:
-        if self.paused or self._stalled:
+        if self.paused or self.stalled:
             return NEVER_NS
         if self.loop.ready():
             return self.world.now_ns
@@ -138,6 +139,8 @@ class World:
         self.graveyard: list[Process] = []
         self.history: list[str] = []
         self.failures: list[str] = []
+        self.deferred = 0
+        """How often something had to wait for a stopped process."""
         self._events: list[tuple[int, int, Callable[[], object]]] = []
         self._serial = 0
         self._order = self.random("order")
