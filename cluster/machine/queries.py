@@ -9,7 +9,7 @@ from collections.abc import Container, Iterator
 import msgspec
 import xxhash
 
-from garbagetruck.cluster.machine import sweep
+from garbagetruck.cluster.machine import pages, sweep
 from garbagetruck.cluster.machine.model import (
     Bounds,
     Event,
@@ -114,53 +114,45 @@ class Queries:
         return find_lease(self._state, lease_id, clock_ms)
 
     def leases(self, wanted: LeaseFilter, after: int, limit: int, clock_ms: int) -> Page[LeaseView]:
-        items: list[LeaseView] = []
-        last = after
-        for lease_id in self._lease_candidates(wanted, after):
+        def view(lease_id: str) -> LeaseView | None:
             lease = self._state.leases[lease_id]
-            if lease.token <= after or lease.namespace != wanted.namespace:
-                continue
-            if wanted.resource and lease.resource != wanted.resource:
-                continue
-            if wanted.holder and lease.holder != wanted.holder:
-                continue
-            if wanted.session_id and lease.session_id != wanted.session_id:
-                continue
-            if not _has_labels(lease.labels, wanted.labels):
-                continue
-            if len(items) == limit:
-                return Page(tuple(items), last)
-            items.append(view_lease(self._state, lease, clock_ms))
-            last = lease.token
-        return Page(tuple(items), 0)
+            fits = (
+                lease.namespace == wanted.namespace
+                and wanted.resource in ("", lease.resource)
+                and wanted.holder in ("", lease.holder)
+                and wanted.session_id in ("", lease.session_id)
+                and _has_labels(lease.labels, wanted.labels)
+            )
+            return view_lease(self._state, lease, clock_ms) if fits else None
 
-    def _lease_candidates(self, wanted: LeaseFilter, after: int) -> Iterator[str]:
-        """The narrowest index that covers the filter."""
+        return pages.page(self._lease_candidates(wanted, after), view, after, limit)
+
+    def _lease_candidates(self, wanted: LeaseFilter, after: int) -> Iterator[tuple[int, str]]:
+        """The narrowest index that covers the filter, if it is short: all but the first one resume after a number."""
         state = self._state
+        resource = state.resources.get((wanted.namespace, wanted.resource))
+        holder = (wanted.namespace, wanted.holder)
         if wanted.resource:
-            resource = state.resources.get((wanted.namespace, wanted.resource))
-            return iter(resource.leases if resource is not None else ())
-        if wanted.session_id:
-            return state.leases_by_session.values(wanted.session_id)
-        if wanted.holder:
-            return state.leases_by_holder.values((wanted.namespace, wanted.holder))
-        return (lease_id for _, lease_id in state.lease_order.after(after))
+            ids = iter(resource.leases if resource is not None else ())
+        elif wanted.session_id and state.leases_by_session.count(wanted.session_id) <= pages.SCANNED_ROWS_MAX:
+            ids = state.leases_by_session.values(wanted.session_id)
+        elif wanted.holder and state.leases_by_holder.count(holder) <= pages.SCANNED_ROWS_MAX:
+            ids = state.leases_by_holder.values(holder)
+        else:
+            return state.lease_order.after(after)
+        numbered = ((state.leases[lease_id].token, lease_id) for lease_id in ids)
+        return ((number, lease_id) for number, lease_id in numbered if number > after)
 
     def session(self, session_id: str, clock_ms: int) -> SessionView | None:
         return find_session(self._state, session_id, clock_ms)
 
     def sessions(self, namespace: str, holder: str, after: int, limit: int, clock_ms: int) -> Page[SessionView]:
-        items: list[SessionView] = []
-        last = after
-        for number, session_id in self._state.session_order.after(after):
+        def view(session_id: str) -> SessionView | None:
             session = self._state.sessions[session_id]
-            if session.namespace != namespace or (holder and session.holder != holder):
-                continue
-            if len(items) == limit:
-                return Page(tuple(items), last)
-            items.append(view_session(self._state, session, clock_ms))
-            last = number
-        return Page(tuple(items), 0)
+            fits = session.namespace == namespace and holder in ("", session.holder)
+            return view_session(self._state, session, clock_ms) if fits else None
+
+        return pages.page(self._state.session_order.after(after), view, after, limit)
 
     # -- resources and cleanups -------------------------------------------------------------------------------
 
@@ -169,36 +161,27 @@ class Queries:
         return self._state.resources.get(key) or self._state.tombstones.get(key)
 
     def resources(self, wanted: ResourceFilter, after: int, limit: int) -> Page[Resource]:
-        items: list[Resource] = []
-        last = after
-        for number, key in self._state.resource_order.after(after):
+        def view(key: ResourceKey) -> Resource | None:
             resource = self._state.resources[key]
-            if resource.namespace != wanted.namespace or not resource.name.startswith(wanted.prefix):
-                continue
-            if wanted.state is not None and resource.state is not wanted.state:
-                continue
-            if not _has_labels(resource.labels, wanted.labels):
-                continue
-            if len(items) == limit:
-                return Page(tuple(items), last)
-            items.append(resource)
-            last = number
-        return Page(tuple(items), 0)
+            fits = (
+                resource.namespace == wanted.namespace
+                and resource.name.startswith(wanted.prefix)
+                and (wanted.state is None or resource.state is wanted.state)
+                and _has_labels(resource.labels, wanted.labels)
+            )
+            return resource if fits else None
+
+        return pages.page(self._state.resource_order.after(after), view, after, limit)
 
     def cleanups(self, namespace: str | None, wanted: ResourceState | None, after: int, limit: int) -> Page[Resource]:
         """Resources whose cleanup is due, claimed or a dead letter; `namespace` None means all."""
         states = CLEANUP_STATES if wanted is None else (wanted,)
-        items: list[Resource] = []
-        last = after
-        for number, key in self._state.resource_order.after(after):
+
+        def view(key: ResourceKey) -> Resource | None:
             resource = self._state.resources[key]
-            if resource.state not in states or (namespace is not None and resource.namespace != namespace):
-                continue
-            if len(items) == limit:
-                return Page(tuple(items), last)
-            items.append(resource)
-            last = number
-        return Page(tuple(items), 0)
+            return resource if resource.state in states and namespace in (None, resource.namespace) else None
+
+        return pages.page(self._state.resource_order.after(after), view, after, limit)
 
     def ready(self, limit: int, skip: Container[ResourceKey] = ()) -> list[Resource]:
         """What may be claimed now, taken from the namespaces in turn."""

@@ -30,6 +30,7 @@ class ResourceFilter:
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     items: tuple[T, ...]
+    """May be fewer than asked for, even none, before the end: one call looks at a bounded number of rows."""
     next_after: int
     """0 at the end of the list."""
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from garbagetruck.cluster.machine.model import Bounds, ResourceState
+from garbagetruck.cluster.machine import pages
+from garbagetruck.cluster.machine.model import Bounds, Resource, ResourceState
 from garbagetruck.cluster.machine.questions import LeaseFilter, ResourceFilter
 from tests.unit.machine.scribe import Scribe, file
 
@@ -12,7 +13,7 @@ def log() -> Scribe:
     return Scribe().begin()
 
 
-def pages(log: Scribe, wanted: LeaseFilter, limit: int) -> list[list[str]]:
+def told_in_pages(log: Scribe, wanted: LeaseFilter, limit: int) -> list[list[str]]:
     found, after = [], 0
     while True:
         page = log.machine.leases(wanted, after, limit, log.at_ms)
@@ -26,13 +27,38 @@ def test_pages_are_in_order_of_creation_and_end_exactly(log: Scribe) -> None:
     for number in range(6):
         log.lease(f"r{number}", f"h{number % 2}", labels=(("even", "yes"),) if number % 2 == 0 else ())
     everything = LeaseFilter("default")
-    assert pages(log, everything, 4) == [["r0", "r1", "r2", "r3"], ["r4", "r5"]]
-    assert pages(log, everything, 3) == [["r0", "r1", "r2"], ["r3", "r4", "r5"]]
-    assert pages(log, LeaseFilter("default", holder="h1"), 2) == [["r1", "r3"], ["r5"]]
-    assert pages(log, LeaseFilter("default", labels=(("even", "yes"),)), 2) == [["r0", "r2"], ["r4"]]
-    assert pages(log, LeaseFilter("default", resource="r3"), 2) == [["r3"]]
-    assert pages(log, LeaseFilter("default", session_id="none"), 2) == [[]]
-    assert pages(log, LeaseFilter("nowhere"), 2) == [[]]
+    assert told_in_pages(log, everything, 4) == [["r0", "r1", "r2", "r3"], ["r4", "r5"]]
+    assert told_in_pages(log, everything, 3) == [["r0", "r1", "r2"], ["r3", "r4", "r5"]]
+    assert told_in_pages(log, LeaseFilter("default", holder="h1"), 2) == [["r1", "r3"], ["r5"]]
+    assert told_in_pages(log, LeaseFilter("default", labels=(("even", "yes"),)), 2) == [["r0", "r2"], ["r4"]]
+    assert told_in_pages(log, LeaseFilter("default", resource="r3"), 2) == [["r3"]]
+    assert told_in_pages(log, LeaseFilter("default", session_id="none"), 2) == [[]]
+    assert told_in_pages(log, LeaseFilter("nowhere"), 2) == [[]]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 100])
+@pytest.mark.parametrize("holder", ["", "h1", "nobody"])
+def test_a_list_that_matches_little_is_told_in_short_pages(
+    log: Scribe, holder: str, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One call looks at a bounded number of rows: filtering a million leases must not stop a node's loop."""
+    monkeypatch.setattr(pages, "SCANNED_ROWS_MAX", 4)
+    for number in range(30):
+        log.lease(f"r{number}", f"h{number % 3}", cleanup=file(f"f{number}"))
+    log.release(*(f"lease-{number}" for number in (3, 4, 5, 20)))
+    wanted = LeaseFilter("default", holder=holder)
+    told = told_in_pages(log, wanted, limit)
+    everything = [
+        f"r{number}" for number in range(30) if number + 1 not in (3, 4, 5, 20) and holder in ("", f"h{number % 3}")
+    ]
+    assert [name for page in told for name in page] == everything
+    assert all(len(page) <= min(limit, 4) for page in told)
+    due: list[Resource] = []
+    page = log.machine.cleanups("default", None, 0, limit)
+    while page.next_after:
+        due += page.items
+        page = log.machine.cleanups("default", None, page.next_after, limit)
+    assert [each.name for each in (*due, *page.items)] == ["r2", "r3", "r4", "r19"]
 
 
 def test_a_page_goes_on_where_it_stopped_though_leases_come_and_go(log: Scribe) -> None:
