@@ -89,7 +89,7 @@ class SimulatedNode(ApplyListener):
             monotonic_ns=monotonic_ns, step_ms=around.clock.step_ms, drift_ppm=around.clock.drift_ppm_max
         )
         proposer = Proposer(node_id=name, log=self.log, random=chance)
-        self.queue = CommitQueue(proposer=proposer, clock=self.clock, bounds=around.queue)
+        self.queue = CommitQueue(proposer=proposer, clock=self.clock, bounds=around.queue, on_fatal=self._fatal)
         self.leadership = Leadership(
             node_id=name,
             log=self.log,

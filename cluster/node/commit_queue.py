@@ -20,6 +20,7 @@ from garbagetruck.cluster.machine.machine import Applied
 from garbagetruck.cluster.machine.operations import Operation
 from garbagetruck.cluster.machine.outcomes import Outcome, Reason
 from garbagetruck.cluster.node.clock import ClusterClock
+from garbagetruck.cluster.node.fatal import OnFatal, or_die
 from garbagetruck.cluster.node.proposer import Proposer
 from garbagetruck.cluster.node.settings import QueueSection
 from garbagetruck.cluster.node.waiting_room import Part, Probe, Submission, WaitingRoom
@@ -44,7 +45,7 @@ class _Batch:
 class CommitQueue:
     """Runs on the node's main loop. Closed until `open`; while closed, everything is refused with `NotLeader`.
 
-    `meter` is called when a batch is sealed, and what it answers when that batch has been applied.
+    `on_fatal` ends the node when sealing meets a bug. `meter` is called when a batch is sealed, and what it answers when that batch has been applied.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class CommitQueue:
         proposer: Proposer,
         clock: ClusterClock,
         bounds: QueueSection,
+        on_fatal: OnFatal,
         meter: Callable[[], Callable[[], None]] = _unmetered,
     ) -> None:
         self._meter = meter
@@ -67,6 +69,7 @@ class CommitQueue:
         self._tick_wanted = False
         self._stamped_ms = 0
         self._pump_scheduled = False
+        self._pump_or_die = or_die(self._pump, on_fatal)
 
     @property
     def waiting_operations(self) -> int:
@@ -160,7 +163,7 @@ class CommitQueue:
         """Seal after everything that is ready on the loop has entered, and not before."""
         if self._epoch and not self._pump_scheduled and (self._room or self._tick_wanted):
             self._pump_scheduled = True
-            asyncio.get_running_loop().call_soon(self._pump)
+            asyncio.get_running_loop().call_soon(self._pump_or_die)
 
     def _pump(self) -> None:
         self._pump_scheduled = False

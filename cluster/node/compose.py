@@ -143,6 +143,7 @@ def _core(
         proposer=proposer,
         clock=clock,
         bounds=settings.queue,
+        on_fatal=world.on_fatal,
         meter=lambda: _stopwatch(world.monotonic_ns, metrics.log.committed),
     )
     leadership = Leadership(

@@ -64,7 +64,7 @@ class Leadership(ApplyListener):
         self._proposer = proposer
         self._clock = clock
         self._queue = queue
-        self._ticker = Ticker(machine=machine, clock=clock, queue=queue, tick_ms=settings.tick_ms)
+        self._ticker = Ticker(machine=machine, clock=clock, queue=queue, tick_ms=settings.tick_ms, on_fatal=on_fatal)
         self._probe_interval_s = settings.probe_interval_ms / 1_000
         self._monotonic_ns = monotonic_ns
         self._on_fatal = on_fatal

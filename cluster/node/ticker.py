@@ -11,6 +11,7 @@ import asyncio
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
+from garbagetruck.cluster.node.fatal import OnFatal, or_die
 
 DEADLINE_TICK_MS_MIN = 20
 """Deadlines closer together than this share one entry: it bounds both the log's growth and an end's lateness."""
@@ -19,12 +20,15 @@ DEADLINE_TICK_MS_MIN = 20
 class Ticker:
     """Runs on the node's main loop, between `start` and `stop`; the clock leads and the queue is open all that time."""
 
-    def __init__(self, *, machine: Machine, clock: ClusterClock, queue: CommitQueue, tick_ms: int) -> None:
+    def __init__(
+        self, *, machine: Machine, clock: ClusterClock, queue: CommitQueue, tick_ms: int, on_fatal: OnFatal
+    ) -> None:
         self._machine = machine
         self._clock = clock
         self._queue = queue
         self._tick_ms = tick_ms
         self._running = False
+        self._plan_or_die = or_die(self.plan, on_fatal)
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -50,7 +54,7 @@ class Ticker:
             self._queue.tick()
         elif not self._clock.standing():
             delay_s = (due_ms - now_ms) / 1_000
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self.plan)
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._plan_or_die)
 
     def _due_ms(self) -> int:
         machine = self._machine

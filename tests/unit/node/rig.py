@@ -148,7 +148,9 @@ class Rig:
             drift_ppm=self.clock_settings.drift_ppm_max,
         )
         self.proposer = Proposer(node_id=NODE, log=self.log, random=random.Random(7))
-        self.queue = CommitQueue(proposer=self.proposer, clock=self.clock, bounds=bounds or QueueSection())
+        self.queue = CommitQueue(
+            proposer=self.proposer, clock=self.clock, bounds=bounds or QueueSection(), on_fatal=self.fatal.append
+        )
         self.applier = Applier(machine=self.machine, monotonic_ns=self.monotonic, on_fatal=self.fatal.append)
         self.leadership = Leadership(
             node_id=NODE,

@@ -272,6 +272,17 @@ async def test_a_cancelled_caller_withdraws_what_is_not_sealed() -> None:
     await rig.stop()
 
 
+async def test_a_bug_while_sealing_ends_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """asyncio would log what a callback raises, and go on."""
+    rig = await held_rig()
+    monkeypatch.setattr(rig.proposer, "propose", None)
+    task = submit(rig, 1)
+    await turns()
+    assert isinstance(rig.fatal.pop(), TypeError)
+    task.cancel()
+    await rig.stop()
+
+
 async def test_a_log_that_was_stopped_applies_nothing_and_says_so() -> None:
     rig = await held_rig()
     rig.log.stopped = True
