@@ -6,7 +6,7 @@ Duty: note acknowledgements, and fail when a later outcome breaks one. It must n
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from garbagetruck.cluster.machine.model import ReportResult
+from garbagetruck.cluster.machine.model import LeaseState, ReportResult
 from garbagetruck.cluster.machine.operations import (
     AcquireLease,
     ClaimCleanup,
@@ -50,9 +50,10 @@ class Promises:
             case AcquireLease(), LeaseGranted(lease):
                 if lease.id == asked.lease_id:
                     self._rises(lease.fencing_token)
-                self.resource_of[lease.id] = (lease.namespace, lease.resource)
-                self.session_of[lease.id] = lease.session_id
-                self._promise(lease.session_id or lease.id, clock_ms, lease.remaining_ms)
+                if lease.state is LeaseState.ACTIVE:  # a repeated request may be told of what was given back since
+                    self.resource_of[lease.id] = (lease.namespace, lease.resource)
+                    self.session_of[lease.id] = lease.session_id
+                    self._promise(lease.session_id or lease.id, clock_ms, lease.remaining_ms)
             case _, SessionOpened(session):
                 self._promise(session.id, clock_ms, session.remaining_ms)
             case RenewLeases(), LeasesRenewed():
