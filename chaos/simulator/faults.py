@@ -64,6 +64,11 @@ class Faults:
             self._cut_client,
             self._hand_over,
         ]
+        known = {_name(kind) for kind in kinds}
+        if not known.issuperset(self._only):
+            raise ValueError(
+                f"unknown kinds of faults in {', '.join(self._only)}; known are {', '.join(sorted(known))}"
+            )
         if self._only:
             kinds = [kind for kind in kinds if _name(kind) in self._only]
         for _ in range(self._random.randint(*EPISODES)):

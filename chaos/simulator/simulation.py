@@ -237,7 +237,7 @@ class Simulation:
             f" faults={dict(sorted(faults.bitten.items()))}"
         )
         self._world.note(f"end {summary}")
-        bitten = self._network.lost or terms > 1 or self._port.unanswered or self._store.fenced or self._world.deferred
+        bitten = self._network.lost or terms > 1 or self._port.unanswered or self._world.deferred
         if self._world.failures:
             verdict = Verdict.VIOLATED
         elif bitten and granted and oracle.removals:
