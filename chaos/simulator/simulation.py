@@ -112,6 +112,13 @@ class Simulation:
         )
 
     def run(self) -> Result:
+        """Let everything happen, and judge it. Raises `ValueError` for kinds of faults that there are not."""
+        try:
+            return self._run()
+        finally:
+            self._world.bury()
+
+    def _run(self) -> Result:
         world = self._world
         for key in FOREIGN:
             self._store.write(key, 1)
@@ -130,9 +137,7 @@ class Simulation:
         world.run_until(END_MS * NS_PER_MS)
         if not world.failures:
             self._judge_end()
-        result = self._result(clients)
-        world.bury()
-        return result
+        return self._result(clients)
 
     # -- the parts --------------------------------------------------------------------------------------------
 

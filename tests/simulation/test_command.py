@@ -35,5 +35,5 @@ def test_a_run_in_which_no_fault_bit_is_undecided(monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_unknown_kind_of_fault_is_refused() -> None:
-    with pytest.raises(ValueError, match="known are .*crash.*partition"):
+    with pytest.raises(ValueError, match=r"known are .*crash.*partition"):
         main(["--seeds", "1", "--faults", "cosmic-rays"])
