@@ -1,13 +1,13 @@
 """The JSON that the command line prints, record by record. Scripts rely on these names (CONTRACT)."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
-from garbagetruck.client.records import (
+from garbagetruck.client import (
     ClusterStatus,
     Event,
-    LeaseState,
+    Lease,
+    LeaseSummary,
     Member,
     Namespace,
     PendingCleanup,
@@ -18,45 +18,22 @@ from garbagetruck.client.records import (
 Fields = dict[str, Any]
 
 
-class LeaseLike(Protocol):
-    """What a held lease and a listed one have in common."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def namespace(self) -> str: ...
-    @property
-    def resource(self) -> str: ...
-    @property
-    def holder(self) -> str: ...
-    @property
-    def fencing_token(self) -> int: ...
-    @property
-    def ttl_ms(self) -> int: ...
-    @property
-    def remaining_ms(self) -> int: ...
-    @property
-    def session_id(self) -> str: ...
-    @property
-    def state(self) -> LeaseState: ...
-    @property
-    def end_reason(self) -> str: ...
-    @property
-    def labels(self) -> Mapping[str, str]: ...
-
-
-def lease(record: LeaseLike) -> Fields:
+def lease(record: Lease | LeaseSummary) -> Fields:
+    """A held or read lease counts what remains by this machine's clock; a listed one as the answer said."""
+    if isinstance(record, LeaseSummary):
+        ttl_ms, remaining_ms = record.ttl_ms, record.remaining_ms
+    else:
+        ttl_ms, remaining_ms = round(record.ttl * 1_000), max(0, int(record.remaining * 1_000))
     return {
         "id": record.id,
         "namespace": record.namespace,
         "resource": record.resource,
         "holder": record.holder,
         "fencing_token": record.fencing_token,
-        "ttl_ms": record.ttl_ms,
-        "remaining_ms": record.remaining_ms,
+        "ttl_ms": ttl_ms,
+        "remaining_ms": remaining_ms,
         "session": record.session_id or None,
         "state": record.state.value,
-        "end_reason": record.end_reason or None,
         "labels": dict(record.labels),
     }
 

@@ -165,8 +165,8 @@ def _parse_member(row: object, position: int) -> MemberSettings:
         raise InvalidValueError(
             f"it holds {found or 'nothing'}", f"give exactly {', '.join(wanted)}", at=f"[{position}]"
         )
+    part = "id"
     try:
-        part = "id"
         member_id = _NAME.parse(row["id"])
         addresses = []
         for part in ("api", "http", "raft"):
@@ -195,8 +195,8 @@ def _check_unique(members: tuple[MemberSettings, ...]) -> None:
 def _parse_handler(name: str, table: object, remedy: str) -> HandlerSettings:
     if not isinstance(table, Mapping):
         raise InvalidValueError(f"{table!r} is not a table", remedy, at=f".{name}")
+    part = ""
     try:
-        part = ""
         checked = _NAME.parse(name)
         part = ".kind"
         kind = _NAME.parse(table.get("kind", name))

@@ -64,7 +64,7 @@ def test_a_machine_restored_anywhere_in_a_history_goes_on_the_same(seed: int) ->
                 chorus.add_late_one()
                 integrity.check(chorus.late[-1])
             walker.step()
-    assert with_backlog > 10
+    assert with_backlog, f"seed {seed} met no backlog, so it proves nothing about one"
 
 
 def test_a_restored_machine_answers_every_question_alike(log: Scribe) -> None:

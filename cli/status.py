@@ -1,0 +1,47 @@
+"""`garbagetruck status`: the cluster at a glance."""
+
+import typer
+
+from garbagetruck.cli import shapes
+from garbagetruck.cli.calling import call
+from garbagetruck.cli.exits import Exit
+from garbagetruck.cli.invocation import Invocation, Output, command
+from garbagetruck.cli.render import Column, note, print_one
+from garbagetruck.client import Truck
+
+COLUMNS = (
+    Column("NODE", lambda row: row["id"]),
+    Column("ROLE", lambda row: row["role"]),
+    Column("API", lambda row: row["api"]),
+    Column("APPLIED", lambda row: row["applied_index"]),
+    Column("COMMITTED", lambda row: row["commit_index"]),
+    Column("VERSION", lambda row: row["version"]),
+    Column("DIGEST", lambda row: row["digest"], wide=True),
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the root."""
+    command(app, "status")(status)
+
+
+def status(invocation: Invocation) -> None:
+    """Show the cluster at a glance. Exit code 0 healthy, 1 degraded, 3 unreachable. Example: garbagetruck status"""
+
+    async def work(truck: Truck) -> shapes.Fields:
+        return shapes.status(await truck.status())
+
+    shown = call(invocation, work)
+    if invocation.output in (Output.JSON, Output.YAML):
+        print_one(invocation.output, shown, COLUMNS, "cluster_id")
+    else:
+        health = "healthy" if shown["healthy"] else "degraded"
+        counts = f"{shown['leases']} leases, {shown['sessions']} sessions, {shown['resources']} resources"
+        note(
+            f"cluster {shown['cluster_id']}: {health}, leader {shown['leader'] or 'none'}, term {shown['term']}; {counts}"
+        )
+        for node in shown["nodes"]:
+            print_one(invocation.output, node, COLUMNS, "id")
+    for warning in shown["warnings"]:
+        note(f"Warning: {warning}")
+    raise typer.Exit(Exit.DONE if shown["healthy"] else Exit.REFUSED)

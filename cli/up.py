@@ -1,0 +1,34 @@
+"""`garbagetruck up`: a whole cluster on this machine, in the foreground."""
+
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def up(  # noqa: PLR0917  # typer reads flags from parameters
+    data_dir: Annotated[Path, typer.Option(help="Folder of the cluster.")] = Path("garbagetruck-data"),
+    nodes: Annotated[int, typer.Option(help="How many nodes.")] = 3,
+    base_port: Annotated[int, typer.Option(help="Node i listens on base+i, base+100+i and base+200+i.")] = 7_100,
+    storage: Annotated[str, typer.Option(help="directory or memory; both keep a journal only.")] = "directory",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin with an empty cluster.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Start a node again that ended by itself.")] = False,
+    file_root: Annotated[list[Path] | None, typer.Option(help="Further root of the file handler.")] = None,
+    handlers: Annotated[Path | None, typer.Option(help="TOML file with further [handlers.NAME] tables.")] = None,
+) -> None:
+    """Start a cluster of several nodes; Ctrl-C stops it. Example: garbagetruck up --data-dir /tmp/truck"""
+    from garbagetruck.cluster.node.local_cluster import UpOptions
+    from garbagetruck.cluster.node.supervisor import up as run
+
+    options = UpOptions(
+        data_dir=data_dir,
+        nodes=nodes,
+        base_port=base_port,
+        storage=storage,
+        fresh=fresh,
+        restart=restart,
+        file_roots=tuple(file_root or ()),
+        handlers=handlers,
+    )
+    raise typer.Exit(run(options, new_cluster_id=f"up-{secrets.token_hex(8)}"))
