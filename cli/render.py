@@ -35,7 +35,7 @@ def print_one(output: Output, fields: Fields, columns: Sequence[Column], name: s
     if output in (Output.JSON, Output.YAML):
         _print_data(output, fields)
     else:
-        _print_rows(output, [fields], columns, name)
+        print_rows(output, [fields], columns, name)
 
 
 def print_list(
@@ -45,7 +45,7 @@ def print_list(
     if output in (Output.JSON, Output.YAML):
         _print_data(output, {key: list(rows), "next_page_token": more})
         return
-    _print_rows(output, rows, columns, name)
+    print_rows(output, rows, columns, name)
     if more:
         note("There is more: raise --limit, or use --all.")
 
@@ -67,7 +67,8 @@ def _print_data(output: Output, value: object) -> None:
         print(yaml.safe_dump(json.loads(json.dumps(value)), sort_keys=False, allow_unicode=True), end="")  # noqa: T201
 
 
-def _print_rows(output: Output, rows: Sequence[Fields], columns: Sequence[Column], name: str) -> None:
+def print_rows(output: Output, rows: Sequence[Fields], columns: Sequence[Column], name: str) -> None:
+    """Rows for eyes, or only their names."""
     if output is Output.NAME:
         for row in rows:
             print(row[name])  # noqa: T201

@@ -6,7 +6,7 @@ from garbagetruck.cli import shapes
 from garbagetruck.cli.calling import call
 from garbagetruck.cli.exits import Exit
 from garbagetruck.cli.invocation import Invocation, Output, command
-from garbagetruck.cli.render import Column, note, print_one
+from garbagetruck.cli.render import Column, note, print_one, print_rows
 from garbagetruck.client import Truck
 
 COLUMNS = (
@@ -40,8 +40,7 @@ def status(invocation: Invocation) -> None:
         note(
             f"cluster {shown['cluster_id']}: {health}, leader {shown['leader'] or 'none'}, term {shown['term']}; {counts}"
         )
-        for node in shown["nodes"]:
-            print_one(invocation.output, node, COLUMNS, "id")
+        print_rows(invocation.output, shown["nodes"], COLUMNS, "id")
     for warning in shown["warnings"]:
         note(f"Warning: {warning}")
     raise typer.Exit(Exit.DONE if shown["healthy"] else Exit.REFUSED)
