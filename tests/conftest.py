@@ -10,6 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+
+# Before any other conftest imports one of them: pytest shall explain failed assertions in shared modules as well.
+for _module in ("chorus", "integrity", "promises", "scribe"):
+    pytest.register_assert_rewrite(f"tests.unit.machine.{_module}")
+
 SEED_VARIABLE = "GARBAGETRUCK_TEST_SEED"
 
 _TESTS = Path(__file__).parent
