@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-
 # Before any other conftest imports one of them: pytest shall explain failed assertions in shared modules as well.
 for _module in ("chorus", "integrity", "promises", "scribe"):
     pytest.register_assert_rewrite(f"tests.unit.machine.{_module}")
