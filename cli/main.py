@@ -4,6 +4,7 @@ import typer
 
 from garbagetruck import __version__
 from garbagetruck.cli import config, lease, status
+from garbagetruck.cli.bench.command import bench
 from garbagetruck.cli.serve import serve
 from garbagetruck.cli.up import up
 
@@ -16,6 +17,7 @@ app = typer.Typer(
 )
 app.command("up")(up)
 app.command("serve")(serve)
+app.command("bench")(bench)
 status.register(app)
 app.add_typer(lease.app, name="lease")
 app.add_typer(config.app, name="config")

@@ -1,0 +1,42 @@
+"""The table of scenarios: what each is called, what it needs, and at how many calls in flight it runs."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from garbagetruck.cli.bench import unary
+from garbagetruck.cli.bench.figures import Row
+from garbagetruck.cli.bench.plan import Plan
+from garbagetruck.cli.bench.subject import Subject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One kind of load. `run` gives one row for each level of calls in flight."""
+
+    name: str
+    summary: str
+    run: Callable[[Subject, Plan], Awaitable[list[Row]]]
+    throwaway_only: bool = False
+    """It harms the cluster, so that it never touches one that was given by --endpoints."""
+
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario(name="acquire", summary="leases on new resources, one a call, at the leader", run=unary.acquire),
+        Scenario(
+            name="acquire-follower",
+            summary="the same, asked of a follower, which forwards them",
+            run=unary.acquire_follower,
+        ),
+    )
+}
+
+
+def chosen(names: list[str] | None) -> list[Scenario]:
+    """The scenarios of these names, each once, in the order asked for; all when none is named. Raises `ValueError`."""
+    unknown = [name for name in names or () if name not in SCENARIOS]
+    if unknown:
+        message = f"there is no scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}"
+        raise ValueError(message)
+    return [SCENARIOS[name] for name in dict.fromkeys(names or SCENARIOS)]
