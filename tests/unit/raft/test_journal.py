@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from garbagetruck.cluster.raft import journal as journal_module
 from garbagetruck.cluster.raft.errors import JournalDamaged, JournalFull, LogDiverged
 from garbagetruck.cluster.raft.journal import Journal
+from garbagetruck.cluster.raft.journal import stock as journal_module
 
 
 @contextmanager
