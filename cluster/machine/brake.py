@@ -76,7 +76,7 @@ def release(state: State, namespace: Namespace, reason: str) -> None:
             brake_since_ms=0,
             brake_reason="",
             brake_known_holders=0,
-            cleanups_not_before_ms=state.clock_ms + namespace.cleanup.grace_ms_min,
+            cleanups_not_before_ms=state.passed_ms(namespace.cleanup.grace_ms_min),
         ),
     )
     state.emit(EventType.BRAKE_RELEASED, namespace.name, detail=reason)

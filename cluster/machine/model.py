@@ -86,7 +86,7 @@ class Lease(Record, frozen=True):
     token: int
     ttl_ms: int
     deadline_ms: int
-    """Cluster time at which it may be ended; 0 when a session carries it."""
+    """It may be ended once the clock has passed this: by a later stamp, never by this one. 0: a session carries it."""
     session_id: str
     """Empty when the lease stands alone."""
     created_ms: int
@@ -163,7 +163,7 @@ class Resource(Record, frozen=True):
     created_ms: int
     orphaned_ms: int
     due_ms: int
-    """When the cleanup may (next) be claimed; 0 while live."""
+    """The first stamp at which the cleanup may (next) be claimed; 0 while live."""
     claims: int
     """Claims committed so far. From the first on, this generation is never adopted."""
     failures: int

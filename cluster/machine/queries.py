@@ -79,7 +79,7 @@ class Queries:
         return self._state.cleanups_pause_reason
 
     def next_deadline_ms(self) -> int | None:
-        """No later than when the next sweep has work; the present clock while one is behind."""
+        """A stamp no later than the first one whose sweep has work; the present clock while one is behind."""
         if len(self._state.draining):
             return self._state.clock_ms
         return self._state.timers.earliest_ms()

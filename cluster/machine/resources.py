@@ -180,7 +180,7 @@ def _orphan(state: State, resource: Resource) -> None:
         revision=resource.revision + 1,
         leases=(),
         orphaned_ms=state.clock_ms,
-        due_ms=state.clock_ms + resource.grace_ms,
+        due_ms=state.passed_ms(resource.grace_ms),
     )
     state.replace_resource(orphan, resource)
     state.emit(EventType.RESOURCE_ORPHANED, orphan.namespace, orphan.name, detail=f"due_ms={orphan.due_ms}")

@@ -89,6 +89,15 @@ class State:
         assert token < TOKEN_LIMIT, "fencing tokens are used up"
         return token
 
+    def passed_ms(self, span_ms: int) -> int:
+        """The first stamp that proves that `span_ms` have passed since the present moment (I1, I7).
+
+        A stamp is cut to the whole millisecond: its moment may be almost one later than it says. So a span that begins
+        under the stamp s has surely passed under s + span + 1, and may not have under s + span. An empty span has
+        passed at once.
+        """
+        return self.clock_ms + span_ms + 1 if span_ms else self.clock_ms
+
     def emit(
         self,
         kind: EventType,
@@ -131,12 +140,12 @@ class State:
         if lease.session_id:
             self.leases_by_session.add(lease.session_id, lease.id)
         else:
-            self.timers.schedule(lease.deadline_ms, TimerKind.LEASE, lease.id)
+            self.timers.schedule(lease.deadline_ms + 1, TimerKind.LEASE, lease.id)
 
     def replace_lease(self, lease: Lease, old: Lease) -> None:
         self.leases.put(lease.id, lease)
         if lease.deadline_ms < old.deadline_ms:
-            self.timers.schedule(lease.deadline_ms, TimerKind.LEASE, lease.id)
+            self.timers.schedule(lease.deadline_ms + 1, TimerKind.LEASE, lease.id)
 
     def drop_lease(self, lease: Lease) -> None:
         self.leases.pop(lease.id)
@@ -161,7 +170,7 @@ class State:
     def index_session(self, session: Session) -> None:
         self.session_order.append(session.token, session.id)
         self.session_counts[session.namespace] = self.session_counts.get(session.namespace, 0) + 1
-        self.timers.schedule(session.deadline_ms, TimerKind.SESSION, session.id)
+        self.timers.schedule(session.deadline_ms + 1, TimerKind.SESSION, session.id)
 
     def drop_session(self, session: Session) -> None:
         self.sessions.pop(session.id)
@@ -237,7 +246,7 @@ class State:
         key = (resource.namespace, resource.name)
         if resource.state is ResourceState.CLAIMED:
             assert resource.claim is not None, "a claimed resource has its claim"
-            self.timers.schedule(resource.claim.deadline_ms, TimerKind.CLAIM, key)
+            self.timers.schedule(resource.claim.deadline_ms + 1, TimerKind.CLAIM, key)
         elif resource.state in (ResourceState.ORPHANED, ResourceState.DUE) and resource.cleanup is not None:
             if resource.state is ResourceState.DUE and resource.due_ms <= self.clock_ms:
                 self.make_ready(resource)
@@ -247,18 +256,21 @@ class State:
     # -- timers -----------------------------------------------------------------------------------------------
 
     def deadline_of(self, kind: TimerKind, key: TimerKey) -> int | None:
-        """The present deadline behind a timer entry, None when nothing waits for it any more."""
+        """The first stamp at which a timer's thing is due, None when nothing waits for it any more.
+
+        A lease, session or claim is over once the clock has *passed* its deadline, see `State.passed_ms`.
+        """
         if isinstance(key, str):
             if kind is TimerKind.LEASE:
                 lease = self.leases.get(key)
-                return lease.deadline_ms if lease is not None and not lease.session_id else None
+                return lease.deadline_ms + 1 if lease is not None and not lease.session_id else None
             session = self.sessions.get(key)
-            return session.deadline_ms if session is not None else None
+            return session.deadline_ms + 1 if session is not None else None
         resource = self.resources.get(key)
         if resource is None:
             return None
         if kind is TimerKind.CLAIM:
-            return resource.claim.deadline_ms if resource.claim is not None else None
+            return resource.claim.deadline_ms + 1 if resource.claim is not None else None
         if resource.state is ResourceState.ORPHANED and resource.cleanup is not None:
             return resource.due_ms
         if resource.state is ResourceState.DUE and resource.due_ms > 0 and not self.is_ready(key, resource):

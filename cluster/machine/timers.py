@@ -31,7 +31,7 @@ class TimerKind(IntEnum):
 
 
 Deadline = Callable[[TimerKind, TimerKey], int | None]
-"""The present deadline of a thing in cluster milliseconds, or None when it needs no timer any more."""
+"""The first stamp at which a thing is due, in cluster milliseconds, or None when it needs no timer any more."""
 
 
 class Timers:
@@ -57,7 +57,7 @@ class Timers:
         self._added += 1
 
     def next_due(self, clock_ms: int) -> tuple[TimerKind, TimerKey] | None:
-        """The next thing whose deadline is at or before `clock_ms`, None when there is none.
+        """The next thing that is due at `clock_ms`, None when there is none.
 
         Puts entries back whose deadline moved. What is next stays next until it is taken.
         """
@@ -76,7 +76,7 @@ class Timers:
         heapq.heappop(self._first())
 
     def earliest_ms(self) -> int | None:
-        """No later than the earliest deadline; None when nothing waits."""
+        """No later than the first stamp at which something is due; None when nothing waits."""
         heap = self._first()
         return heap[0][0] if heap else None
 

@@ -15,7 +15,7 @@ EXPIRED_REASONS = (EndReason.EXPIRED, EndReason.SESSION_EXPIRED)
 
 
 def lease_deadline_ms(state: State, lease: Lease) -> int | None:
-    """Cluster time at which a lease may be ended; None when its session is over already."""
+    """Cluster time past which a lease may be ended; None when its session is over already."""
     if not lease.session_id:
         return lease.deadline_ms
     session = state.sessions.get(lease.session_id)

@@ -32,7 +32,7 @@ async def orphan(api: Stand, resource: str = "uploads/42", path: str = "uploads/
         await api.leases.Acquire(lease_pb2.AcquireRequest(resource=resource, holder="h", ttl_ms=1_000, cleanup=cleanup))
     ).lease
     await api.leases.Release(lease_pb2.ReleaseRequest(lease_id=lease.id))
-    api.gateway.apply(at_ms=api.gateway.clock_ms + 2_000)
+    api.gateway.apply(at_ms=api.gateway.clock_ms + 2_001)
 
 
 def claim(api: Stand, resource: str = "uploads/42") -> CleanupClaimed:

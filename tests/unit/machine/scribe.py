@@ -130,6 +130,10 @@ class Scribe:
         self.at_ms += by_ms
         self.many()
 
+    def outlast(self, span_ms: int) -> None:
+        """Let more than `span_ms` pass, by one millisecond: what was given that long is over."""
+        self.advance(span_ms + 1)
+
     def settle(self) -> int:
         """Sweep until nothing is behind; return how many batches that took."""
         batches = 0

@@ -42,9 +42,9 @@ def attempt(log: Scribe, result: ReportResult, error: str = "no such host") -> C
 def test_i4_an_orphan_is_due_after_its_grace_and_not_before() -> None:
     log = Scribe().begin(cleanup=CleanupSettings(grace_ms_min=2_000))
     log.lease("r", ttl_ms=1_000, cleanup=file("a"))
-    log.advance(1_000)
-    assert log.resource("r").due_ms == log.at_ms + 2_000
-    log.advance(1_999)
+    log.outlast(1_000)
+    assert log.resource("r").due_ms == log.at_ms + 2_001
+    log.advance(2_000)
     refused(log.one(log.claiming("r")), Reason.CLEANUP_NOT_DUE)
     log.advance(1)
     log.claim("r")
@@ -110,7 +110,7 @@ def test_claims_wait_until_the_sweep_has_caught_up(log: Scribe) -> None:
     log.bounds(Bounds(expirations_per_batch_max=1))
     for number in range(3):
         log.lease(f"x{number}", f"h{number}", ttl_ms=1_000)
-    log.advance(1_000)
+    log.outlast(1_000)
     assert log.machine.ready(10) == []
     why = refused(log.one(log.claiming("r")), Reason.SWEEP_BEHIND)
     assert why.retry_after_ms == 0
@@ -140,9 +140,9 @@ def test_a_cleaned_resource_leaves_a_tombstone(log: Scribe) -> None:
 def test_i5_only_the_claims_own_token_reports_its_end(log: Scribe) -> None:
     first = log.claim("r", 1_000)
     refused(log.one(log.reporting(first.token + 1)), Reason.CLAIM_NOT_CURRENT)
-    log.advance(1_000)
+    log.outlast(1_000)
     refused(log.one(log.reporting(first.token)), Reason.CLAIM_NOT_CURRENT)
-    log.advance(10_000)
+    log.outlast(10_000)
     second = log.claim("r", 1_000)
     refused(log.one(log.reporting(first.token)), Reason.CLAIM_NOT_CURRENT)
     accepted(log.one(log.reporting(second.token)), CleanupReported)
@@ -154,7 +154,7 @@ def test_a_report_that_meets_an_overdue_but_unswept_claim_counts(log: Scribe) ->
     log.bounds(Bounds(expirations_per_batch_max=1))
     log.lease("x", ttl_ms=999)
     claim = log.claim("r", 1_000)
-    log.at_ms += 1_000
+    log.at_ms += 1_001
     assert log.one(log.reporting(claim.token)) == CleanupReported(ResourceState.CLEANED, 0)
 
 
@@ -211,12 +211,12 @@ def test_a_claim_that_lapses_under_its_own_leader_counts_as_a_failure(log: Scrib
     for failures in (1, 2):
         log.advance(max(0, log.resource("r").due_ms - log.at_ms))
         log.claim("r", 1_000)
-        log.advance(1_000)
+        log.outlast(1_000)
         assert log.resource("r").failures == failures
         assert "did not report" in log.resource("r").last_error
-    log.advance(10_000)
+    log.outlast(10_000)
     log.claim("r", 1_000)
-    log.advance(1_000)
+    log.outlast(1_000)
     assert log.resource("r").state is ResourceState.DEAD_LETTER
 
 
@@ -227,9 +227,9 @@ def test_a_claim_that_lapses_because_its_leader_is_gone_uses_up_no_attempt(log: 
         log.enter_epoch("n2")
         assert log.resource("r").state is ResourceState.CLAIMED, "the next leader waits the deadline out"
         refused(log.one(log.claiming("r")), Reason.CLEANUP_NOT_DUE)
-        log.advance(1_000)
+        log.outlast(1_000)
     else:
-        log.at_ms += 1_000
+        log.at_ms += 1_001
         log.enter_epoch("n2")
     assert (log.resource("r").state, log.resource("r").failures) == (ResourceState.DUE, 0)
 
@@ -250,7 +250,7 @@ def test_an_error_is_kept_up_to_a_bound(log: Scribe) -> None:
 
 def test_i4_a_dead_letter_stays_visible_until_somebody_settles_it(log: Scribe) -> None:
     attempt(log, FOR_GOOD)
-    log.advance(365 * 86_400_000)
+    log.outlast(365 * 86_400_000)
     assert log.resource("r").state is ResourceState.DEAD_LETTER
     assert log.machine.summary().dead_letter == 1
     assert [each.name for each in log.machine.cleanups(None, None, 0, 10).items] == ["r"]

@@ -62,7 +62,7 @@ def test_the_life_of_a_resource_is_told_in_order(log: Scribe) -> None:
     lease = log.lease("r", cleanup=file("a"))
     log.release(lease.id)
     adopted = log.lease("r", ttl_ms=1_000)
-    log.advance(1_000)
+    log.outlast(1_000)
     claim = log.claim("r")
     log.one(log.reporting(claim.token))
     told = [(each.type, each.lease_id or each.token) for each in log.machine.events_after(begin, 100)]

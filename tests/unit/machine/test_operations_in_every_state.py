@@ -127,7 +127,7 @@ def bring_about(log: Scribe, column: str) -> tuple[str, int]:
     log.release(lease.id)
     if column == "ORPHANED":
         return lease.id, 1
-    log.advance(1_000)
+    log.outlast(1_000)
     if column == "DUE":
         return lease.id, 1
     claim = log.claim("r", 20_000)
@@ -155,7 +155,7 @@ def put_under(log: Scribe, condition: str) -> None:
         case "braked":
             for number in range(3):
                 log.lease(f"other-{number}", f"other-{number}", 100)
-            log.advance(100)
+            log.outlast(100)
             assert log.machine.summary().braked == ("default",)
         case _:
             pass
@@ -202,7 +202,7 @@ def test_each_operation_in_each_state(condition: str, operation: str, column: st
     assert state_now(log) == STATES[column]
     digest = log.machine.digest()
     if operation == "a_minute_passes":
-        log.advance(MINUTE_MS)
+        log.outlast(MINUTE_MS)
         assert state_now(log) == cell
         return
     refusal = refusal_in(log.one(operations(log, lease_id, token)[operation]))
@@ -251,9 +251,9 @@ def lease_brought_to(log: Scribe, column: str) -> str:
     lease_id = log.lease("r", "ann", 1_000, session=session, cleanup=file("a")).id
     match column:
         case "OVERDUE" | "EXPIRED" | "SESSION_EXPIRED":
-            log.advance(1_000)
+            log.outlast(1_000)
         case "DRAINING":
-            log.advance(1_000)
+            log.outlast(1_000)
             log.advance(0)
             log.advance(0)
         case "RELEASED":

@@ -155,7 +155,7 @@ def test_looking_changes_nothing(log: Scribe) -> None:
     log.bounds(Bounds(expirations_per_batch_max=1))
     for number in range(5):
         log.lease(f"r{number}", ttl_ms=1_000, cleanup=file(f"f{number}"))
-    log.advance(1_000)
+    log.outlast(1_000)
     digest = log.machine.digest()
     log.machine.leases(LeaseFilter("default"), 0, 100, log.at_ms + 10_000)
     log.machine.ready(100)

@@ -30,7 +30,7 @@ def test_i6_a_repetition_tells_what_remains_by_now(log: Scribe) -> None:
     log.one(asked)
     log.at_ms += 4_000
     assert accepted(log.one(asked), LeaseGranted).lease.remaining_ms == 6_000, "a retry renews nothing"
-    log.at_ms += 6_000
+    log.at_ms += 6_001
     over = accepted(log.one(asked), LeaseGranted).lease
     assert (over.remaining_ms, over.state) == (0, LeaseState.EXPIRED)
     assert over.id == asked.lease_id
@@ -53,7 +53,7 @@ def test_i6_a_repeated_session_is_opened_once(log: Scribe) -> None:
     first = accepted(log.one(asked), SessionOpened).session
     assert accepted(log.one(replace(asked, session_id="another")), SessionOpened).session == first
     assert log.machine.usage("default").sessions == 1
-    log.at_ms += 1_000
+    log.at_ms += 1_001
     over = accepted(log.one(asked), SessionOpened).session
     assert (over.id, over.active, over.remaining_ms) == (first.id, False, 0)
     log.bounds(Bounds(ended_sessions_max=1))
@@ -71,7 +71,7 @@ def test_i6_an_operators_repeated_mutation_has_one_effect_and_the_first_answer(l
         log.release(lease.id)
         log.claim("r", 1_000)
         log.settings(cleanup=replace(log.machine.namespaces()[0].cleanup, attempts_max=1))
-        log.advance(1_000)
+        log.outlast(1_000)
         assert log.resource("r").state is ResourceState.DEAD_LETTER
     if name == "resume":
         log.one(log.pausing())

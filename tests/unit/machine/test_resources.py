@@ -28,7 +28,7 @@ def test_an_acquire_before_the_claim_saves_an_orphan(log: Scribe, state: Resourc
     lease = log.lease("r", "ann", cleanup=file("a"))
     log.release(lease.id)
     if state is ResourceState.DUE:
-        log.advance(500)
+        log.outlast(500)
     assert log.resource("r").state is state
     adopted = log.lease("r", "bob")
     resource = log.resource("r")
@@ -38,8 +38,8 @@ def test_an_acquire_before_the_claim_saves_an_orphan(log: Scribe, state: Resourc
     assert resource.cleanup == file("a")
     assert [each.lease_id for each in log.events(EventType.RESOURCE_ADOPTED)] == [adopted.id]
     assert log.machine.ready(10) == []
-    log.advance(60_000)
-    log.advance(500)
+    log.outlast(60_000)
+    log.outlast(500)
     assert log.resource("r").state is ResourceState.DUE, "and in the end it is cleaned all the same"
 
 
@@ -49,7 +49,7 @@ def test_from_the_claim_on_a_generation_is_never_adopted(log: Scribe) -> None:
     log.at_ms += 1_000
     during = refused(log.one(log.acquiring("r")), Reason.RESOURCE_BEING_CLEANED)
     assert during.retry_after_ms == claim.deadline_ms - log.at_ms == 4_000
-    log.advance(4_000)
+    log.outlast(4_000)
     assert log.resource("r").state is ResourceState.DUE, "the claim lapsed, but its attempt may still land"
     waiting = refused(log.one(log.acquiring("r")), Reason.RESOURCE_BEING_CLEANED)
     assert waiting.retry_after_ms == log.resource("r").due_ms - log.at_ms > 0
@@ -125,11 +125,11 @@ def test_i1_a_target_stays_owned_until_its_resource_is_settled(log: Scribe, stat
     if state != "live":
         log.release(lease.id)
     if state not in ("live", "orphaned"):
-        log.advance(500)
+        log.outlast(500)
     if state in ("claimed", "dead letter"):
         log.claim("r", duration_ms=1_000)
     if state == "dead letter":
-        log.advance(1_000)
+        log.outlast(1_000)
     assert log.resource("r").state.value == state.replace(" ", "_")
     refused(log.one(log.acquiring("other", cleanup=file("a"))), Reason.TARGET_IN_USE)
     refused(log.one(log.acquiring("other", cleanup=file("a/b"))), Reason.TARGET_OVERLAPS)
@@ -143,7 +143,7 @@ def test_a_cleaned_or_discarded_resources_target_is_free_again(log: Scribe) -> N
         if name == "r1":
             log.one(log.reporting(claim.token, name=name))
         else:
-            log.advance(1_000)
+            log.outlast(1_000)
             log.one(log.discarding(name))
     log.lease("r3", cleanup=file("a/b"))
 
@@ -177,9 +177,9 @@ def test_a_hold_while_a_cleanup_runs_is_refused(log: Scribe) -> None:
 def test_a_hold_between_two_attempts_stops_the_next(log: Scribe) -> None:
     log.release(log.lease("r", cleanup=file("a")).id)
     log.claim("r", 1_000)
-    log.advance(1_000)
+    log.outlast(1_000)
     accepted(log.one(log.holding("r")), ResourceChanged)
-    log.advance(60_000)
+    log.outlast(60_000)
     assert log.machine.ready(10) == []
     refused(log.one(log.claiming("r")), Reason.HOLD_CONFLICT)
     log.one(log.unholding("r"))
@@ -214,7 +214,7 @@ def test_a_held_orphan_without_a_cleanup_stays_until_its_last_hold_goes(log: Scr
     lease = log.lease("r")
     log.one(log.holding("r"))
     log.release(lease.id)
-    log.advance(60_000)
+    log.outlast(60_000)
     assert log.resource("r").state is ResourceState.ORPHANED
     log.one(log.unholding("r"))
     assert log.machine.resource("default", "r") is None

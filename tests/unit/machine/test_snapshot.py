@@ -127,10 +127,10 @@ def test_the_brakes_memory_survives() -> None:
     log = Scribe().begin(brake=BrakeSettings(holders_min=3))
     for number in range(3):
         log.lease(f"r{number}", f"h{number}", ttl_ms=1_000 + 100 * (number == 2), cleanup=file(f"f{number}"))
-    log.advance(1_000)
+    log.outlast(1_000)
     early = fork(log)
     for one in (log, early):
-        one.advance(100)
+        one.outlast(100)
         assert one.machine.summary().braked == ("default",)
     assert early.machine.digest() == log.machine.digest()
     late = fork(log)
@@ -145,7 +145,7 @@ def test_the_digest_covers_the_brakes_memory() -> None:
     log = Scribe().begin(brake=BrakeSettings(holders_min=3))
     for number in range(4):
         log.lease(f"r{number}", f"h{number}", ttl_ms=1_000 + 100 * (number == 3), cleanup=file(f"f{number}"))
-    log.advance(1_000)
+    log.outlast(1_000)
     spoils: list[Callable[[State], object]] = [
         lambda state: state.expired_holders["default"].pop("h1"),
         lambda state: state.brake_missing["default"].pop("h1"),

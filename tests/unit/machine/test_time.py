@@ -27,9 +27,9 @@ def test_a_stamp_moves_the_clock_and_never_back(log: Scribe) -> None:
     lease = log.lease(ttl_ms=1_000)
     assert log.machine.clock_ms == 5_000
     assert lease.remaining_ms == 1_000
-    log.at_ms = 5_999
+    log.at_ms = 6_000
     log.many()
-    assert log.machine.lease(lease.id, 5_999) is not None
+    assert log.machine.lease(lease.id, 6_000) is not None
     assert log.machine.usage("default").leases == 1
     log.advance(1)
     assert log.machine.usage("default").leases == 0
@@ -98,7 +98,7 @@ def test_ten_thousand_leases_ending_together_take_bounded_work_per_batch_and_all
                 for n in range(start, start + 1_000)
             )
         )
-    log.at_ms += 5_000
+    log.at_ms += 5_001
     most = log.machine.bounds.expirations_per_batch_max
     left = 10_000
     while left:
@@ -114,7 +114,7 @@ def test_ten_thousand_leases_ending_together_take_bounded_work_per_batch_and_all
     assert log.machine.usage("default").leases == 10
     assert not log.machine.sweep_backlog()
     assert log.machine.usage("default").orphaned == 10_000
-    log.advance(1_000)
+    log.outlast(1_000)
     log.settle()
     assert log.machine.usage("default").due == 10_000
 
@@ -135,31 +135,31 @@ def test_an_orphan_is_no_older_than_the_sweep_that_made_it(log: Scribe) -> None:
     """Grace counts from when the last lease was ended, not from when it might have been."""
     log.settings(cleanup=CleanupSettings(grace_ms_min=2_000))
     log.lease("r", ttl_ms=1_000, cleanup=file("a"))
-    log.advance(60_000)
+    log.outlast(60_000)
     assert log.resource("r").state is ResourceState.ORPHANED
-    assert log.resource("r").due_ms == log.at_ms + 2_000
+    assert log.resource("r").due_ms == log.at_ms + 2_001
 
 
 def test_the_next_deadline_tells_when_a_tick_is_needed(log: Scribe) -> None:
     assert log.machine.next_deadline_ms() is None
     lease = log.lease(ttl_ms=5_000, cleanup=file("a"), grace_ms=500)
-    assert log.machine.next_deadline_ms() == log.at_ms + 5_000
+    assert log.machine.next_deadline_ms() == log.at_ms + 5_001, "the first stamp that ends it"
     log.session("ann", 3_000)
-    assert log.machine.next_deadline_ms() == log.at_ms + 3_000
-    log.advance(3_000)
+    assert log.machine.next_deadline_ms() == log.at_ms + 3_001
+    log.outlast(3_000)
     log.renew(lease.id)
     early = log.machine.next_deadline_ms()
     assert early is not None
-    assert early <= log.at_ms + 5_000
-    log.advance(5_000)
-    assert log.machine.next_deadline_ms() == log.at_ms + 500, "the orphan's grace"
+    assert early <= log.at_ms + 5_001
+    log.outlast(5_000)
+    assert log.machine.next_deadline_ms() == log.at_ms + 501, "the orphan's grace"
 
 
 def test_a_backlog_asks_for_a_tick_at_once(log: Scribe) -> None:
     log.bounds(Bounds(expirations_per_batch_max=1))
     for number in range(3):
         log.lease(f"r{number}", ttl_ms=1_000)
-    log.advance(1_000)
+    log.outlast(1_000)
     assert log.machine.sweep_backlog()
     deadline_ms = log.machine.next_deadline_ms()
     assert deadline_ms is not None
@@ -185,7 +185,7 @@ def test_the_end_does_not_depend_on_the_bound(log: Scribe, budget: int) -> None:
 def test_a_year_in_one_stamp_is_swept_like_any_other(log: Scribe) -> None:
     """The leader's clock is what keeps the time fair (I7); whatever it stamps, every node sweeps it alike."""
     log.lease(ttl_ms=1_000, cleanup=file("a"))
-    log.advance(365 * 86_400_000)
+    log.outlast(365 * 86_400_000)
     assert log.resource().state is ResourceState.DUE
 
 

@@ -125,6 +125,10 @@ class Books:
         self.tokens += 1
         return self.incarnation * 2**40 + self.tokens
 
+    def after(self, wait_ms: int) -> int:
+        """When a wait is over that begins now, somewhere within the present millisecond."""
+        return self.clock + (wait_ms + 1 if wait_ms > 0 else 0)
+
     def leases_of(self, namespace: str, holder: str) -> list[str]:
         return [key for key, each in self.leases.items() if (each.namespace, each.holder) == (namespace, holder)]
 

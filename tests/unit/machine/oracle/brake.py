@@ -33,4 +33,4 @@ def heard(books: Books, namespace: str, holder: str) -> None:
 def release(books: Books, namespace: str) -> None:
     space = books.spaces[namespace]
     space.braked, space.known, space.missing, space.lost = False, 0, set(), {}
-    space.not_before_ms = books.clock + space.cleanup.grace_ms_min
+    space.not_before_ms = books.after(space.cleanup.grace_ms_min)

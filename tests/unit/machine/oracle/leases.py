@@ -183,7 +183,7 @@ def end(books: Books, lease_id: str, why: EndReason, *, keep: bool = False, ende
             del books.things[key]
         else:
             thing.state = ResourceState.ORPHANED
-            thing.due_ms = books.clock + thing.grace_ms
+            thing.due_ms = books.after(thing.grace_ms)
             if thing.cleanup is not None and not thing.grace_ms:
                 thing.state = ResourceState.DUE
                 thing.touch()

@@ -78,15 +78,19 @@ def judge(books: Books, batch: Batch) -> list[Outcome] | Refused:
 
 
 def due(books: Books) -> list[Due]:
-    """What is due now, in the order in which it happens."""
+    """What is due now, in the order in which it happens.
+
+    A lease, session or claim ends once its deadline is past. It was granted within a millisecond that had begun
+    already, so at the deadline itself it may not have had all of its time.
+    """
     found: list[Due] = []
-    found += [(each.deadline_ms, 1, key) for key, each in books.leases.items() if not each.session]
-    found += [(each.deadline_ms, 2, key) for key, each in books.sessions.items()]
+    found += [(each.deadline_ms + 1, 1, key) for key, each in books.leases.items() if not each.session]
+    found += [(each.deadline_ms + 1, 2, key) for key, each in books.sessions.items()]
     for key, thing in books.things.items():
         if thing.state is ResourceState.ORPHANED and thing.cleanup is not None:
             found.append((thing.due_ms, 3, key))
         elif thing.state is ResourceState.CLAIMED:
-            found.append((thing.claim_deadline_ms, 4, key))
+            found.append((thing.claim_deadline_ms + 1, 4, key))
     return sorted(each for each in found if each[0] <= books.clock)
 
 
