@@ -5,8 +5,9 @@ sent at all (coordinated omission); the worst latencies of a closed loop are the
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 import grpc.aio
@@ -30,6 +31,26 @@ class Budget:
         assert self.calls_max is not None or self.duration_s is not None
 
 
+@dataclass(slots=True)
+class ProcessorTime:
+    """What was used within a `processor_time`; None before its end, and where nothing can be told."""
+
+    client_s: float | None = None
+    server_s: float | None = None
+
+
+@contextlib.contextmanager
+def processor_time(servers_s: Callable[[], float | None]) -> Iterator[ProcessorTime]:
+    """Processor time of this process and of the nodes, as `servers_s` sums it up, from here to the end."""
+    used = ProcessorTime()
+    servers_before_s, client_before_s = servers_s(), time.process_time()
+    yield used
+    used.client_s = time.process_time() - client_before_s
+    servers_after_s = servers_s()
+    if servers_before_s is not None and servers_after_s is not None:
+        used.server_s = servers_after_s - servers_before_s
+
+
 async def closed_loop(
     call: Call, *, in_flight: int, budget: Budget, processor_s: Callable[[], float | None], first: int = 0
 ) -> Measurement:
@@ -37,7 +58,7 @@ async def closed_loop(
     measured = Measurement()
     number = first
     end = None if budget.calls_max is None else first + budget.calls_max
-    servers_before_s, client_before_s, began_ns = processor_s(), time.process_time(), time.perf_counter_ns()
+    began_ns = time.perf_counter_ns()
     deadline_ns = None if budget.duration_s is None else began_ns + round(budget.duration_s * NS_PER_S)
 
     async def worker() -> None:
@@ -50,18 +71,19 @@ async def closed_loop(
             try:
                 refused = await call(mine)
             except grpc.aio.AioRpcError as failure:
-                measured.count_error(failure.code().name)
+                measured.count_failure(failure.code().name)
                 continue
             if refused:
                 measured.count_error("ITEM_REFUSED", refused)
             measured.latencies_ns.append(time.perf_counter_ns() - sent_ns)
 
-    async with asyncio.TaskGroup() as workers:
-        for _ in range(in_flight):
-            workers.create_task(worker())
-    measured.elapsed_ns = time.perf_counter_ns() - began_ns
-    measured.client_cpu_s = time.process_time() - client_before_s
-    servers_after_s = processor_s()
-    if servers_before_s is not None and servers_after_s is not None:
-        measured.server_cpu_s = servers_after_s - servers_before_s
+    with processor_time(processor_s) as processor:
+        try:
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(in_flight):
+                    workers.create_task(worker())
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from group  # callers know single errors, and one is as good as all
+        measured.elapsed_ns = time.perf_counter_ns() - began_ns
+    measured.client_cpu_s, measured.server_cpu_s = processor.client_s, processor.server_s
     return measured

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from garbagetruck.cli.bench.figures import Measurement, Row
 from garbagetruck.cli.bench.load import Budget
 
 DURATION_S_DEFAULT = 5.0
@@ -18,6 +19,11 @@ class Plan:
     duration_s: float
     say: Callable[[str], None]
     """Tells a person how far it is."""
+
+    def say_row(self, row: Row, measured: Measurement) -> None:
+        """Tell what came out, and of what kinds the errors were."""
+        errors = f"; errors: {measured.errors_by_kind}" if measured.errors else ""
+        self.say(f"{row.scenario}: {row.in_flight} in flight: {row.rate_per_s} a second, p99 {row.p99_ms} ms{errors}")
 
     def budget(self, *, units_per_call: int = 1) -> Budget:
         """For one row whose calls do `units_per_call` operations each."""

@@ -4,7 +4,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from garbagetruck.cli.bench import unary
+from garbagetruck.cli.bench.expiry import mass_expiry
+from garbagetruck.cli.bench.failover import failover
 from garbagetruck.cli.bench.figures import Row
+from garbagetruck.cli.bench.heartbeat import session_heartbeat
 from garbagetruck.cli.bench.plan import Plan
 from garbagetruck.cli.bench.subject import Subject
 
@@ -28,6 +31,21 @@ SCENARIOS: dict[str, Scenario] = {
             name="acquire-follower",
             summary="the same, asked of a follower, which forwards them",
             run=unary.acquire_follower,
+        ),
+        Scenario(name="renew", summary="one lease a call, at the leader", run=unary.renew),
+        Scenario(name="renew-batch", summary="a hundred leases a call, at the leader", run=unary.renew_batch),
+        Scenario(
+            name="session-heartbeat", summary="sessions of a hundred leases each, on streams", run=session_heartbeat
+        ),
+        Scenario(name="release", summary="one lease a call, at the leader", run=unary.release),
+        Scenario(
+            name="mass-expiry",
+            summary="ten thousand leases end together, while another client acquires",
+            run=mass_expiry,
+            throwaway_only=True,
+        ),
+        Scenario(
+            name="failover", summary="kill -9 of the leader, to the next success", run=failover, throwaway_only=True
         ),
     )
 }

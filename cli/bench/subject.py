@@ -6,7 +6,7 @@ the client's repeating would hide failures as latencies. Everything that the wir
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc.aio
@@ -14,7 +14,7 @@ import grpc.aio
 from garbagetruck.cli.bench.processor import processor_s
 from garbagetruck.cli.bench.throwaway import Throwaway
 from garbagetruck.client.endpoints import CHANNEL_OPTIONS, Stubs
-from garbagetruck.v1 import cluster_pb2, common_pb2, lease_pb2, namespace_pb2
+from garbagetruck.v1 import cluster_pb2, common_pb2, lease_pb2, namespace_pb2, session_pb2
 
 NAMESPACE = "bench"
 SETUP_TIMEOUT_S = 30.0
@@ -66,10 +66,56 @@ class Subject:
             resource=name,
             holder=self.holder,
             ttl_ms=LEASE_TTL_MS,
-            cleanup=self.cleanup(name),
+            cleanup=self._cleanup(name),
         )
 
-    def cleanup(self, name: str) -> common_pb2.CleanupSpec | None:
+    async def make_namespace(self, name: str) -> None:
+        """With every setting at its default."""
+        await self.leader.namespace.Set(
+            namespace_pb2.NamespaceServiceSetRequest(namespace=name, request_id=secrets.token_hex(16)),
+            timeout=SETUP_TIMEOUT_S,
+        )
+
+    async def open_session(self) -> str:
+        """Answers its id."""
+        request = session_pb2.OpenSessionRequest(
+            namespace=NAMESPACE, request_id=secrets.token_hex(16), holder=self.holder, ttl_ms=LEASE_TTL_MS
+        )
+        return (await self.leader.session.OpenSession(request, timeout=SETUP_TIMEOUT_S)).session.id
+
+    async def acquire_many(
+        self,
+        count: int,
+        *,
+        namespace: str = NAMESPACE,
+        holder_of: Callable[[int], str] | None = None,
+        sessions: Sequence[str] = (),
+    ) -> list[str]:
+        """Take leases on new resources, quickly; `sessions` take turns in keeping them. Answers the leases' ids."""
+        group = secrets.token_hex(4)
+        ids: list[str] = []
+        for first in range(0, count, BATCH_ITEMS_MAX):
+            items = []
+            for number in range(first, min(count, first + BATCH_ITEMS_MAX)):
+                name = f"{self.holder}/{group}/{number}"
+                items.append(
+                    lease_pb2.AcquireItem(
+                        resource=name,
+                        holder=holder_of(number) if holder_of else self.holder,
+                        session_id=sessions[number % len(sessions)] if sessions else "",
+                        ttl_ms=0 if sessions else LEASE_TTL_MS,
+                        cleanup=self._cleanup(name),
+                    )
+                )
+            request = lease_pb2.BatchAcquireRequest(namespace=namespace, request_id=secrets.token_hex(16), items=items)
+            answer = await self.leader.lease.BatchAcquire(request, timeout=SETUP_TIMEOUT_S)
+            for result in answer.results:
+                if result.HasField("error"):
+                    raise SubjectError(f"a lease could not be taken: {result.error.message}")
+                ids.append(result.lease.id)
+        return ids
+
+    def _cleanup(self, name: str) -> common_pb2.CleanupSpec | None:
         """Never on a cluster that somebody else needs: a benchmark must not be able to delete anything."""
         if self.throwaway is None:
             return None
@@ -87,10 +133,7 @@ async def subject(endpoints: Sequence[str], throwaway: Throwaway | None) -> Asyn
             stubs.append(Stubs(channel))
         nodes, leader_id = await _who_is_who(endpoints, stubs)
         found = Subject(nodes=nodes, leader_id=leader_id, holder=f"bench-{secrets.token_hex(4)}", throwaway=throwaway)
-        await found.leader.namespace.Set(
-            namespace_pb2.NamespaceServiceSetRequest(namespace=NAMESPACE, request_id=secrets.token_hex(16)),
-            timeout=SETUP_TIMEOUT_S,
-        )
+        await found.make_namespace(NAMESPACE)
         try:
             yield found
         finally:

@@ -78,14 +78,13 @@ class Throwaway:
 
     def kill(self, node_id: str) -> None:
         """End a node as `kill -9` does."""
-        node = self.nodes[node_id]
-        os.kill(node.pid, signal.SIGKILL)
-        if node.process is not None:
-            node.process.wait()
+        os.kill(self.nodes[node_id].pid, signal.SIGKILL)
 
     def serve(self, node_id: str) -> None:
         """Start a node again that was killed, with `garbagetruck serve --config`."""
         node = self.nodes[node_id]
+        if node.process is not None:
+            node.process.wait(STOP_TIMEOUT_S)
         with node.log.open("ab") as log:
             node.process = subprocess.Popen(  # noqa: S603  # our own command, with our own arguments
                 [*GARBAGETRUCK, "serve", "--config", str(node.config)],
