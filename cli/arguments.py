@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import socket
+from collections.abc import Sequence
 
 import typer
 
@@ -39,14 +40,15 @@ def _cleanup_from_json(text: str) -> Cleanup:
     return Cleanup(handler, **fields)
 
 
-def read_labels(texts: list[str] | None) -> dict[str, str]:
+def read_labels(texts: Sequence[str] | None, *, flag: str = "--label") -> dict[str, str]:
+    """`key=value`, each key once. A value may be empty and may contain `=`."""
     labels: dict[str, str] = {}
     for text in texts or []:
         key, equals, value = text.partition("=")
         if not key or not equals:
-            raise typer.BadParameter(f"--label {text!r}: write key=value")
+            raise typer.BadParameter(f"{flag} {text!r}: write key=value")
         if key in labels:
-            raise typer.BadParameter(f"--label {key!r} is given twice")
+            raise typer.BadParameter(f"{flag} {key!r} is given twice")
         labels[key] = value
     return labels
 
@@ -58,3 +60,8 @@ def default_holder() -> str:
     except KeyError:
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
+
+
+def read_selector(text: str) -> dict[str, str]:
+    """`key=value,key=value`: all of these labels."""
+    return read_labels([part for part in text.split(",") if part], flag="--selector")

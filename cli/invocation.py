@@ -1,135 +1,104 @@
-"""The flags that every command understands, and how a command gets them.
+"""What the shared flags of one command line say, and how a command gets it.
 
-A command is a function whose first parameter is an `Invocation`; `command` adds the common flags behind its own, so
+A command is a function whose first parameter is an `Invocation`; `command` adds the shared flags behind its own, so
 that they may stand where people write them: after the command. Precedence is the command line, then `GARBAGETRUCK_*`,
 then the default. It must not know what commands do.
 """
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Annotated, Concatenate, ParamSpec, TypeVar
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import typer
 
-from garbagetruck.durations import DurationError, parse_duration_ms
+from garbagetruck.cli.arguments import read_labels, read_selector
+from garbagetruck.cli.flags import COMMON, Flags, Output
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DEFAULT_ENDPOINTS = "127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103"
-"""The first three nodes of `garbagetruck up`."""
-DEFAULT_TIMEOUT = "5s"
-ENV_PREFIX = "GARBAGETRUCK"
-COMMON_PANEL = "Common flags"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paging:
+    """Which part of a list is wanted."""
+
+    limit: int | None
+    """How many at most; None: all."""
+    page_token: str
 
 
-class Output(StrEnum):
-    TABLE = "table"
-    WIDE = "wide"
-    JSON = "json"
-    YAML = "yaml"
-    NAME = "name"
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
-    """What the common flags say."""
+    """What the shared flags say. Those that a command does not have are as if they were not given."""
 
     endpoints: str
     namespace: str
     output: Output
     timeout_s: float
+    request_id: str = ""
+    """Empty: a fresh one for each call."""
+    yes: bool = False
+    paging: Paging = Paging(limit=None, page_token="")
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def confirm(self, danger: str) -> None:
+        """Have a person at a terminal agree to what cannot be undone; elsewhere only `--yes` will do.
+
+        `danger`: what is going to happen, as a sentence. Ends the process when the answer is no.
+        """
+        if self.yes:
+            return
+        if not (sys.stdin is not None and sys.stdin.isatty()):
+            raise typer.BadParameter(
+                f"{danger} Nobody can be asked here: add --yes if that is meant", param_hint="--yes"
+            )
+        typer.confirm(f"{danger} Go on?", abort=True, err=True)
 
 
-def duration_ms(text: str) -> int:
-    """Read a duration flag; typer shows the message as a usage error."""
-    try:
-        return parse_duration_ms(text)
-    except DurationError as error:
-        raise typer.BadParameter(str(error)) from error
+def command(
+    app: typer.Typer, name: str, *, examples: Sequence[str], flags: Sequence[Flags] = ()
+) -> Callable[[Callable[Concatenate[Invocation, P], R]], Callable[..., R]]:
+    """Register a function as a command of `app`, with the common flags and those in `flags` behind its own.
 
-
-_COMMON: dict[str, tuple[object, object]] = {
-    "endpoints": (
-        Annotated[
-            str,
-            typer.Option(
-                "--endpoints",
-                envvar=f"{ENV_PREFIX}_ENDPOINTS",
-                metavar="HOST:PORT,...",
-                help="Nodes to ask; one that answers is enough.",
-                rich_help_panel=COMMON_PANEL,
-            ),
-        ],
-        DEFAULT_ENDPOINTS,
-    ),
-    "namespace": (
-        Annotated[
-            str,
-            typer.Option(
-                "--namespace",
-                "-n",
-                envvar=f"{ENV_PREFIX}_NAMESPACE",
-                help="Namespace to work in.",
-                rich_help_panel=COMMON_PANEL,
-            ),
-        ],
-        "default",
-    ),
-    "output": (
-        Annotated[
-            Output,
-            typer.Option(
-                "--output", "-o", envvar=f"{ENV_PREFIX}_OUTPUT", help="How to print.", rich_help_panel=COMMON_PANEL
-            ),
-        ],
-        Output.TABLE,
-    ),
-    "timeout": (
-        Annotated[
-            str,
-            typer.Option(
-                "--timeout",
-                envvar=f"{ENV_PREFIX}_TIMEOUT",
-                metavar="DURATION",
-                help="How long a call may take, retries included.",
-                rich_help_panel=COMMON_PANEL,
-            ),
-        ],
-        DEFAULT_TIMEOUT,
-    ),
-}
-
-
-def command(app: typer.Typer, name: str) -> Callable[[Callable[Concatenate[Invocation, P], R]], Callable[..., R]]:
-    """Register a function as a command of `app`, with the common flags behind its own parameters."""
+    `examples`: whole command lines, shown at the end of its help.
+    """
+    shared = {flag: declared for each in (*flags, COMMON) for flag, declared in each.items()}
 
     def register(function: Callable[Concatenate[Invocation, P], R]) -> Callable[..., R]:
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            common = {flag: kwargs.pop(flag) for flag in _COMMON}
-            timeout_ms = duration_ms(str(common["timeout"]))
-            if timeout_ms <= 0:
-                raise typer.BadParameter("--timeout must be longer than 0s")
-            invocation = Invocation(
-                str(common["endpoints"]),
-                str(common["namespace"]),
-                Output(str(common["output"])),
-                timeout_ms / 1_000,
-            )
-            return function(invocation, *args, **kwargs)
+            return function(_invocation({flag: kwargs.pop(flag) for flag in shared}), *args, **kwargs)
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        common = [
+        added = [
             inspect.Parameter(flag, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-            for flag, (annotation, default) in _COMMON.items()
+            for flag, (annotation, default) in shared.items()
         ]
-        run.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]  # read by inspect
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *common]}
-        app.command(name)(run)
+        run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]  # read by inspect
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *added]}
+        app.command(name, epilog=examples_text(examples))(run)
         return run
 
     return register
+
+
+def examples_text(examples: Sequence[str]) -> str:
+    """The end of a help text. Click leaves paragraphs behind a backspace as they are."""
+    title = "Example:" if len(examples) == 1 else "Examples:"
+    return "\b\n" + "\n".join([title, *(f"  {each}" for each in examples)])
+
+
+def _invocation(said: Mapping[str, Any]) -> Invocation:
+    return Invocation(
+        endpoints=said["endpoints"],
+        namespace=said["namespace"],
+        output=Output(said["output"]),
+        timeout_s=said["timeout"] / 1_000,
+        request_id=said.get("request_id", ""),
+        yes=said.get("yes", False),
+        paging=Paging(limit=None if said.get("all", True) else said["limit"], page_token=said.get("page_token", "")),
+        labels={**read_labels(said.get("label")), **read_selector(said.get("selector", ""))},
+    )

@@ -1,34 +1,23 @@
-"""The `garbagetruck` command: puts the commands together and knows nothing of what they do."""
+"""The entry point of the `garbagetruck` command.
 
-import typer
+Duty: be there before everything else is imported, so that Ctrl-C is quiet from the start. The commands are in `app`.
+"""
 
-from garbagetruck import __version__
-from garbagetruck.cli import config, lease, status
-from garbagetruck.cli.bench.command import bench
-from garbagetruck.cli.serve import serve
-from garbagetruck.cli.up import up
+import io
+import sys
 
-app = typer.Typer(
-    name="garbagetruck",
-    help="Leases on external resources: what nobody holds any more is cleaned up.",
-    no_args_is_help=True,
-    context_settings={"auto_envvar_prefix": "GARBAGETRUCK", "help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-)
-app.command("up")(up)
-app.command("serve")(serve)
-app.command("bench")(bench)
-status.register(app)
-app.add_typer(lease.app, name="lease")
-app.add_typer(config.app, name="config")
-
-
-@app.command("version")
-def version() -> None:
-    """Print the version. Example: garbagetruck version"""
-    typer.echo(__version__)
+INTERRUPTED = 130
+"""As `Exit.INTERRUPTED`, which is not imported yet."""
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    app()
+    """Run the command line of this process, and end it."""
+    try:
+        from garbagetruck.cli.app import app
+
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -1,29 +1,35 @@
 """`garbagetruck serve`: one node, until it is told to stop."""
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from garbagetruck.cli.exits import Exit
-from garbagetruck.cli.render import note
+from garbagetruck.cli.config import TAKES_SETTINGS, ConfigFile, load
+from garbagetruck.cli.invocation import examples_text
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the root."""
+    examples = [
+        "garbagetruck serve --config n1.toml --bootstrap",
+        "garbagetruck serve --config n1.toml --log-level debug",
+    ]
+    app.command("serve", context_settings=TAKES_SETTINGS, epilog=examples_text(examples))(serve)
 
 
 def serve(
-    config: Annotated[Path, typer.Option(help="TOML file; see docs/configuration.md.")],
+    context: typer.Context,
+    config: ConfigFile,
     bootstrap: Annotated[
         bool, typer.Option("--bootstrap", help="Make an empty folder a node of a new cluster.")
     ] = False,
 ) -> None:
-    """Run one node. SIGTERM drains it and hands leadership over. Example: garbagetruck serve --config n1.toml"""
-    from garbagetruck.cluster.node.lifecycle import serve as run
-    from garbagetruck.cluster.node.loading import load_settings
-    from garbagetruck.cluster.node.problems import SettingsError
+    """Run one node. SIGTERM drains it and hands leadership over.
 
-    try:
-        loaded = load_settings(config, os.environ)
-    except SettingsError as error:
-        note(str(error))
-        raise typer.Exit(Exit.REFUSED) from error
+    Every setting of docs/configuration.md is a flag, too: --raft-heartbeat 50ms for raft.heartbeat.
+    """
+    loaded = load(config, context.args)
+    from garbagetruck.cluster.node.lifecycle import serve as run
+
     raise typer.Exit(run(loaded, bootstrap=bootstrap, environ=os.environ))

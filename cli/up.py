@@ -6,6 +6,14 @@ from typing import Annotated
 
 import typer
 
+from garbagetruck.cli.invocation import examples_text
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the root."""
+    examples = ["garbagetruck up", "garbagetruck up --data-dir /tmp/truck --base-port 9100 --fresh"]
+    app.command("up", epilog=examples_text(examples))(up)
+
 
 def up(  # noqa: PLR0917  # typer reads flags from parameters
     data_dir: Annotated[Path, typer.Option(help="Folder of the cluster.")] = Path("garbagetruck-data"),
@@ -17,7 +25,10 @@ def up(  # noqa: PLR0917  # typer reads flags from parameters
     file_root: Annotated[list[Path] | None, typer.Option(help="Further root of the file handler.")] = None,
     handlers: Annotated[Path | None, typer.Option(help="TOML file with further [handlers.NAME] tables.")] = None,
 ) -> None:
-    """Start a cluster of several nodes; Ctrl-C stops it. Example: garbagetruck up --data-dir /tmp/truck"""
+    """Start a cluster of several nodes on this machine; Ctrl-C stops it.
+
+    Prints one line that begins with `ready` when every node serves, and writes DIR/cluster.json.
+    """
     from garbagetruck.cluster.node.local_cluster import UpOptions
     from garbagetruck.cluster.node.supervisor import up as run
 
