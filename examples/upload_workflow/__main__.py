@@ -16,6 +16,7 @@ from pathlib import Path
 from examples.upload_workflow.backstage import Mishap
 from examples.upload_workflow.play import Play
 from examples.upload_workflow.verdict import Verdict, judge
+from garbagetruck.client.errors import GarbageTruckError
 
 IMAGES_DEFAULT = 88
 IMAGES_MIN = 16
@@ -51,8 +52,8 @@ async def _perform(folder: Path, images: int) -> int:
     except asyncio.CancelledError:
         print("demo: interrupted; everything was ended", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except Mishap as mishap:
-        print(f"demo: FAILED: {mishap}", file=sys.stderr)
+    except (Mishap, GarbageTruckError) as failure:
+        print(f"demo: FAILED: {failure}", file=sys.stderr)
         return EXIT_FAILED
     return _tell(verdicts[0])
 

@@ -44,6 +44,7 @@ BASE_PORTS = range(18_000, 31_500, 20)
 """Below those that the kernel hands out by itself, so that no connection takes one between our look and `up`'s."""
 STOP_S_MAX = 6.0
 """How long `up` may take to stop its nodes one after the other; then it is told to hurry, then killed."""
+END_POLL_S = 0.001
 LOG_TAIL_LINES = 8
 
 
@@ -134,7 +135,7 @@ class Backstage:
                 await self.kill(name)
         if up is not None:
             await _end_up(up)
-        _kill_nodes(self._folder / "cluster")
+        await _kill_nodes(self._folder / "cluster")
 
     async def _start(self, name: str, command: tuple[str, ...], *, stdout: bool) -> Process:
         """Start a process. If this is cancelled meanwhile, `end_all` still finds the process."""
@@ -176,6 +177,12 @@ def is_running(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in "ZX"
+
+
+async def until_ended(*pids: int) -> None:
+    """Return when none of these processes runs any more. They may be anybody's children."""
+    while any(map(is_running, pids)):  # noqa: ASYNC110 - no event tells the end of somebody else's child
+        await asyncio.sleep(END_POLL_S)
 
 
 def command_of(pid: int) -> list[str]:
@@ -222,10 +229,12 @@ async def _end_up(up: Process) -> None:
                 return
 
 
-def _kill_nodes(data_dir: Path) -> None:
+async def _kill_nodes(data_dir: Path) -> None:
     """Kill nodes that outlived their `up`, as they do when it is killed. Known by the configuration they run with."""
     configurations = {str(path) for path in data_dir.glob("n*.toml")}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and configurations.intersection(command_of(int(entry.name))[-2:]):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(entry.name), signal.SIGKILL)
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+    left = [pid for pid in pids if configurations.intersection(command_of(pid)[-2:])]
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    await until_ended(*left)

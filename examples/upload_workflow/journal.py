@@ -37,6 +37,8 @@ class Did(StrEnum):
     """By acknowledged renewals, every lease of this process holds until `until_s`."""
     FINISHED = "finished"
     """There is no more work (with the thing). What is still held is held to the end."""
+    WATCHING = "watching"
+    """The watcher: from now on nothing goes unseen."""
     GONE = "gone"
     """The watcher: the thing was last seen at `until_s`, and at `at_s` it was not there any more."""
     KILLED = "killed"

@@ -38,6 +38,7 @@ class Ledger:
     """By service: until when its leases hold by what was acknowledged last."""
     killed: dict[str, float] = field(default_factory=dict)
     """By service: when it was killed."""
+    watching: bool = False
     gone: dict[str, Entry] = field(default_factory=dict)
     """By thing: the first time that it was seen to be gone."""
     leader_killed: Entry | None = None
@@ -86,6 +87,8 @@ def _enter(ledger: Ledger, who: str, entry: Entry) -> None:  # noqa: C901 - one 
             ledger.alive_until_s[who] = max(ledger.alive_until_s.get(who, 0.0), entry.until_s)
         case Did.KILLED:
             ledger.killed[entry.thing] = entry.at_s
+        case Did.WATCHING:
+            ledger.watching = True
         case Did.GONE:
             ledger.gone.setdefault(entry.thing, entry)
         case Did.LEADER_KILLED:

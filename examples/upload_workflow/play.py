@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import garbagetruck
-from examples.upload_workflow.backstage import Backstage, Cluster, Mishap, command_of, is_running
+from examples.upload_workflow.backstage import Backstage, Cluster, Mishap, command_of, until_ended
 from examples.upload_workflow.index_service import SECRET
 from examples.upload_workflow.journal import Did, Journal
 from examples.upload_workflow.ledger import Ledger, read_ledger
 from examples.upload_workflow.pictures import FILES, GRACE_S, JOURNALS, SESSION_TTL_S
-from examples.upload_workflow.shelves import look, watch
+from examples.upload_workflow.shelves import look
 from examples.upload_workflow.verdict import unreclaimed
 from garbagetruck.client import Truck
 
@@ -32,7 +32,6 @@ LOOK_AGAIN_S = GRACE_S + 1.0
 """How long the demo goes on watching after the last orphan is gone, for things that must not go."""
 PROGRESS_S = 3.0
 POLL_S = 0.1
-KILL_POLL_S = 0.001
 FAILOVER_S_MAX = 60.0
 
 
@@ -74,18 +73,12 @@ class Play:
         await self._backstage.start_service("index", "index_service")
         await self._until("the index serves", (self._folder / "index.address").exists)
         self._tell("index", "keeps a row for each picture in SQLite, and deletes it when the cluster asks")
+        await self._backstage.start_service("watcher", "watching")
         cluster = await self._backstage.start_cluster()
         self._tell("cluster", f"{len(cluster.nodes)} nodes serve: {cluster.endpoints}")
-        with Journal(self._folder / JOURNALS / "watcher.jsonl") as sightings:
-            watching = asyncio.create_task(watch(self._folder, sightings))
-            try:
-                async with garbagetruck.connect(cluster.endpoints) as truck:
-                    await self._perform_with(truck, cluster, journal)
-                if watching.done():
-                    watching.result()
-            finally:
-                watching.cancel()
-                await asyncio.wait([watching])
+        await self._until("the watcher looks", lambda: self._ledger().watching)
+        async with garbagetruck.connect(cluster.endpoints) as truck:
+            await self._perform_with(truck, cluster, journal)
 
     async def _perform_with(self, truck: Truck, cluster: Cluster, journal: Journal) -> None:
         around = ("--endpoints", cluster.endpoints, "--images", str(self._images))
@@ -128,8 +121,7 @@ class Play:
             raise Mishap(f"the leader is {before.leader_id!r}, and there is no process of it to be killed")
         killed_s = time.monotonic()
         os.kill(leader.pid, signal.SIGKILL)
-        while is_running(leader.pid):  # noqa: ASYNC110 - no event tells the end of somebody else's child
-            await asyncio.sleep(KILL_POLL_S)
+        await until_ended(leader.pid)
         self._tell(leader.id, "the leader, KILLED (kill -9). Uploads go on; nobody's time runs until there is another")
         lease = await truck.acquire("play/after-the-leader", holder="play", ttl=SESSION_TTL_S, timeout=FAILOVER_S_MAX)
         acquired_s = time.monotonic()

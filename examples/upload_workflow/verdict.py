@@ -7,7 +7,7 @@ A thing is *in use* if it became permanent, or if a living service still counts 
 How lateness is measured. An orphan should go when the grace after its last lease is over. When that lease ended is known
 from its holder: the moment before it sent the release; or, if it was killed, the end of what the last acknowledged
 heartbeat granted, counted from sending (the client's rule). Both are the earliest moments possible, so that the figure errs
-against the cluster. The file or row is missed by looking every `shelves.LOOK_EVERY_S`; the look's time counts as
+against the cluster. The file or row is missed by looking every `watching.LOOK_EVERY_S`; the look's time counts as
 lateness, and `resolution_ms` tells the longest pause between two looks in which something went. All this is real time. A
 cluster's clock stands still during an election, on purpose: so the time without a leader is in the lateness of whatever
 waited meanwhile, and is not taken out.
