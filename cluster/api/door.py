@@ -128,8 +128,12 @@ class Door:
             raise errors.invalid(field, f"has {count} items; at most {most} go into one request")
 
     async def require_namespace(self, name: str, deadline: float) -> None:
-        """Raise `CallError` for an unknown namespace. One that is new may not have reached this node yet: so it asks."""
-        if self._machine().namespace(name) is not None:
+        """Raise `CallError` for an unknown namespace. One that is new may not have reached this node yet: so it asks.
+
+        So it does, too, while nothing of the cluster has: the default namespace is in every machine from the first.
+        """
+        machine = self._machine()
+        if machine.cluster_id and machine.namespace(name) is not None:
             return
         _check_size("namespace", name, NAMESPACE_BYTES_MAX)
         view = await self.read(Consistency.LINEARIZABLE, deadline)

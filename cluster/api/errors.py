@@ -21,11 +21,13 @@ from grpc import StatusCode
 from garbagetruck.cluster.api.gateway import (
     Draining,
     NoLeader,
+    NoQuorum,
     NotLeader,
     NotSealed,
     OperatingError,
     OutcomeUnknown,
     Overloaded,
+    Starting,
 )
 from garbagetruck.cluster.machine.outcomes import NO_RETRY, Reason, Refused
 
@@ -90,6 +92,8 @@ OPERATING_ERRORS: Mapping[type[OperatingError], Answer] = MappingProxyType(
     {
         OperatingError: NEVER_A_CLIENTS,
         NoLeader: Answer(StatusCode.UNAVAILABLE, "NO_LEADER"),
+        NoQuorum: Answer(StatusCode.UNAVAILABLE, "NO_QUORUM"),
+        Starting: Answer(StatusCode.UNAVAILABLE, "STARTING"),
         NotLeader: Answer(StatusCode.UNAVAILABLE, "NOT_LEADER"),
         Overloaded: Answer(StatusCode.UNAVAILABLE, "OVERLOADED"),
         Draining: Answer(StatusCode.UNAVAILABLE, "DRAINING"),

@@ -29,6 +29,14 @@ class NoLeader(OperatingError):
     """No leader is known, or it could not be reached, within the deadline. Nothing was applied."""
 
 
+class NoQuorum(OperatingError):
+    """There is a leader, and no majority answers it. Nothing was applied."""
+
+
+class Starting(OperatingError):
+    """The node has not caught up with the log. Nothing was applied."""
+
+
 class NotLeader(OperatingError):
     """The node asked is not the leader (any more). Nothing was applied."""
 
@@ -97,7 +105,7 @@ class Gateway(Protocol):
         ...
 
     async def read(self, consistency: Consistency, *, timeout_s: float) -> ReadView:
-        """Wait until the machine may answer. Raises `NoLeader`, `NotLeader`."""
+        """Wait until the machine may answer. Raises `NoLeader`, `NoQuorum`, `Starting`, `NotLeader`."""
         ...
 
     async def wait_applied_past(self, event_index: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from typing_extensions import override
 
-from garbagetruck.cluster.api.gateway import Draining, OperatingError, OutcomeUnknown
+from garbagetruck.cluster.api.gateway import Draining, NoQuorum, OperatingError, OutcomeUnknown
 from garbagetruck.cluster.machine.codec import Unreadable, decode_operations, encode_outcomes
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.operations import ForwardedOperation, RegisterMember
@@ -136,6 +136,8 @@ class ForwardHandler(PeerHandler):
         try:
             if self._draining:
                 raise Draining("the leader is shutting down; nothing was applied")
+            if self._leadership.leading and not self._leadership.in_touch:
+                raise NoQuorum("no majority answers the leader; nothing was applied")
             if isinstance(request, ReadIndexRequest):
                 confirmed = await self._read_index.confirm()
                 return ReadIndexResponse(request.id, confirmed.commit_index, confirmed.clock_ms, confirmed.term)

@@ -18,9 +18,11 @@ from garbagetruck.cluster.api.gateway import (
     Gateway,
     Header,
     NoLeader,
+    NoQuorum,
     NotLeader,
     OperatingError,
     ReadView,
+    Starting,
 )
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.operations import ForwardedOperation
@@ -117,7 +119,7 @@ class NodeGateway(Gateway):
                     if leader_id == self._node_id:
                         return await self._queue.submit(group, timeout_s=remaining_s)
                     return await self._forwarder.submit(leader_id, group, timeout_s=remaining_s)
-                except (NotLeader, NoLeader, Draining) as error:
+                except (NotLeader, NoLeader, NoQuorum, Draining) as error:
                     await self._pause(leader_deadline_s, error)
         except OperatingError as error:
             self._meter(type(error), len(group))
@@ -128,15 +130,12 @@ class NodeGateway(Gateway):
     async def read(self, consistency: Consistency, *, timeout_s: float) -> ReadView:
         if consistency is Consistency.STALE:
             return ReadView(self._machine, self._clock_ms(), self._applier.applied_index, self._applier.age_ms())
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + timeout_s
-        leader_deadline_s = loop.time() + min(timeout_s * LEADER_WAIT_SHARE, LEADER_WAIT_S_MAX)
+        began_s = asyncio.get_running_loop().time()
+        leader_deadline_s = began_s + min(timeout_s * LEADER_WAIT_SHARE, LEADER_WAIT_S_MAX)
         try:
-            async with asyncio.timeout_at(deadline_s):
-                clock_ms = await self._confirm(leader_deadline_s)
-        except TimeoutError as error:
-            message = f"no leader with a majority answered within {timeout_s:.3f} s"
-            raise NoLeader(message, leader=self._leader_api()) from error
+            index, clock_ms = await self._confirm(began_s + timeout_s, leader_deadline_s)
+            if self._applier.applied_index < index:
+                await self._catch_up(index, began_s + timeout_s)
         except OperatingError as error:
             error.leader = error.leader or self._leader_api()
             raise
@@ -146,36 +145,55 @@ class NodeGateway(Gateway):
     async def wait_applied_past(self, event_index: int) -> None:
         await self._applier.wait_applied_past(event_index)
 
-    async def _confirm(self, leader_deadline_s: float) -> int:
-        """Wait until a linearizable read may be answered here; the answer is the leader's clock."""
+    async def _confirm(self, deadline_s: float, leader_deadline_s: float) -> tuple[int, int]:
+        """What a linearizable read that begins now must have applied, and the leader's clock."""
         while True:
             leader_id = await self._find_leader(leader_deadline_s)
             try:
-                if leader_id == self._node_id:
-                    confirmed = await self._read_index.confirm()
-                    index, clock_ms = confirmed.commit_index, confirmed.clock_ms
-                else:
+                async with asyncio.timeout_at(deadline_s):
+                    if leader_id == self._node_id:
+                        confirmed = await self._read_index.confirm()
+                        return confirmed.commit_index, confirmed.clock_ms
                     answer = await self._forwarder.read_index(leader_id)
-                    index, clock_ms = answer.commit_index, answer.clock_ms
+                    return answer.commit_index, answer.clock_ms
+            except TimeoutError as error:
+                if leader_id == self._node_id:
+                    raise NoQuorum("no majority answered this node, the leader, in time") from error
+                raise NoLeader(f"the leader, {leader_id}, did not answer in time") from error
             except OperatingError as error:
                 await self._pause(leader_deadline_s, error)
-            else:
+
+    async def _catch_up(self, index: int, deadline_s: float) -> None:
+        """Wait until a read that needs `index` may be answered here. Raises `Starting`."""
+        try:
+            async with asyncio.timeout_at(deadline_s):
                 await self._applier.wait_applied(index)
-                return clock_ms
+        except TimeoutError as error:
+            raise Starting(
+                f"this node is catching up: it has applied {self._applier.applied_index} of {index}"
+            ) from error
 
     async def _find_leader(self, deadline_s: float) -> str:
-        """Id of the node to ask: this one only once it really leads. Raises `NoLeader`."""
+        """Id of the node to ask: this one only while it really leads. Raises `NoLeader`, `NoQuorum`, `Starting`."""
         leadership = self._leadership
         while True:
             leader_id = leadership.leader_id
-            if leader_id is not None and (leader_id != self._node_id or leadership.leading):
+            if leader_id is not None and (leader_id != self._node_id or leadership.in_touch):
                 return leader_id
             try:
                 async with asyncio.timeout_at(deadline_s):
                     await leadership.wait_changed()
             except TimeoutError as error:
-                message = "no leader is known: too few nodes are up, or an election is going on; nothing was applied"
-                raise NoLeader(message) from error
+                raise self._leaderless() from error
+
+    def _leaderless(self) -> OperatingError:
+        """Why there is nobody to ask."""
+        if self._leadership.leader_id is None:
+            return NoLeader("no leader is known: too few nodes are up, or an election is going on; nothing was applied")
+        if not self._leadership.leading and self._applier.backlog_entries:
+            backlog = self._applier.backlog_entries
+            return Starting(f"this node was elected, and has {backlog} entries to apply first; nothing was applied")
+        return NoQuorum("no majority answers this node, the leader: too few nodes are up; nothing was applied")
 
     async def _pause(self, deadline_s: float, error: OperatingError) -> None:
         """Wait a moment, or until leadership changed, before another attempt; past the deadline, give up."""

@@ -19,7 +19,7 @@ from garbagetruck.cluster.api.gateway import OperatingError
 from garbagetruck.cluster.machine.machine import Applied, Machine
 from garbagetruck.cluster.machine.operations import EnterEpoch, Operation
 from garbagetruck.cluster.node.applier import ApplyListener
-from garbagetruck.cluster.node.clock import ClusterClock
+from garbagetruck.cluster.node.clock import NS_PER_MS, ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
 from garbagetruck.cluster.node.proposer import Proposer
 from garbagetruck.cluster.node.settings import ClockSection
@@ -27,6 +27,9 @@ from garbagetruck.cluster.node.ticker import Ticker
 from garbagetruck.cluster.raft.errors import RaftError
 from garbagetruck.cluster.raft.log import LogStatus, ReplicatedLog, Role
 
+SILENT_PROBES_MAX = 3
+"""A leader that no majority has answered for so many intervals between probes takes nothing more until one does: what
+it sealed now would most likely end as an unknown outcome."""
 STUCK_S_MAX = 10.0
 """A log that leads and commits nothing for so long may have dropped a batch. The epoch is entered again then."""
 
@@ -66,6 +69,7 @@ class Leadership(ApplyListener):
         self._queue = queue
         self._ticker = Ticker(machine=machine, clock=clock, queue=queue, tick_ms=settings.tick_ms, on_fatal=on_fatal)
         self._probe_interval_s = settings.probe_interval_ms / 1_000
+        self._silence_ns_max = SILENT_PROBES_MAX * settings.probe_interval_ms * NS_PER_MS
         self._monotonic_ns = monotonic_ns
         self._on_fatal = on_fatal
         self._observers = tuple(observers)
@@ -73,6 +77,8 @@ class Leadership(ApplyListener):
         self._entering: tuple[int, int] | None = None
         """(term, sequence) of the latest `EnterEpoch` that was proposed."""
         self._epoch = 0
+        self._heard_ns = 0
+        """When a majority last showed, by an echo or by storing a batch, that it follows this leader."""
         self._transferring = False
         self._stopped = False
         self._probes: set[asyncio.Task[None]] = set()
@@ -98,12 +104,17 @@ class Leadership(ApplyListener):
         return self._epoch
 
     @property
+    def in_touch(self) -> bool:
+        """Whether this node leads and a majority answered it lately. No proof of anything: for what to begin with."""
+        return self._epoch != 0 and self._monotonic_ns() - self._heard_ns <= self._silence_ns_max
+
+    @property
     def leader_id(self) -> str | None:
         """The node that the log believes to lead; this one, perhaps before it is `leading`."""
         return self._log.status.leader
 
     async def wait_changed(self) -> None:
-        """Return when `leading`, `leader_id` or the term have changed since the call."""
+        """Return when `leading`, `leader_id` or the term have changed since the call, or `in_touch` is true again."""
         if self._changed is None:
             self._changed = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._changed)
@@ -138,6 +149,8 @@ class Leadership(ApplyListener):
         epoch = self._machine.epoch
         if self._epoch and epoch != self._epoch:
             self._stop_leading()
+        if self._epoch and applied.proposer == self._proposer.id and applied.epoch == self._epoch:
+            self._hear_majority(self._monotonic_ns())
         self._queue.on_applied(applied, epoch)
         if applied.proposer == self._proposer.id and self._entering == (applied.epoch, applied.sequence):
             self._start_leading(applied)
@@ -172,6 +185,7 @@ class Leadership(ApplyListener):
         if applied.refused is not None or not still or self._epoch or self._stopped or self._transferring:
             return
         self._epoch = applied.epoch
+        self._heard_ns = self._monotonic_ns()
         self._clock.lead(self._machine.clock_ms)
         self._queue.open(self._epoch)
         self._ticker.start()
@@ -206,9 +220,18 @@ class Leadership(ApplyListener):
         shown = (self._epoch, status.leader, status.term)
         if shown != self._shown:
             self._shown = shown
-            if self._changed is not None:
-                self._changed.set_result(None)
-                self._changed = None
+            self._wake_waiting()
+
+    def _hear_majority(self, at_ns: int) -> None:
+        was_in_touch = self.in_touch
+        self._heard_ns = max(self._heard_ns, at_ns)
+        if not was_in_touch:
+            self._wake_waiting()
+
+    def _wake_waiting(self) -> None:
+        if self._changed is not None:
+            self._changed.set_result(None)
+            self._changed = None
 
     # -- the clock's credit -----------------------------------------------------------------------------------
 
@@ -226,8 +249,10 @@ class Leadership(ApplyListener):
                 self._enter_again()
                 return
             else:
-                if self._epoch == confirmation.term == epoch and self._clock.credit(sent_ns):
-                    self._ticker.plan()
+                if self._epoch == confirmation.term == epoch:
+                    self._hear_majority(sent_ns)
+                    if self._clock.credit(sent_ns):
+                        self._ticker.plan()
             await asyncio.sleep(self._probe_interval_s)
 
     def _probe_ended(self, probe: asyncio.Task[None]) -> None:

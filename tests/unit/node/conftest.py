@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.unit.node.gateway_rig import Node
 from tests.unit.node.rig import Rig
 
 
@@ -14,3 +15,12 @@ async def rig() -> AsyncIterator[Rig]:
     await rig.start()
     yield rig
     await rig.stop()
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    """The same, up to its gateway."""
+    node = Node()
+    await node.start()
+    yield node
+    await node.stop()

@@ -1,139 +1,24 @@
 """The gateway on each node: finds the leader, tries again only what cannot have been applied, answers honest reads."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 import pytest
-from typing_extensions import override
 
 from garbagetruck.cluster.api.gateway import Consistency, Draining, NoLeader
 from garbagetruck.cluster.machine.codec import decode_outcomes, encode_operations
 from garbagetruck.cluster.machine.model import Bounds
 from garbagetruck.cluster.machine.operations import AcquireLease
 from garbagetruck.cluster.machine.outcomes import LeaseGranted, Reason, Refused
-from garbagetruck.cluster.node.forwarding import Forwarder, ForwardHandler
-from garbagetruck.cluster.node.gateway import NodeGateway
-from garbagetruck.cluster.node.peer_connection import MessageBounds
 from garbagetruck.cluster.node.peering import (
     FailureResponse,
-    LinkBrokenError,
     OutcomesResponse,
-    PeerHandler,
-    PeerLink,
-    PeerRequest,
-    PeerResponse,
-    PeerStream,
     ReadIndexRequest,
     ReadIndexResponse,
     SubmitRequest,
 )
-from tests.unit.node.rig import NODE, Rig, acquire, turns
-
-ADDRESSES = {"n1": "127.0.0.1:7101", "n2": "127.0.0.1:7102"}
-
-
-class DirectStream(PeerStream):
-    """Hands requests straight to a handler."""
-
-    def __init__(self, handler: PeerHandler) -> None:
-        self._handler = handler
-        self._responses: asyncio.Queue[PeerResponse] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[None]] = []
-
-    @override
-    async def send(self, request: PeerRequest) -> None:
-        async def answer() -> None:
-            self._responses.put_nowait(await self._handler.handle(request))
-
-        self._tasks.append(asyncio.create_task(answer()))
-
-    @override
-    async def receive(self) -> PeerResponse:
-        return await self._responses.get()
-
-    @override
-    async def close(self) -> None:
-        await asyncio.gather(*self._tasks)
-
-
-class DirectLink(PeerLink):
-    def __init__(self) -> None:
-        self.handlers: dict[str, PeerHandler] = {}
-
-    @override
-    async def connect(self, node_id: str) -> PeerStream:
-        if node_id not in self.handlers:
-            raise LinkBrokenError("refused")
-        return DirectStream(self.handlers[node_id])
-
-
-class Node(Rig):
-    """The rig with everything up to the gateway."""
-
-    def __init__(self, *, automatic: bool = True) -> None:
-        super().__init__(automatic=automatic)
-        self.link = DirectLink()
-        bounds = MessageBounds(1_000, 1 << 20, 100)
-        self.forwarder = Forwarder(link=self.link, bounds=bounds, on_fatal=self.fatal.append)
-        self.handler = ForwardHandler(
-            machine=self.machine,
-            queue=self.queue,
-            leadership=self.leadership,
-            read_index=self.read_index,
-            api_addresses=ADDRESSES,
-        )
-        self.gateway = NodeGateway(
-            node_id=NODE,
-            log=self.log,
-            machine=self.machine,
-            applier=self.applier,
-            clock=self.clock,
-            queue=self.queue,
-            leadership=self.leadership,
-            read_index=self.read_index,
-            forwarder=self.forwarder,
-            api_addresses=ADDRESSES,
-        )
-
-    @override
-    async def stop(self) -> None:
-        await self.forwarder.stop()
-        await super().stop()
-
-
-@pytest.fixture
-async def node() -> AsyncIterator[Node]:
-    node = Node()
-    await node.start()
-    yield node
-    await node.stop()
-
-
-def elapsed_s(started_s: float) -> float:
-    return asyncio.get_running_loop().time() - started_s
-
-
-@pytest.mark.parametrize("what", ["submit", "read"])
-async def test_without_a_leader_it_says_so_within_the_timeout(node: Node, what: str) -> None:
-    started_s = asyncio.get_running_loop().time()
-    asking: dict[str, Callable[[], Awaitable[object]]] = {
-        "submit": lambda: node.gateway.submit((acquire(1),), timeout_s=0.2),
-        "read": lambda: node.gateway.read(Consistency.LINEARIZABLE, timeout_s=0.2),
-    }
-    with pytest.raises(NoLeader):
-        await asking[what]()
-    assert elapsed_s(started_s) < 0.2
-
-
-async def test_i8_a_leader_that_no_majority_follows_answers_no_linearizable_read(node: Node) -> None:
-    await node.lead()
-    node.log.confirms = False
-    with pytest.raises(NoLeader):
-        await node.gateway.read(Consistency.LINEARIZABLE, timeout_s=0.1)
-    stale = await node.gateway.read(Consistency.STALE, timeout_s=0.1)
-    assert stale.applied_index == node.applier.applied_index
-    assert stale.age_ms >= 0
+from tests.unit.node.gateway_rig import Node, ScriptedPeer
+from tests.unit.node.rig import acquire, turns
 
 
 async def test_the_leader_commits_and_reads_its_own_writes(node: Node) -> None:
@@ -153,25 +38,6 @@ async def test_a_call_waits_through_an_election_within_its_time(node: Node) -> N
     await turns()
     await node.lead()
     assert isinstance((await task)[0], LeaseGranted)
-
-
-class ScriptedPeer(PeerHandler):
-    """A leader elsewhere that answers from a list."""
-
-    def __init__(self, *answers: str) -> None:
-        self.answers = list(answers)
-        self.asked: list[PeerRequest] = []
-        self.done = asyncio.Event()
-
-    @override
-    async def handle(self, request: PeerRequest) -> PeerResponse:
-        self.asked.append(request)
-        answer = self.answers.pop(0)
-        if not self.answers:
-            self.done.set()
-        if answer == "index":
-            return ReadIndexResponse(request.id, 3, 5_000, 2)
-        return FailureResponse(request.id, answer, f"scripted {answer}", "")
 
 
 async def test_what_was_not_applied_is_tried_again_with_the_next_leader(node: Node) -> None:
