@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 from garbagetruck.cluster.api.gateway import Consistency
+from garbagetruck.cluster.api.lease import LeaseServicer
 from garbagetruck.v1 import common_pb2, lease_pb2, resource_pb2, session_pb2
 from tests.unit.api.stand import Stand, Told, refusal
 
@@ -228,19 +229,32 @@ async def test_a_keep_alive_request_that_fails_as_a_whole_ends_the_stream_after_
     assert (told.code, told.bad_fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["lease_ids"])
 
 
+class PatientContext:
+    """A call without a deadline, and without a network that would decide when its messages arrive."""
+
+    def time_remaining(self) -> None:
+        return None
+
+    def set_trailing_metadata(self, metadata: object) -> None:
+        pass
+
+
 async def test_requests_that_arrive_during_a_commit_are_renewed_together(api: Stand) -> None:
     lease = (await api.leases.Acquire(lease_pb2.AcquireRequest(resource="a", holder="h", ttl_ms=1_000))).lease
-    api.gateway.blocked = asyncio.Event()
-    call = api.leases.KeepAlive()
-    for sequence in range(20):
-        await call.write(lease_pb2.KeepAliveRequest(sequence=sequence, lease_ids=[lease.id]))
-    submissions_before = len(api.gateway.timeouts_s)
-    api.gateway.blocked.set()
-    api.gateway.blocked = None
-    for _ in range(20):
-        await call.read()
-    await call.done_writing()
-    assert len(api.gateway.timeouts_s) - submissions_before <= 2
+    before = len(api.gateway.timeouts_s)
+    blocked = api.gateway.blocked = asyncio.Event()
+
+    async def requests() -> AsyncIterator[lease_pb2.KeepAliveRequest]:
+        yield lease_pb2.KeepAliveRequest(sequence=0, lease_ids=[lease.id])
+        await api.gateway.asked(before + 1)
+        for sequence in range(1, 20):
+            yield lease_pb2.KeepAliveRequest(sequence=sequence, lease_ids=[lease.id])
+        blocked.set()  # all have been read by now, and none but the first can have been submitted
+
+    servicer = LeaseServicer(api.door)
+    answers = [answer async for answer in servicer.KeepAlive(requests(), PatientContext())]  # type: ignore[arg-type]
+    assert [answer.sequence for answer in answers] == list(range(20))
+    assert len(api.gateway.timeouts_s) - before == 2
 
 
 async def _stream(*requests: lease_pb2.KeepAliveRequest) -> AsyncIterator[lease_pb2.KeepAliveRequest]:
