@@ -230,11 +230,16 @@ async def _end_up(up: Process) -> None:
 
 
 async def _kill_nodes(data_dir: Path) -> None:
-    """Kill nodes that outlived their `up`, as they do when it is killed. Known by the configuration they run with."""
-    configurations = {str(path) for path in data_dir.glob("n*.toml")}
-    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-    left = [pid for pid in pids if configurations.intersection(command_of(pid)[-2:])]
+    """Kill nodes that outlived their `up`, as they do when it is killed."""
+    left = _nodes_of(data_dir)
     for pid in left:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     await until_ended(*left)
+
+
+def _nodes_of(data_dir: Path) -> list[int]:
+    """Processes of this cluster's nodes, known by the configuration that they run with."""
+    configurations = {str(path) for path in data_dir.glob("n*.toml")}
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+    return [pid for pid in pids if configurations.intersection(command_of(pid)[-2:])]
