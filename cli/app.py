@@ -4,7 +4,7 @@ import typer
 
 from garbagetruck import __version__
 from garbagetruck.cli import cleanup, config, lease, lease_exec, member, namespace, resource, session, status, watch
-from garbagetruck.cli.bench.command import bench
+from garbagetruck.cli.bench.command import register as register_bench
 from garbagetruck.cli.invocation import examples_text
 from garbagetruck.cli.render import say
 from garbagetruck.cli.serve import register as register_serve
@@ -31,7 +31,7 @@ app.add_typer(cleanup.app, name="cleanup")
 app.add_typer(namespace.app, name="namespace")
 app.add_typer(member.app, name="member")
 watch.register(app)
-app.command("bench")(bench)
+register_bench(app)
 app.add_typer(config.app, name="config")
 
 

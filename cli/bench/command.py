@@ -13,7 +13,6 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-import uvloop
 
 from garbagetruck.cli.bench.conditions import conditions
 from garbagetruck.cli.bench.figures import Row
@@ -23,7 +22,8 @@ from garbagetruck.cli.bench.subject import SubjectError, subject
 from garbagetruck.cli.bench.table import table
 from garbagetruck.cli.bench.throwaway import Throwaway, ThrowawayError
 from garbagetruck.cli.exits import Exit
-from garbagetruck.cli.render import note
+from garbagetruck.cli.invocation import examples_text
+from garbagetruck.cli.render import note, say
 from garbagetruck.client.endpoints import addresses_of
 from garbagetruck.durations import DurationError, parse_duration_ms
 
@@ -35,6 +35,16 @@ class Shape(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the root."""
+    examples = [
+        "garbagetruck bench",
+        "garbagetruck bench --scenario acquire --scenario renew-batch --duration 10s -o json",
+        "garbagetruck bench --scenario acquire --endpoints 127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103",
+    ]
+    app.command("bench", epilog=examples_text(examples))(bench)
 
 
 def bench(
@@ -59,11 +69,7 @@ def bench(
 ) -> None:
     """Measure a cluster. By default it starts one of three nodes for each scenario, which is gone afterwards.
 
-    Example: garbagetruck bench
-
-    Example: garbagetruck bench --scenario acquire --scenario renew-batch --duration 10s -o json
-
-    Example: garbagetruck bench --scenario acquire --endpoints 127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103
+    Progress and the machine's load go to standard error. docs/measurements.md tells what the figures mean.
     """
     scenarios, plan = _scenarios(scenario, target, endpoints), _plan(operations, duration)
     with _interrupted_by_termination():
@@ -79,7 +85,7 @@ def bench(
         except KeyboardInterrupt as interrupt:
             raise typer.Exit(Exit.INTERRUPTED) from interrupt
     shown = [row.fields() for row in rows]
-    typer.echo(json.dumps(shown, ensure_ascii=False) if output is Shape.JSON else table(shown))
+    say(json.dumps(shown, ensure_ascii=False) if output is Shape.JSON else table(shown))
 
 
 def _scenarios(names: list[str] | None, target: str, endpoints: str | None) -> list[Scenario]:
@@ -123,6 +129,7 @@ def _run(scenario: Scenario, endpoints: str | None, plan: Plan) -> list[Row]:
     try:
         plan.say(f"{scenario.name}: starting a throw-away cluster")
         throwaway.start()
+        plan.say(f"{scenario.name}: measuring ({scenario.summary})")
         return _measure(scenario, [node.api for node in throwaway.nodes.values()], throwaway, plan)
     finally:
         with _uninterrupted():
@@ -132,6 +139,8 @@ def _run(scenario: Scenario, endpoints: str | None, plan: Plan) -> list[Row]:
 def _measure(
     scenario: Scenario, endpoints: list[str] | tuple[str, ...], throwaway: Throwaway | None, plan: Plan
 ) -> list[Row]:
+    import uvloop
+
     async def connected() -> list[Row]:
         async with subject(endpoints, throwaway) as found:
             return await scenario.run(found, plan)

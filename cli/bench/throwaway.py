@@ -1,10 +1,12 @@
 """A cluster of three for one measurement: started by `garbagetruck up`, gone afterwards whatever happens.
 
 Duty: processes and their folder. Invariants: only processes that this object started, or that its own `cluster.json`
-names, are ever signalled; `stop` leaves none of them and no folder behind, and may be called at any time, also twice.
+names, are ever signalled; `stop` leaves none of them and no folder behind, and may be called at any time, also twice. When this
+process is killed before it can, its processes end by themselves, and the folder stays in the folder of temporary files.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import random
@@ -20,8 +22,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-GARBAGETRUCK = (sys.executable, "-c", "from garbagetruck.cli.main import main; main()")
-"""The command itself, whatever PATH says."""
+GARBAGETRUCK = (
+    sys.executable,
+    "-c",
+    (
+        "from garbagetruck.cli.bench.throwaway import end_with_parent; from garbagetruck.cli.main import main;"
+        "end_with_parent(); main()"
+    ),
+)
+"""The command itself, whatever PATH says; it stops when this process is gone, even by `kill -9`."""
+PR_SET_PDEATHSIG = 1
+"""See prctl(2)."""
 NODES = 3
 BASES = range(18_000, 31_500, 20)
 """Below the ports that the kernel hands out by itself (32768 and up), so that no connection takes one meanwhile."""
@@ -49,9 +60,8 @@ class LocalNode:
 class Throwaway:
     """`start` once, `stop` in any case. Blocks; belongs outside the loop that measures."""
 
-    def __init__(self, *, keep_logs: bool = False) -> None:
+    def __init__(self) -> None:
         self.nodes: dict[str, LocalNode] = {}
-        self._keep_logs = keep_logs
         self._folder: Path | None = None
         self._up: subprocess.Popen[bytes] | None = None
 
@@ -108,7 +118,7 @@ class Throwaway:
                     self._up.stdout.close()
                 self._kill_what_up_left()
         finally:
-            if self._folder is not None and not self._keep_logs:
+            if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
 
     def _kill_what_up_left(self) -> None:
@@ -118,6 +128,12 @@ class Throwaway:
             with contextlib.suppress(OSError):
                 if str(node.config).encode() in command.read_bytes():
                     os.kill(node.pid, signal.SIGKILL)
+
+
+def end_with_parent() -> None:
+    """Have the kernel send this process SIGTERM when the one that started it ends, where the kernel can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def free_base_port() -> int:
