@@ -126,7 +126,7 @@ def printable(text: str, *, keep: str = "") -> str:
 
 
 def _name(value: object) -> str:
-    return printable(str(value)) if sys.stdout is not None and sys.stdout.isatty() else str(value)
+    return printable(str(value)) if _is_read_by_a_person() else str(value)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -154,9 +154,13 @@ def _say_data(output: Output, value: object) -> None:
         say(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).removesuffix("\n"))
 
 
+def _is_read_by_a_person() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def _may_style() -> bool:
     return bool(
-        sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") not in {"", "dumb"}
+        _is_read_by_a_person() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") not in {"", "dumb"}
     )
 
 

@@ -1,0 +1,62 @@
+"""Settings as flags, and the configuration to begin with."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from garbagetruck.cli.app import app
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "n1.toml"
+    path.write_text(CliRunner().invoke(app, ["config", "example"]).stdout)
+    return path
+
+
+def show(config: Path, *flags: str, **environment: str) -> list[str]:
+    result = CliRunner(env=environment).invoke(app, ["config", "show", "--config", str(config), "--origin", *flags])
+    assert result.exit_code == 0, result.stderr
+    return [line for line in result.stdout.splitlines() if line.startswith("raft.heartbeat ")]
+
+
+def test_the_example_is_a_configuration_that_nothing_is_wrong_with(config: Path) -> None:
+    result = CliRunner().invoke(app, ["config", "check", "--config", str(config)])
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "nothing is wrong" in result.stderr
+
+
+def test_a_flag_beats_a_variable_beats_the_file(config: Path) -> None:
+    assert show(config)[0].endswith("# default")
+    assert show(config, GARBAGETRUCK_RAFT_HEARTBEAT="60ms")[0].endswith("# environment GARBAGETRUCK_RAFT_HEARTBEAT")
+    (line,) = show(config, "--raft-heartbeat", "70ms", GARBAGETRUCK_RAFT_HEARTBEAT="60ms")
+    assert "70ms" in line
+    assert line.endswith("# flag --raft-heartbeat")
+    assert show(config, "--raft-heartbeat=70ms") == [line]
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--raft-heartbeat"], "needs a value"),
+        (["--raft-heartbeat=1s", "--raft-heartbeat=2s"], "given twice"),
+        (["stray"], "stray is not known"),
+    ],
+)
+def test_a_wrong_setting_flag_is_wrong_usage(config: Path, flags: list[str], told: str) -> None:
+    result = CliRunner().invoke(app, ["config", "check", "--config", str(config), *flags])
+    assert result.exit_code == 2
+    assert told in result.stderr
+
+
+def test_everything_wrong_is_told_at_once_and_a_near_miss_in_the_environment_too(config: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["config", "check", "--config", str(config), "--raft-heartbeat", "soon", "--node-id", "?"]
+    )
+    assert result.exit_code == 1
+    assert "raft.heartbeat" in result.stderr
+    assert "node.id" in result.stderr
+    environment = {"GARBAGETRUCK_RAFT_HEARTBEET": "1s"}
+    result = CliRunner(env=environment).invoke(app, ["config", "check", "--config", str(config)])
+    assert "did you mean GARBAGETRUCK_RAFT_HEARTBEAT?" in result.stderr

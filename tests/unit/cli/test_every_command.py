@@ -1,0 +1,135 @@
+"""What holds for every command of the app: help, examples, variables, shared flags."""
+
+from collections.abc import Iterator
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from garbagetruck.cli.app import app
+
+MUTATIONS = {
+    "lease acquire",
+    "lease exec",
+    "lease release",
+    "lease renew",
+    "session close",
+    "resource hold",
+    "resource unhold",
+    "cleanup discard",
+    "cleanup pause",
+    "cleanup resume",
+    "cleanup retry",
+    "namespace set",
+}
+LISTS = {"lease list", "session list", "resource list", "cleanup list", "namespace list"}
+DANGEROUS = {"session close", "resource unhold", "cleanup discard", "cleanup resume", "namespace set"}
+LOCAL = {"up", "serve", "bench", "version", "config check", "config show", "config example"}
+"""Commands that are no call to a cluster, and so have none of the common flags."""
+NOT_OURS = {"help", "install_completion", "show_completion"}
+
+
+def commands() -> dict[str, typer.core.TyperCommand]:
+    def walk(group: typer.core.TyperGroup, path: str) -> Iterator[tuple[str, typer.core.TyperCommand]]:
+        for name, each in group.commands.items():
+            if isinstance(each, typer.core.TyperGroup):
+                yield from walk(each, f"{path}{name} ")
+            else:
+                assert isinstance(each, typer.core.TyperCommand)
+                yield f"{path}{name}", each
+
+    root = typer.main.get_command(app)
+    assert isinstance(root, typer.core.TyperGroup)
+    return dict(walk(root, ""))
+
+
+COMMANDS = commands()
+
+
+def options(name: str) -> dict[str, typer.core.TyperOption]:
+    """A command's flags by their longest name."""
+    return {
+        max(each.opts, key=len): each
+        for each in COMMANDS[name].params
+        if isinstance(each, typer.core.TyperOption) and each.name not in NOT_OURS
+    }
+
+
+def test_the_groups_above_name_commands_that_there_are() -> None:
+    assert COMMANDS.keys() >= MUTATIONS | LISTS | DANGEROUS | LOCAL
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_has_a_sentence_and_an_example_that_begins_with_the_command(name: str) -> None:
+    result = CliRunner().invoke(app, [*name.split(), "--help"], terminal_width=200)
+    assert result.exit_code == 0
+    assert COMMANDS[name].help
+    assert f"garbagetruck {name}" in result.stdout.split("Example")[-1]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_flag_and_argument_says_what_it_is(name: str) -> None:
+    silent = [each.name for each in COMMANDS[name].params if not getattr(each, "help", None)]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - LOCAL))
+def test_every_flag_has_a_variable_of_its_own_name(name: str) -> None:
+    shared = {"--endpoints", "--namespace", "--output", "--timeout"}
+    for flag, option in options(name).items():
+        prefix = "GARBAGETRUCK" if flag in shared else f"GARBAGETRUCK_{name.replace(' ', '_').upper()}"
+        wanted = f"{prefix}_{flag.removeprefix('--').replace('-', '_').upper()}"
+        automatic = f"{prefix}_{str(option.name).upper()}"
+        assert (option.envvar or automatic) == wanted
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - LOCAL))
+def test_every_command_has_the_common_flags_and_those_of_its_kind(name: str) -> None:
+    flags = options(name).keys()
+    assert flags >= {"--endpoints", "--namespace", "--output", "--timeout"}
+    assert ("--request-id" in flags) == (name in MUTATIONS)
+    assert ({"--limit", "--all", "--page-token"} <= flags) == (name in LISTS)
+    assert ("--yes" in flags) == (name in DANGEROUS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["lease", "acquire", "a"], "Missing option '--ttl'"),
+        (["lease", "acquire", "a", "--ttl", "30"], "'30' is not a duration; write a number and a unit"),
+        (["lease", "acquire", "a", "--ttl", "-5s"], "'-5s' is not a duration"),
+        (["lease", "acquire", "a", "--ttl", "30s", "--timeout", "0s"], "'--timeout'"),
+        (["lease", "acquire", "a", "--ttl", "30s", "--cleanup", "file"], "write HANDLER:key=value"),
+        (["lease", "acquire", "a", "--ttl", "30s", "--cleanup", '{"handler":'], "--cleanup is not JSON"),
+        (["lease", "acquire", "a", "--ttl", "30s", "--label", "x"], "--label 'x': write key=value"),
+        (["lease", "acquire", "a", "--ttl", "30s", "--endpoints", "nonsense"], "--endpoints: bad endpoint 'nonsense'"),
+        (["lease", "list", "--limit", "0"], "'--limit'"),
+        (["lease", "list", "-o", "xml"], "'table', 'wide', 'json', 'yaml', 'name'"),
+        (["lease", "list", "-l", "team"], "--selector 'team': write key=value"),
+        (["lease", "release"], "name lease ids, or --holder"),
+        (["lease", "release", "--holder", "h", "--keep-resource"], "--keep-resource goes with lease ids"),
+        (["lease", "exec", "a", "--ttl", "5s"], "Missing argument 'COMMAND'"),
+        (["resource", "list", "--state", "gone"], "'gone' is no state; choose from live, orphaned"),
+        (["cleanup", "list", "--state", "live"], "choose from orphaned, due, claimed, dead_letter"),
+        (["cleanup", "discard", "a"], "add --yes if that is meant"),
+        (["cleanup", "resume", "--release-brake"], "add --yes if that is meant"),
+        (["cleanup", "resume", "--all-namespaces"], "add --yes if that is meant"),
+        (["cleanup", "resume", "--all-namespaces", "--release-brake"], "one namespace at a time"),
+        (["namespace", "set", "a", "--no-brake"], "add --yes if that is meant"),
+        (["lease", "lst"], "No such command 'lst'"),
+        (["resource", "forget", "a"], "No such command 'forget'"),
+        (["serve", "--config", "n1.toml", "--raft-heartbeet", "1s"], "--raft-heartbeet is not known"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_says_what_would_be_right(arguments: list[str], told: str) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert told in " ".join(result.stderr.split())
+    assert result.stdout == ""
+
+
+def test_a_flag_beats_its_variable() -> None:
+    environment = {"GARBAGETRUCK_TIMEOUT": "nonsense"}
+    assert CliRunner(env=environment).invoke(app, ["status"]).exit_code == 2
+    arguments = ["status", "--timeout", "300ms", "--endpoints", "127.0.0.1:1"]
+    assert CliRunner(env=environment).invoke(app, arguments).exit_code == 3
