@@ -27,8 +27,9 @@ demo: $(RUNTIME) ## the main job on real files, with a crashed service and a kil
 up: $(RUNTIME) ## a three-node cluster in the foreground; Ctrl-C stops it
 	$(BIN)/garbagetruck up
 
+# Six minutes or so. BENCH="--scenario acquire --duration 10s" runs a part of it; docs/measurements.md tells more.
 bench: $(RUNTIME) ## the benchmark suite
-	$(BIN)/garbagetruck bench
+	$(BIN)/garbagetruck bench $(BENCH)
 
 chaos: ## the long chaos and simulation run (not in this version)
 	@echo "make chaos: this version has no chaos run yet, so nothing was run and nothing was shown." >&2; \

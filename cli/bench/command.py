@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated
 
+import grpc.aio
 import typer
 
-from garbagetruck.cli.bench.conditions import conditions
+from garbagetruck.cli.bench.conditions import conditions, load_average
 from garbagetruck.cli.bench.figures import Row
 from garbagetruck.cli.bench.plan import DURATION_S_DEFAULT, Plan
 from garbagetruck.cli.bench.scenarios import SCENARIOS, Scenario, chosen
@@ -77,11 +78,14 @@ def bench(
             for line in conditions("at the beginning"):
                 note(line)
             rows = [row for each in scenarios for row in _run(each, endpoints, plan)]
-            for line in conditions("at the end"):
-                note(line)
+            note(load_average("at the end"))
         except (SubjectError, ThrowawayError) as error:
             note(f"Error: {error}")
             raise typer.Exit(Exit.UNREACHABLE) from error
+        except grpc.aio.AioRpcError as failure:
+            # While a load runs failures are counted; this one came while it was prepared.
+            note(f"Error: {failure.code().name}: {failure.details()}")
+            raise typer.Exit(Exit.REFUSED) from failure
         except KeyboardInterrupt as interrupt:
             raise typer.Exit(Exit.INTERRUPTED) from interrupt
     shown = [row.fields() for row in rows]
@@ -143,7 +147,10 @@ def _measure(
 
     async def connected() -> list[Row]:
         async with subject(endpoints, throwaway) as found:
-            return await scenario.run(found, plan)
+            rows = await scenario.run(found, plan)
+            if not scenario.throwaway_only and (leader_id := await found.leader_now()) != found.leader_id:
+                note(f"Warning: {leader_id or 'nobody'} leads now, not {found.leader_id}: discard these figures")
+            return rows
 
     # The loop that nodes run on, too: a slower one in the client would be counted as latency of the cluster.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -11,13 +11,18 @@ PACKAGES = ("garbagetruck", "grpcio", "protobuf", "pysyncobj", "msgspec", "uvloo
 
 def conditions(when: str) -> list[str]:
     """A few lines for people, also for docs/measurements.md. `when` says at which moment."""
-    clock = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-    load = " ".join(f"{each:.2f}" for each in os.getloadavg())
     return [
-        f"- {when}: {clock}, load average {load} (1, 5 and 15 minutes)",
+        load_average(when),
         f"- machine: {os.cpu_count()} cores ({_processor()}), {_memory_gib():.0f} GiB, {platform.release()}",
         f"- Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in PACKAGES)}",
     ]
+
+
+def load_average(when: str) -> str:
+    """One line: the moment, and how busy the machine was."""
+    clock = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    load = " ".join(f"{each:.2f}" for each in os.getloadavg())
+    return f"- {when}: {clock}, load average {load} (1, 5 and 15 minutes)"
 
 
 def _memory_gib() -> float:

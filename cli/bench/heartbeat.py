@@ -72,6 +72,14 @@ async def session_heartbeat(subject: Subject, plan: Plan) -> list[Row]:
     """Operations and their rate are heartbeats; each renews `leases_per_session` leases."""
     sessions = [await subject.open_session() for _ in range(SESSIONS)]
     await subject.acquire_many(SESSIONS * LEASES_PER_SESSION, sessions=sessions)
+    try:
+        return await _measure(subject, plan, sessions)
+    finally:
+        for session_id in sessions:
+            await subject.close_session(session_id)
+
+
+async def _measure(subject: Subject, plan: Plan, sessions: list[str]) -> list[Row]:
     rows: list[Row] = []
     async with AsyncExitStack() as stack:
         streams = [await stack.enter_async_context(_Stream(subject)) for _ in range(STREAMS)]

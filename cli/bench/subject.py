@@ -69,6 +69,11 @@ class Subject:
             cleanup=self._cleanup(name),
         )
 
+    async def leader_now(self) -> str:
+        """Who leads at this moment; empty when nobody is known to."""
+        answer = await self.leader.cluster.GetStatus(cluster_pb2.GetStatusRequest(), timeout=SETUP_TIMEOUT_S)
+        return answer.status.leader_id
+
     async def make_namespace(self, name: str) -> None:
         """With every setting at its default."""
         await self.leader.namespace.Set(
@@ -82,6 +87,13 @@ class Subject:
             namespace=NAMESPACE, request_id=secrets.token_hex(16), holder=self.holder, ttl_ms=LEASE_TTL_MS
         )
         return (await self.leader.session.OpenSession(request, timeout=SETUP_TIMEOUT_S)).session.id
+
+    async def close_session(self, session_id: str) -> None:
+        """Its leases end with it."""
+        request = session_pb2.CloseSessionRequest(
+            namespace=NAMESPACE, request_id=secrets.token_hex(16), session_id=session_id
+        )
+        await self.leader.session.CloseSession(request, timeout=SETUP_TIMEOUT_S)
 
     async def acquire_many(
         self,
