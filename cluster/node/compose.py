@@ -30,6 +30,7 @@ from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.handlers import RegistryDoor, registry_of
 from garbagetruck.cluster.node.health import Core, Health, LeadershipJournal, facts_of
 from garbagetruck.cluster.node.identity import DataFolder, NodeIdentity
+from garbagetruck.cluster.node.ids import id_source
 from garbagetruck.cluster.node.leadership import Leadership
 from garbagetruck.cluster.node.peer_connection import MessageBounds
 from garbagetruck.cluster.node.peer_link import GrpcPeerLink
@@ -48,10 +49,6 @@ from garbagetruck.v1 import peer_pb2, peer_pb2_grpc
 FORWARDS_OUTSTANDING_MAX = 4_096
 """Requests under way between two nodes; more wait at the sender's door."""
 FORWARD_BYTES_MAX = 2 * 1024 * 1024
-ID_CHARACTERS = "0123456789abcdefghjkmnpqrstvwxyz"
-"""Crockford's base 32: no letters that are taken for digits when read aloud."""
-ID_LENGTH = 26
-"""130 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +247,7 @@ def _api(
         forwarding.gateway,
         lambda: core.machine,
         RegistryDoor(cleaning.registry),
-        lambda: "".join(world.random.choices(ID_CHARACTERS, k=ID_LENGTH)),
+        id_source(world.random),
         DoorLimits(request_timeout_ms_default=limits.timeout_ms, request_timeout_ms_max=limits.timeout_ms_max),
     )
     peers = PeerServicer(
