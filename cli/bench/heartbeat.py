@@ -88,7 +88,7 @@ async def _measure(subject: Subject, plan: Plan, sessions: list[str]) -> list[Ro
             return await streams[number % STREAMS].ask(sessions[number % SESSIONS])
 
         for window in WINDOWS:
-            in_flight = STREAMS * window
+            in_flight = min(STREAMS * window, plan.operations or STREAMS * window)
             await closed_loop(call, in_flight=in_flight, budget=plan.warm_up(), processor_s=subject.processor_s)
             measured = await closed_loop(
                 call, in_flight=in_flight, budget=plan.budget(), processor_s=subject.processor_s
