@@ -239,7 +239,8 @@ class Bounds(Record, frozen=True):
 
     ttl_ms_min: int = 100
     ttl_ms_max: int = 30 * 24 * 3_600_000
-    expirations_per_batch_max: int = 1_000
+    expirations_per_batch_max: int = 250
+    """Of leases swept in one batch, and of leases that one `ReleaseHolder` gives back: both hold up every other call."""
     request_age_ms_max: int = 60_000
     requests_max: int = 1_000_000
     events_max: int = 10_000

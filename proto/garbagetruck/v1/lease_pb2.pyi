@@ -637,8 +637,8 @@ class BatchReleaseRequest(_message.Message):
     request_id: _builtins.str
     """As in ReleaseRequest."""
     holder: _builtins.str
-    """Give back every lease of this holder, 1 to 256 bytes; up to 1,000 in one call, see
-    BatchReleaseResponse.remaining.
+    """Give back every lease of this holder, 1 to 256 bytes; as many in one call as the cluster lets expire
+    in one log entry (`expirations_per_batch_max`, default 250), see BatchReleaseResponse.remaining.
     """
     keep_resource: _builtins.bool
     """As in ReleaseRequest, for each of `lease_ids`. INVALID_ARGUMENT together with `holder`."""
