@@ -129,40 +129,48 @@ def _first_answer(state: State, operation: AcquireLease, first: RequestRecord) -
 
 
 def renew(state: State, operation: RenewLeases) -> LeasesRenewed:
+    """What most of all log entries are made of: a lease that stands alone costs no call of ours."""
     remaining: list[int] = []
     refusals: list[tuple[int, Refused]] = []
+    prolonged: dict[str, Lease] = {}
+    leases, namespace, clock_ms = state.leases, operation.namespace, state.clock_ms
+    braked = namespace in state.brake_missing
     for position, lease_id in enumerate(operation.lease_ids):
-        answer = _renew_one(state, lease_id, operation)
-        if isinstance(answer, Refused):
-            refusals.append((position, answer))
-            remaining.append(-1)
-        else:
-            remaining.append(answer)
+        lease = leases.get(lease_id)
+        if lease is None or lease.namespace != namespace or lease.session_id:
+            answer = _renew_with_session(state, lease_id, operation)
+            if isinstance(answer, Refused):
+                refusals.append((position, answer))
+                remaining.append(-1)
+            else:
+                remaining.append(answer)
+            continue
+        ttl_ms = operation.ttl_ms or lease.ttl_ms
+        deadline_ms = clock_ms + ttl_ms
+        remaining.append(ttl_ms)
+        if deadline_ms != lease.deadline_ms or ttl_ms != lease.ttl_ms:
+            prolonged[lease_id] = replace(lease, ttl_ms=ttl_ms, deadline_ms=deadline_ms)
+            if deadline_ms < lease.deadline_ms:
+                state.hasten_lease(prolonged[lease_id])
+        if braked:
+            brake.note_return(state, namespace, lease.holder)
+    leases.prolong(prolonged)
     return LeasesRenewed(tuple(remaining), tuple(refusals))
 
 
-def _renew_one(state: State, lease_id: str, operation: RenewLeases) -> int | Refused:
+def _renew_with_session(state: State, lease_id: str, operation: RenewLeases) -> int | Refused:
+    """Renew a lease through its session, or refuse what is no lease any more."""
     lease = state.leases.get(lease_id)
-    if lease is None or lease.namespace != operation.namespace:
+    session = state.sessions.get(lease.session_id) if lease is not None else None
+    if lease is None or lease.namespace != operation.namespace or session is None:
         return refuse_ended_lease(state, lease_id, operation.namespace)
-    if lease.session_id:
-        session = state.sessions.get(lease.session_id)
-        if session is None:
-            return refuse_ended_lease(state, lease_id, operation.namespace)
-        if operation.ttl_ms:
-            return Refused(
-                Reason.INVALID_ARGUMENT,
-                f"ttl_ms: lease {lease_id!r} lives in session {session.id!r}, whose TTL holds; leave ttl_ms out (0)",
-                "ttl_ms",
-            )
-        return sessions.renew(state, session).ttl_ms
-    ttl_ms = operation.ttl_ms or lease.ttl_ms
-    deadline_ms = state.clock_ms + ttl_ms
-    if deadline_ms != lease.deadline_ms or ttl_ms != lease.ttl_ms:
-        state.replace_lease(replace(lease, ttl_ms=ttl_ms, deadline_ms=deadline_ms), lease)
-    if lease.namespace in state.brake_missing:
-        brake.note_return(state, lease.namespace, lease.holder)
-    return ttl_ms
+    if operation.ttl_ms:
+        return Refused(
+            Reason.INVALID_ARGUMENT,
+            f"ttl_ms: lease {lease_id!r} lives in session {session.id!r}, whose TTL holds; leave ttl_ms out (0)",
+            "ttl_ms",
+        )
+    return sessions.renew(state, session).ttl_ms
 
 
 def release(state: State, operation: ReleaseLeases) -> LeasesReleased:

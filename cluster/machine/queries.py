@@ -221,7 +221,7 @@ class Queries:
         return NamespaceUsage(
             state.lease_counts.get(name, 0),
             state.session_counts.get(name, 0),
-            sum(count.get((name, each), 0) for each in ResourceState),
+            state.resource_totals.get(name, 0),
             state.holders.get(name, 0),
             count.get((name, ResourceState.ORPHANED), 0),
             count.get((name, ResourceState.DUE), 0),

@@ -14,7 +14,8 @@ from garbagetruck.cluster.machine.state import RequestKey, State
 
 _encode = msgspec.msgpack.Encoder().encode
 
-EVICTIONS_PER_BATCH_MAX = 4_000
+EVICTIONS_PER_BATCH_MAX = 1_500
+"""More than a batch adds as nodes come configured, so that forgetting keeps pace with remembering; a few milliseconds."""
 OPERATOR_REQUESTS_MAX = 10_000
 """Room past `Bounds.requests_max` for operators alone: clients that fill the table must not keep one from pausing."""
 

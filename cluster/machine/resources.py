@@ -26,7 +26,7 @@ def may_acquire(state: State, operation: AcquireLease) -> Refused | None:
     resource = state.resources.get(key)
     if resource is None:
         limit = state.namespaces[operation.namespace].limits.resources_max
-        if _resources_in(state, operation.namespace) >= limit:
+        if state.resource_totals.get(operation.namespace, 0) >= limit:
             return Refused(
                 Reason.QUOTA_EXCEEDED,
                 f"namespace {operation.namespace!r} has reached resources_max = {limit}; raise it with `namespace set`",
@@ -52,10 +52,6 @@ def may_acquire(state: State, operation: AcquireLease) -> Refused | None:
             "cleanup",
         )
     return _may_take_target(state, operation)
-
-
-def _resources_in(state: State, namespace: str) -> int:
-    return sum(state.resource_counts.get((namespace, each), 0) for each in ResourceState)
 
 
 def _may_take_target(state: State, operation: AcquireLease) -> Refused | None:
@@ -160,9 +156,9 @@ def detach(state: State, lease: Lease, *, keep: bool) -> None:
     """Take an ended lease off its resource; without any left the resource is an orphan, or off the books."""
     key = (lease.namespace, lease.resource)
     resource = state.resources[key]
-    left = tuple(each for each in resource.leases if each != lease.id)
-    assert len(left) + 1 == len(resource.leases), "a lease stands once on its resource"
-    if left:
+    if resource.leases != (lease.id,):
+        left = tuple(each for each in resource.leases if each != lease.id)
+        assert len(left) + 1 == len(resource.leases), "a lease stands once on its resource"
         assert not keep, "a resource is kept by its last holder only"
         state.replace_resource(replace(resource, revision=resource.revision + 1, leases=left), resource)
     elif keep:

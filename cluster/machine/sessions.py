@@ -76,7 +76,7 @@ def renew(state: State, session: Session) -> Session:
     if deadline_ms == session.deadline_ms:
         return session
     renewed = replace(session, deadline_ms=deadline_ms)
-    state.sessions.put(session.id, renewed)
+    state.sessions.prolong({session.id: renewed})
     return renewed
 
 

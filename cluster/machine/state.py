@@ -26,7 +26,7 @@ from garbagetruck.cluster.machine.model import (
     Session,
     Tombstone,
 )
-from garbagetruck.cluster.machine.tables import CreationOrder, DigestSum, Multimap, Table
+from garbagetruck.cluster.machine.tables import CreationOrder, DeadlineTable, DigestSum, Multimap, Table
 from garbagetruck.cluster.machine.targets import TargetIndex
 from garbagetruck.cluster.machine.timers import TimerKey, TimerKind, Timers
 
@@ -52,8 +52,8 @@ class State:
         self.digest = DigestSum()
         self.members: Table[str, Member] = Table(self.digest, 1)
         self.namespaces: Table[str, Namespace] = Table(self.digest, 2)
-        self.leases: Table[str, Lease] = Table(self.digest, 3)
-        self.sessions: Table[str, Session] = Table(self.digest, 4)
+        self.leases: DeadlineTable[str, Lease] = DeadlineTable(self.digest, 3)
+        self.sessions: DeadlineTable[str, Session] = DeadlineTable(self.digest, 4)
         self.resources: Table[ResourceKey, Resource] = Table(self.digest, 5)
         self.ended_leases: Table[str, EndedLease] = Table(self.digest, 6, queue=True)
         self.ended_sessions: Table[str, EndedSession] = Table(self.digest, 7, queue=True)
@@ -78,6 +78,7 @@ class State:
         self.lease_counts: dict[str, int] = {}
         self.session_counts: dict[str, int] = {}
         self.resource_counts: dict[tuple[str, ResourceState], int] = {}
+        self.resource_totals: dict[str, int] = {}
         self.ready: dict[str, dict[ResourceKey, None]] = {}
         """Namespace -> cleanups that are due, unheld and not waiting for a retry: what may be claimed."""
 
@@ -111,13 +112,14 @@ class State:
         detail: str = "",
     ) -> None:
         self.event_index += 1
-        self.events.append(
+        events = self.events
+        events.append(
             Event(
                 self.event_index, self.clock_ms, kind, namespace, resource, lease_id, session_id, holder, token, detail
             )
         )
-        while len(self.events) > self.bounds.events_max:
-            self.events.popleft()
+        while len(events) > self.bounds.events_max:
+            events.popleft()
 
     # -- namespaces -------------------------------------------------------------------------------------------
 
@@ -142,10 +144,9 @@ class State:
         else:
             self.timers.schedule(lease.deadline_ms + 1, TimerKind.LEASE, lease.id)
 
-    def replace_lease(self, lease: Lease, old: Lease) -> None:
-        self.leases.put(lease.id, lease)
-        if lease.deadline_ms < old.deadline_ms:
-            self.timers.schedule(lease.deadline_ms + 1, TimerKind.LEASE, lease.id)
+    def hasten_lease(self, lease: Lease) -> None:
+        """Its deadline is about to move forward, to that of `lease`: a timer that only knows the old one is too late."""
+        self.timers.schedule(lease.deadline_ms + 1, TimerKind.LEASE, lease.id)
 
     def drop_lease(self, lease: Lease) -> None:
         self.leases.pop(lease.id)
@@ -193,6 +194,7 @@ class State:
     def index_resource(self, resource: Resource) -> None:
         key = (resource.namespace, resource.name)
         self.resource_order.append(resource.generation, key)
+        self.resource_totals[resource.namespace] = self.resource_totals.get(resource.namespace, 0) + 1
         self._count(resource, 1)
         if resource.cleanup is not None:
             self.targets.take(resource.cleanup.target, key)
@@ -214,6 +216,7 @@ class State:
         key = (resource.namespace, resource.name)
         self.resources.pop(key)
         self.resource_order.remove(resource.generation)
+        self.resource_totals[resource.namespace] -= 1
         self._count(resource, -1)
         self._unready(key)
         if resource.cleanup is not None:

@@ -13,9 +13,6 @@ import heapq
 from collections.abc import Callable
 from enum import IntEnum
 
-TimerKey = str | tuple[str, str]
-Entry = tuple[int, int, TimerKey]
-
 TIDY_MIN = 10_000
 """So many dead entries are nobody's concern."""
 TIDY_STEP = 500
@@ -29,6 +26,9 @@ class TimerKind(IntEnum):
     CLEANUP_DUE = 3
     CLAIM = 4
 
+
+TimerKey = str | tuple[str, str]
+Entry = tuple[int, TimerKind, TimerKey]
 
 Deadline = Callable[[TimerKind, TimerKey], int | None]
 """The first stamp at which a thing is due, in cluster milliseconds, or None when it needs no timer any more."""
@@ -53,7 +53,7 @@ class Timers:
 
     def schedule(self, deadline_ms: int, kind: TimerKind, key: TimerKey) -> None:
         """Needed when a thing is new, or its deadline moved earlier."""
-        heapq.heappush(self._heap, (deadline_ms, int(kind), key))
+        heapq.heappush(self._heap, (deadline_ms, kind, key))
         self._added += 1
 
     def next_due(self, clock_ms: int) -> tuple[TimerKind, TimerKey] | None:
@@ -61,13 +61,19 @@ class Timers:
 
         Puts entries back whose deadline moved. What is next stays next until it is taken.
         """
-        while (heap := self._first()) and heap[0][0] <= clock_ms:
+        while heap := self._first():
             scheduled_ms, kind, key = heap[0]
-            deadline_ms = self._deadline_of(TimerKind(kind), key)
+            if scheduled_ms > clock_ms:
+                break
+            deadline_ms = self._deadline_of(kind, key)
             if deadline_ms == scheduled_ms:
-                return TimerKind(kind), key
-            heapq.heappop(heap)
-            if deadline_ms is not None and deadline_ms > scheduled_ms:  # if earlier, another entry stands there
+                return kind, key
+            if deadline_ms is None or deadline_ms < scheduled_ms:  # if earlier, another entry stands there
+                heapq.heappop(heap)
+            elif heap is self._heap:
+                heapq.heapreplace(heap, (deadline_ms, kind, key))
+            else:
+                heapq.heappop(heap)
                 heapq.heappush(self._heap, (deadline_ms, kind, key))
         return None
 
@@ -90,13 +96,13 @@ class Timers:
             self._old, self._heap = self._heap, []
         for _ in range(min(step, len(self._old))):
             scheduled_ms, kind, key = self._old.pop()  # a heap without its last entry is still a heap
-            deadline_ms = self._deadline_of(TimerKind(kind), key)
+            deadline_ms = self._deadline_of(kind, key)
             if deadline_ms is not None and deadline_ms >= scheduled_ms and key not in self._moved[kind]:
                 self._moved[kind].add(key)
                 heapq.heappush(self._heap, (deadline_ms, kind, key))
 
     def _first(self) -> list[Entry]:
         """The heap whose first entry is the earlier one."""
-        if self._old and (not self._heap or self._old[0] < self._heap[0]):
-            return self._old
-        return self._heap
+        if not self._old:
+            return self._heap
+        return self._old if not self._heap or self._old[0] < self._heap[0] else self._heap

@@ -12,7 +12,7 @@ from garbagetruck.cluster.machine import snapshot, sweep, targets
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.model import TOKEN_COUNTER_BITS, ResourceKey, ResourceState
 from garbagetruck.cluster.machine.state import State
-from garbagetruck.cluster.machine.tables import DigestSum, Table
+from garbagetruck.cluster.machine.tables import DigestSum
 from garbagetruck.cluster.machine.timers import TimerKey, TimerKind
 
 TABLES = (
@@ -47,8 +47,9 @@ def check(machine: Machine) -> None:
 def check_digest(state: State) -> None:
     total = DigestSum()
     for salt, name in enumerate(TABLES, 1):
-        copy: Table[object, object] = Table(total, salt)  # type: ignore[type-var]
-        for key, record in getattr(state, name).items():
+        table = getattr(state, name)
+        copy = type(table)(total, salt)
+        for key, record in table.items():
             copy.put(key, record)
     assert total.value == state.digest.value, "the digest does not follow the tables"
 
@@ -105,6 +106,7 @@ def check_lease_indexes(state: State) -> None:
 def check_resource_indexes(state: State) -> None:
     counts = Counter((each.namespace, each.state) for each in state.resources.values())
     assert _counted(state.resource_counts) == counts
+    assert _counted(state.resource_totals) == Counter(namespace for namespace, _ in state.resources)
     assert list(state.resource_order.after(0)) == [
         (each.generation, (each.namespace, each.name)) for each in state.resources.values()
     ]
