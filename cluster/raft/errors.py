@@ -3,6 +3,7 @@
 Operating errors, under one root. A bug is not here: it reaches `LogListener.on_fatal` and the process ends.
 """
 
+import errno
 from pathlib import Path
 
 
@@ -34,15 +35,71 @@ class LogStopped(RaftError):
     """The log has not been started, or has been stopped, or died."""
 
 
-class JournalDamaged(RaftError):
+class StorageRefused(RaftError):
+    """What lies in the data folder must not be served. Nothing was changed. Root of those below.
+
+    `offset` is where in the file, in bytes, when it is one place.
+    """
+
+    def __init__(self, path: Path, message: str, offset: int | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        self.offset = offset
+
+
+class JournalDamaged(StorageRefused):
     """A file of the log cannot be what this node wrote. The node must not start: it might vote twice, or forget."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: Path, reason: str, offset: int | None = None) -> None:
+        place = f"{path}" if offset is None else f"{path}, at offset {offset},"
         super().__init__(
-            f"{path} is damaged: {reason}. The node does not start, for it might vote twice or forget what it "
-            "acknowledged. Keep a copy of the folder, and bring the node back with an empty one while the others are up"
+            path,
+            f"{place} is damaged: {reason}. The node does not start, for it might vote twice or forget what it "
+            "acknowledged. Keep a copy of the folder, and bring the node back with an empty one while the others are up",
+            offset,
+        )
+
+
+class JournalForeign(StorageRefused):
+    """A file of the log belongs to another cluster, or to another node's folder."""
+
+    def __init__(self, path: Path, *, found: str, expected: str) -> None:
+        super().__init__(
+            path,
+            f"{path} belongs to {found}, and this folder to {expected}: files of another node were put here. The node "
+            "does not start. Bring back this node's own folder; never copy a journal from one node to another",
+        )
+
+
+class JournalTooNew(StorageRefused):
+    """A file of the log was written by a version that this one cannot read."""
+
+    def __init__(self, path: Path, *, found: int, known: int) -> None:
+        super().__init__(
+            path,
+            f"{path} has format {found}, and this version knows formats up to {known}. The node does not start. "
+            "Start the version that wrote it, or a newer one",
+        )
+
+
+class DiskFailed(RaftError):
+    """The disk refused to read, to write or to sync. Nothing that it refused was acknowledged; the node must end.
+
+    It is not tried again: after a failed sync the kernel may have dropped what it could not write.
+    """
+
+    def __init__(self, path: Path, doing: str, error: OSError) -> None:
+        remedy = (
+            "Free some space, or move the data folder to a larger disk"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else "Look at the disk (the kernel's log names it)"
+        )
+        super().__init__(
+            f"{doing} {path} failed: {error.strerror or error}. The node ends, for it can promise nothing more; "
+            f"nothing that did not reach the disk was acknowledged. {remedy}, then start the node again"
         )
         self.path = path
+        self.errno = error.errno
 
 
 class JournalFull(RaftError):

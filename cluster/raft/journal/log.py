@@ -1,0 +1,250 @@
+"""The log of one node: what pysyncobj reads and writes, in memory and, through the writer, on disk.
+
+Duty: be the journal that pysyncobj 0.3.17 expects (`pysyncobj.journal.Journal`), and the `Durability` of whoever speaks
+for this node. About 150 bytes and the payload are held in memory for each entry that was not compacted away.
+
+Invariants, each of which ends the process when it breaks, before anything is changed: entries follow each other without
+a gap and with terms that never fall; a committed entry is never removed; a term and a vote, once given, are not
+forgotten. The commit index that is read back lies within what is durable (hazard 5).
+
+Threads: the Raft thread only.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, overload
+
+from garbagetruck.cluster.raft.errors import JournalDamaged, LogDiverged
+from garbagetruck.cluster.raft.journal.format import Kind, Metadata, Record
+from garbagetruck.cluster.raft.journal.recovery import recover
+from garbagetruck.cluster.raft.journal.replay import LogTuple
+from garbagetruck.cluster.raft.journal.segments import Segments, Site
+from garbagetruck.cluster.raft.journal.writer import JournalWriter, ThreadFactory
+
+SEGMENT_BYTES = 64 * 1024 * 1024
+"""The default size of a segment. One is always reserved ahead on the disk."""
+
+FREE_BYTES_ALARM = 512 * 1024 * 1024
+"""The default for the least free space: below it new leases are refused, so that renewals still find room."""
+
+
+class Journal:
+    """Open it, start it, use it, close it. `open` reads everything; nothing else reads the disk."""
+
+    def __init__(
+        self,
+        site: Site,
+        *,
+        on_progress: Callable[[], None] = lambda: None,
+        free_bytes_alarm: int = FREE_BYTES_ALARM,
+    ) -> None:
+        self._site = site
+        self._on_progress = on_progress
+        self._free_bytes_alarm = free_bytes_alarm
+        self._entries: list[LogTuple] = []
+        self._next_index = 1
+        self._previous_term = 0
+        """Term of the entry before the first; needed when there is none."""
+        self._metadata = Metadata()
+        self._stored_commit_index = 0
+        self._metadata_number = 0
+        self._durable_index = 0
+        self._undurable: deque[tuple[int, int]] = deque()
+        """(number of the record, index) of entries that are not durable yet."""
+        self._callbacks: deque[tuple[int, Callable[[], None]]] = deque()
+        self._seen_durable = 0
+        self._writer: JournalWriter | None = None
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    def open(self, *, snapshot_index: int = 0) -> None:
+        """Read the journal, or begin one. Entries before `snapshot_index` are left aside, itself excepted.
+
+        Raises StorageRefused when it must not be served, and DiskFailed.
+        """
+        recovered = recover(self._site, keep_from=snapshot_index)
+        replay, tip = recovered.replay, recovered.replay.tip
+        segments = Segments(self._site, tip=tip, sealed=recovered.sealed, active=recovered.active)
+        try:
+            if replay.first_index > snapshot_index + 1:
+                raise JournalDamaged(  # noqa: TRY301
+                    self._site.folder,
+                    f"it begins with entry {replay.first_index}, and what comes before is "
+                    + (f"in no snapshot after entry {snapshot_index}" if snapshot_index else "in no snapshot"),
+                )
+        except BaseException:
+            segments.close()
+            raise
+        self._entries, self._next_index = replay.entries, tip.next_index
+        self._previous_term = replay.base_term
+        self._metadata = tip.metadata
+        self._stored_commit_index = tip.metadata.commit_index
+        self._durable_index = tip.next_index - 1
+        self._writer = JournalWriter(segments, on_progress=self._on_progress)
+
+    def start(self, thread_factory: ThreadFactory, name: str) -> None:
+        """Write on a thread of the journal's own from now on. Without it, `writer.write_waiting` is to be called."""
+        self.writer.start(thread_factory, name)
+
+    def close(self) -> None:
+        """Store the commit index, make everything durable, let go of the disk. Raises DiskFailed. Idempotent."""
+        if self._writer is None:
+            return
+        writer = self._writer
+        try:
+            if writer.failure is None:
+                self.onOneSecondTimer()
+        finally:
+            self._writer = None
+            writer.stop()
+
+    @property
+    def writer(self) -> JournalWriter:
+        assert self._writer is not None, "the journal is not open"
+        return self._writer
+
+    # --- what is asked of the log -----------------------------------------------------------------------------------
+
+    @property
+    def last_index(self) -> int:
+        return self._next_index - 1
+
+    def term_at(self, index: int) -> int | None:
+        """Term of the entry at `index`; None when there is none."""
+        at = index - (self._next_index - len(self._entries))
+        return self._entries[at][2] if 0 <= at < len(self._entries) else None
+
+    @property
+    def size_bytes(self) -> int:
+        """What the journal takes on disk, room reserved ahead aside."""
+        return self.writer.size_bytes
+
+    @property
+    def is_space_low(self) -> bool:
+        """Whether the disk has less room than it should; measured every second, and false before."""
+        return 0 < self.writer.free_bytes < self._free_bytes_alarm
+
+    # --- Durability -------------------------------------------------------------------------------------------------
+
+    @property
+    def durable_index(self) -> int:
+        return self._durable_index
+
+    @property
+    def metadata_durable(self) -> bool:
+        return self._metadata_number <= self._seen_durable
+
+    def when_durable(self, callback: Callable[[], None]) -> None:
+        if self._seen_durable >= self.writer.put_count:
+            callback()
+        else:
+            self._callbacks.append((self.writer.put_count, callback))
+
+    def advance(self) -> None:
+        """Take note of what has become durable, and call back who waited for it. Raises DiskFailed.
+
+        To be called between pysyncobj's ticks, soon after each `on_progress`.
+        """
+        self.writer.raise_failure()
+        self._seen_durable = durable = self.writer.durable
+        while self._undurable and self._undurable[0][0] <= durable:
+            self._durable_index = self._undurable.popleft()[1]
+        while self._callbacks and self._callbacks[0][0] <= durable:
+            self._callbacks.popleft()[1]()
+
+    def wait_durable(self) -> None:
+        """Wait for the disk; for a node that has no peers to wait for. Raises DiskFailed."""
+        self.writer.wait_durable(self.writer.put_count)
+        self.advance()
+
+    # --- pysyncobj's journal ----------------------------------------------------------------------------------------
+
+    def add(self, command: bytes, idx: int, term: int) -> None:
+        former_term = self._entries[-1][2] if self._entries else self._previous_term
+        if idx != self._next_index or not former_term <= term <= self._metadata.term:
+            raise LogDiverged(
+                f"entry {idx} of term {term} cannot follow entry {self.last_index} of term {former_term}, "
+                f"in term {self._metadata.term}"
+            )
+        number = self.writer.put(Record(int(Kind.ENTRY), idx, term, command))
+        self._entries.append((command, idx, term))
+        self._next_index += 1
+        self._undurable.append((number, idx))
+
+    def deleteEntriesFrom(self, entryFrom: int) -> None:  # noqa: N802, N803  # pysyncobj's names
+        """Remove the entries from position `entryFrom` on."""
+        if entryFrom >= len(self._entries):
+            return
+        index = self._entries[entryFrom][1]
+        if index <= self._metadata.commit_index:
+            raise LogDiverged(f"entry {index} is committed (up to {self._metadata.commit_index}) and would be removed")
+        previous_term = self._entries[entryFrom - 1][2] if entryFrom else self._previous_term
+        self.writer.put(Record(int(Kind.TRUNCATE), index, previous_term))
+        del self._entries[entryFrom:]
+        self._next_index = index
+        while self._undurable and self._undurable[-1][1] >= index:
+            self._undurable.pop()
+        self._durable_index = min(self._durable_index, index - 1)
+
+    def deleteEntriesTo(self, entryTo: int) -> None:  # noqa: N802, N803  # pysyncobj's names
+        """Forget the entries before position `entryTo`, which a durable snapshot holds."""
+        if not 0 < entryTo <= len(self._entries):
+            return
+        _, index, self._previous_term = self._entries[entryTo - 1]
+        if index > self._metadata.commit_index:
+            raise LogDiverged(f"entry {index} is not known to be committed, and would be compacted away")
+        del self._entries[:entryTo]
+        self.writer.delete_below(index + 1)
+
+    def clear(self) -> None:
+        """Only a snapshot may take the place of the log, and it comes with its index: see `reset`."""
+        raise LogDiverged("the log would be emptied without a snapshot in its place")
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @overload
+    def __getitem__(self, item: int) -> LogTuple: ...
+    @overload
+    def __getitem__(self, item: slice) -> list[LogTuple]: ...
+    def __getitem__(self, item: Any) -> Any:
+        return self._entries[item]
+
+    def getCurrentTerm(self) -> int:  # noqa: N802  # pysyncobj's name
+        return self._metadata.term
+
+    def getVotedForNodeId(self) -> str | None:  # noqa: N802  # pysyncobj's name
+        return self._metadata.vote
+
+    def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:  # noqa: N802, N803  # pysyncobj's names
+        former = self._metadata
+        if term < former.term or (term == former.term and former.vote not in (None, votedForNodeId)):
+            raise LogDiverged(
+                f"a vote for {votedForNodeId} in term {term} contradicts one for {former.vote} in term {former.term}"
+            )
+        self._put_metadata(Metadata(term, votedForNodeId, former.commit_index))
+
+    def getRaftCommitIndex(self) -> int:  # noqa: N802  # pysyncobj's name
+        """Never past what is durable, and at least 1, which is in every log."""
+        return max(1, min(self._metadata.commit_index, self._durable_index))
+
+    def setRaftCommitIndex(self, raftCommitIndex: int) -> None:  # noqa: N802, N803  # pysyncobj's names
+        """Stored with the next term, or the next second: it is a hint, which the leader will give again."""
+        if raftCommitIndex != self._metadata.commit_index:
+            self._metadata = Metadata(self._metadata.term, self._metadata.vote, raftCommitIndex)
+
+    def onOneSecondTimer(self) -> None:  # noqa: N802  # pysyncobj's name
+        if self._metadata.commit_index != self._stored_commit_index:
+            self._put_metadata(self._metadata)
+        self.writer.measure_space()
+
+    def flush(self) -> None:
+        """Nothing: what must be durable is waited for, and the rest is under way."""
+
+    def _destroy(self) -> None:
+        self.close()
+
+    def _put_metadata(self, metadata: Metadata) -> None:
+        self._metadata_number = self.writer.put(metadata.to_record())
+        self._metadata = metadata
+        self._stored_commit_index = metadata.commit_index
