@@ -125,6 +125,7 @@ def _core(
         settings=raft_settings(settings),
         thread_factory=world.make_thread,
         monotonic_ns=world.monotonic_ns,
+        random=world.random,
     )
     applier = Applier(
         machine=machine,

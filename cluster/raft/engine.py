@@ -1,87 +1,50 @@
 """The Raft thread's side of a replica.
 
-Duty: open the log, turn it over and over, take requests from the main loop, and hand back what changed, once in every
-turn and in order: entries, then status, then replies.
+Duty: open the log, turn it over whenever something happened and at least every `tick_ms`, take requests from the main
+loop and bring what changed (`exchange`). Here the parts of one replica are made and joined.
 
-Invariants: a proposal is appended only while this node leads the term it was meant for, and otherwise dropped, so that
-none is ever forwarded or appended under a later term. Whatever is raised ends the thread: nothing is caught here, and
-nothing is tried again.
+Invariants: whatever is raised ends `run`: nothing is caught here, and nothing is tried again. A process that stood still
+hears what has arrived meanwhile before it concludes anything from what has not.
 
-Threads: `submit` and `release` are for the main loop; all else, the `hand_over` callback included, is the Raft thread.
+Threads: `submit` is for the main loop; all else, the `hand_over` callback included, belongs to the loop that `run` runs
+on. It never blocks: names are resolved elsewhere, and connections are asyncio's.
 """
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import asyncio
+import random
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from garbagetruck.cluster.raft import wire
-from garbagetruck.cluster.raft.confirm import EchoRound
+import structlog
+
+from garbagetruck.cluster.raft.dialling import Dialler
+from garbagetruck.cluster.raft.election import Election
+from garbagetruck.cluster.raft.exchange import Exchange, HandOff, Request
+from garbagetruck.cluster.raft.handshake import Door
 from garbagetruck.cluster.raft.journal import Journal
-from garbagetruck.cluster.raft.log import Confirmation, Entry, LogStatus, Role
+from garbagetruck.cluster.raft.journal.stock import AlreadyDurable
+from garbagetruck.cluster.raft.log import Role
+from garbagetruck.cluster.raft.network import Network, TcpNetwork
 from garbagetruck.cluster.raft.peers import PeerDisks
-from garbagetruck.cluster.raft.seams import Consensus, WakeUp
+from garbagetruck.cluster.raft.refusals import Refusals
+from garbagetruck.cluster.raft.seams import Consensus
+from garbagetruck.cluster.raft.sessions import Sessions
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
-from garbagetruck.cluster.raft.transport import GuardedTransport
+from garbagetruck.cluster.raft.tls import load
+from garbagetruck.cluster.raft.transport import GuardedTransport, Surroundings
 
-HAND_OVER_ENTRIES_MAX = 1_000
-"""Entries in one hand-off; more, as after a restart, become several."""
+_NS_PER_MS = 1_000_000
+_log = structlog.get_logger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Propose:
-    payload: bytes
-    term: int
-
-
-@dataclass(frozen=True, slots=True)
-class Confirm:
-    """Begin a round; there is never another under way. `sequence` rises."""
-
-    sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    to: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """The end of the round that `Confirm` began; None when this node does not lead, or no longer."""
-
-    confirmation: Confirmation | None
-
-
-@dataclass(frozen=True, slots=True)
-class Transferred:
-    done: bool
-
-
-Request = Propose | Confirm | Transfer
-Reply = Confirmed | Transferred
-
-
-@dataclass(frozen=True, slots=True)
-class HandOff:
-    """What changed, to be taken in the order of the fields. `applied_index` is as of the last of `entries`."""
-
-    entries: Sequence[Entry]
-    applied_index: int
-    status: LogStatus | None
-    replies: Sequence[Reply]
-
-
-@dataclass(slots=True)
-class _PendingTransfer:
-    to: str | None
-    term: int
-    deadline_ns: int
-    asked: bool = False
+HEARING_S = 0.002
+"""How long a node that stood still listens before it goes on: long enough to read its sockets."""
 
 
 class Engine:
-    """One node's log. `open`, then `turn` for as long as it shall live, then `close`; at last `release`."""
+    """One node's log. `run` it on a loop, once.
+
+    `network` is for simulators; by default it is TCP, with TLS where the settings name certificates.
+    """
 
     def __init__(
         self,
@@ -91,7 +54,9 @@ class Engine:
         folder: Path,
         settings: RaftSettings,
         monotonic_ns: Callable[[], int],
+        random: random.Random,
         hand_over: Callable[[HandOff], None],
+        network: Network | None = None,
     ) -> None:
         self._identity = identity
         self._members = members
@@ -99,213 +64,237 @@ class Engine:
         self._folder = folder
         self._settings = settings
         self._monotonic_ns = monotonic_ns
-        self._hand_over = hand_over
-        self._requests: deque[Request] = deque()
-        self._replies: list[Reply] = []
-        self._status: LogStatus | None = None
-        self._round: EchoRound | None = None
-        self._probed_ns = 0
-        self._transfer: _PendingTransfer | None = None
+        self._random = random
         self._turned_ns = 0
-        self.dropped_proposals = 0
-        """Proposals that were not appended; written by both threads, so only nearly exact."""
+        self._exchange = Exchange(
+            node_id=identity.node_id,
+            peer_ids=self._peer_ids,
+            settings=settings,
+            monotonic_ns=monotonic_ns,
+            hand_over=hand_over,
+        )
+        self._refusals = Refusals(identity.node_id, monotonic_ns)
+        self._election = Election(
+            node_id=identity.node_id,
+            peer_ids=self._peer_ids,
+            settings=settings,
+            random=random,
+            monotonic_ns=monotonic_ns,
+        )
+        self._network = network
         self._journal: Journal | None = None
         self._transport: GuardedTransport | None = None
         self._consensus: Consensus | None = None
-        self._wake_up: WakeUp | None = None
+        self._sessions: Sessions | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end: asyncio.Future[None] | None = None
+        self._turn_due = False
+        self._woken = False
 
     # --- the main loop ----------------------------------------------------------------------------------------------
 
     def submit(self, request: Request) -> None:
         """Enqueue for the next turn. Past `proposals_waiting_max` requests a proposal is dropped."""
-        if isinstance(request, Propose) and len(self._requests) >= self._settings.proposals_waiting_max:
-            self.dropped_proposals += 1
+        if not self._exchange.put(request):
             return
-        self._requests.append(request)
-        self.wake()
+        if not self._woken:
+            self._woken = True
+            self._call_in(self._on_woken)
 
-    def wake(self) -> None:
-        """End the current turn's sleep."""
-        if self._wake_up is not None:
-            self._wake_up.set()
+    def stop(self) -> None:
+        """Have `run` return; nothing happens when it has already."""
+        self._call_in(self._on_stop)
 
-    def release(self) -> None:
-        """Close what both threads used. To be called when the Raft thread has ended."""
-        if self._wake_up is not None:
-            self._wake_up.close()
-            self._wake_up = None
+    def _call_in(self, callback: Callable[[], None]) -> None:
+        loop = self._loop
+        if loop is not None:
+            try:
+                loop.call_soon_threadsafe(callback)
+            except RuntimeError:
+                if not loop.is_closed():
+                    raise
+
+    @property
+    def dropped_proposals(self) -> int:
+        """Proposals that were not appended."""
+        return self._exchange.dropped_proposals
 
     @property
     def refusals(self) -> Mapping[str, int]:
         """How often the transport refused what, by reason."""
-        return {} if self._transport is None else dict(self._transport.counts)
+        return dict(self._refusals.counts)
 
     @property
     def journal_bytes(self) -> int:
-        """The size of the log; 0 before `open`."""
+        """The size of the log; 0 before it is open."""
         return 0 if self._journal is None else self._journal.size_bytes
 
     # --- the Raft thread --------------------------------------------------------------------------------------------
 
-    def open(self) -> None:
-        """Read the log and listen. Raises JournalDamaged and OSError; `close` is due all the same."""
+    async def run(self, on_open: Callable[[], None]) -> None:
+        """Read the log, listen, say so by `on_open`, and take part until `stop`.
+
+        Raises JournalDamaged and OSError, and whatever breaks afterwards.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._on_loop_error)
+        self._end = self._loop.create_future()
+        network = self._network or self._make_network()
+        try:
+            sessions = self._open_log()
+            await network.listen(self._members[self._identity.node_id], sessions)
+            dialler = self._make_dialler(network, sessions)
+            dialler.start()
+            try:
+                on_open()  # before the first turn, which may have entries to hand over
+                self._turned_ns = self._monotonic_ns()
+                self._on_timer()
+                await self._end
+            finally:
+                await dialler.stop()
+        finally:
+            await self._close(network)
+
+    def _make_network(self) -> Network:
+        settings = self._settings
+        return TcpNetwork(
+            tls=None if settings.tls is None else load(settings.tls),
+            handshake_s=settings.handshake_ms_max / 1_000,
+            strangers_max=settings.strangers_max,
+            monotonic_ns=self._monotonic_ns,
+            refuse=lambda cause, address, why: self._refusals.refuse(cause, address, why=why),
+            on_bug=self._on_bug,
+        )
+
+    def _open_log(self) -> Sessions:
         self._folder.mkdir(parents=True, exist_ok=True)
         disks = PeerDisks(self._folder / "peers.json")
         disks.load()
-        self._journal = Journal(self._folder / "journal")
+        self._journal = journal = Journal(self._folder / "journal")
         self._consensus = Consensus(
             node_id=self._identity.node_id,
             peer_ids=self._peer_ids,
             settings=self._settings,
-            journal=self._journal,
-            make_transport=lambda consensus: self._make_transport(consensus, disks),
+            journal=journal,
+            make_transport=lambda consensus: self._make_transport(consensus, journal),
             between=self._between,
         )
-        self._wake_up = WakeUp(self._consensus.poller)
-        self._turned_ns = self._monotonic_ns()
-
-    def _make_transport(self, consensus: Consensus, disks: PeerDisks) -> GuardedTransport:
-        self._transport = GuardedTransport(
-            consensus,
-            identity=self._identity,
-            members=self._members,
+        assert self._transport is not None
+        self._sessions = Sessions(
+            door=Door(self._identity, self._peer_ids, disks),
+            peer_ids=self._peer_ids,
             settings=self._settings,
-            disks=disks,
+            refusals=self._refusals,
             monotonic_ns=self._monotonic_ns,
-            on_echo=self._on_echo,
+            listener=self._transport,
         )
+        self._transport.attach(self._sessions)
+        return self._sessions
+
+    def _make_transport(self, consensus: Consensus, journal: Journal) -> GuardedTransport:
+        around = Surroundings(
+            settings=self._settings,
+            election=self._election,
+            durability=AlreadyDurable(journal),
+            log_view=journal,
+            refusals=self._refusals,
+            on_echo=self._exchange.on_echo,
+            on_news=self._turn_soon,
+        )
+        self._transport = GuardedTransport(consensus, around)
         return self._transport
 
-    def turn(self) -> None:
-        """One tick of pysyncobj; sleeps at most `tick_ms`."""
-        assert self._consensus is not None
-        now_ns = self._monotonic_ns()
-        if now_ns - self._turned_ns > self._settings.heartbeat_ms * 1_000_000:
-            # This thread was held up, and pysyncobj looks at its election deadline before it looks at its sockets.
-            self._consensus.hear()
-        self._turned_ns = now_ns
-        self._consensus.doTick(self._settings.tick_ms / 1_000)
+    def _make_dialler(self, network: Network, sessions: Sessions) -> Dialler:
+        own_id = self._identity.node_id
+        return Dialler(
+            peers=[self._members[each] for each in sorted(self._peer_ids) if each < own_id],
+            network=network,
+            sessions=sessions,
+            refusals=self._refusals,
+            settings=self._settings,
+            random=self._random,
+            on_bug=self._on_bug,
+        )
 
-    def close(self) -> None:
-        """Leave the network and the disk, as far as `open` came."""
+    async def _close(self, network: Network) -> None:
+        """Leave the network and the disk, as far as they were entered."""
+        await network.close()
+        if self._sessions is not None:
+            self._sessions.close()
         if self._consensus is not None:
             self._consensus.destroy()
-            return
-        if self._transport is not None:
-            self._transport.destroy()
-        if self._journal is not None:
+        elif self._journal is not None:
             self._journal.close()
 
-    def _between(self) -> None:
-        consensus, transport = self._consensus, self._transport
+    # --- turns ------------------------------------------------------------------------------------------------------
+
+    def _on_stop(self) -> None:
+        if self._end is not None and not self._end.done():
+            self._end.set_result(None)
+
+    def _on_bug(self, error: BaseException) -> None:
+        if self._end is not None and not self._end.done():
+            self._end.set_exception(error)
+
+    def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """What asyncio could tell nobody: a connection's trouble while it was being made or ended."""
+        _log.warning("raft_connection_trouble", reason=str(context.get("exception") or context.get("message")))
+
+    def _on_timer(self) -> None:
+        assert self._loop is not None
+        self._loop.call_later(self._settings.tick_ms / 1_000, self._on_timer)
+        self._turn()
+
+    def _on_woken(self) -> None:
+        self._woken = False  # before the queue is looked at, so that a later `submit` wakes again
+        self._turn()
+
+    def _turn_soon(self) -> None:
+        """After everything else that has arrived by now."""
+        if not self._turn_due and self._loop is not None:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_due = False
+        if self._end is None or self._end.done():
+            return
+        try:
+            self._turn_over()
+        except BaseException as error:  # noqa: BLE001  # ends the node
+            self._on_bug(error)
+
+    def _turn_over(self) -> None:
+        consensus, transport, sessions = self._consensus, self._transport, self._sessions
         assert consensus is not None
         assert transport is not None
-        self._hand_over_changes(consensus, transport)
-        while self._requests:
-            self._take(self._requests.popleft(), consensus, transport)
-        self._advance_round(consensus, transport)
-        self._advance_transfer(consensus)
-        if self._replies:
-            self._hand_over_changes(consensus, transport)
-
-    def _hand_over_changes(self, consensus: Consensus, transport: GuardedTransport) -> None:
-        entries, consensus.applied = consensus.applied, []
-        status = self._changed_status(consensus, transport)
-        if not entries and status is None and not self._replies:
+        assert sessions is not None
+        held_up_ns = self._monotonic_ns() - self._turned_ns
+        self._turned_ns += held_up_ns
+        if held_up_ns > self._settings.heartbeat_ms * _NS_PER_MS:
+            # This process stood still. What arrived meanwhile is heard before anything is concluded from its absence.
+            self._election.held_up()
+            sessions.excuse_silence()
+            assert self._loop is not None
+            self._loop.call_later(HEARING_S, self._turn)
             return
-        while len(entries) > HAND_OVER_ENTRIES_MAX:
-            head, entries = entries[:HAND_OVER_ENTRIES_MAX], entries[HAND_OVER_ENTRIES_MAX:]
-            self._hand_over(HandOff(head, head[-1].index, None, ()))
-        replies, self._replies = self._replies, []
-        self._hand_over(HandOff(entries, consensus.applied_index, status, replies))
+        turn_over(consensus, transport, sessions, self._election)
 
-    def _changed_status(self, consensus: Consensus, transport: GuardedTransport) -> LogStatus | None:
-        former = self._status
-        if (
-            former is not None
-            and former.commit_index == consensus.commit_index
-            and former.applied_index == consensus.applied_index
-            and former.role is consensus.role
-            and former.term == consensus.term
-            and former.leader == consensus.leader
-            and former.connected == transport.connected
-        ):
-            return None
-        self._status = LogStatus(
-            role=consensus.role,
-            term=consensus.term,
-            leader=consensus.leader,
-            commit_index=consensus.commit_index,
-            applied_index=consensus.applied_index,
-            last_index=consensus.journal.last_index,
-            connected=transport.connected,
-        )
-        return self._status
+    def _between(self) -> None:
+        assert self._consensus is not None
+        assert self._transport is not None
+        self._exchange.between(self._consensus, self._transport)
 
-    def _take(self, request: Request, consensus: Consensus, transport: GuardedTransport) -> None:
-        match request:
-            case Propose(payload, term):
-                if consensus.role is Role.LEADER and consensus.term == term and self._transfer is None:
-                    consensus.propose(payload)
-                else:
-                    self.dropped_proposals += 1
-            case Confirm(sequence):
-                self._round = EchoRound(
-                    term=consensus.term,
-                    sequence=sequence,
-                    commit_index=consensus.commit_index,
-                    peers=self._peer_ids,
-                )
-                if consensus.role is Role.LEADER:
-                    self._probe(self._round, transport)
-            case Transfer(to):
-                reachable = bool(transport.connected) if to is None else to in transport.connected
-                if consensus.role is not Role.LEADER or not reachable:
-                    self._replies.append(Transferred(done=False))
-                    return
-                deadline_ns = self._monotonic_ns() + self._settings.transfer_ms_max * 1_000_000
-                self._transfer = _PendingTransfer(to, consensus.term, deadline_ns)
 
-    # --- rounds of confirmation -------------------------------------------------------------------------------------
-
-    def _probe(self, echo_round: EchoRound, transport: GuardedTransport) -> None:
-        self._probed_ns = self._monotonic_ns()
-        for node_id in sorted(echo_round.silent):
-            transport.probe(node_id, wire.Probe(echo_round.term, echo_round.sequence))
-
-    def _on_echo(self, node_id: str, echo: wire.Echo) -> None:
-        if self._round is not None:
-            self._round.echo(node_id, term=echo.term, sequence=echo.sequence)
-
-    def _advance_round(self, consensus: Consensus, transport: GuardedTransport) -> None:
-        current = self._round
-        if current is None:
-            return
-        if consensus.role is not Role.LEADER or consensus.term != current.term:
-            self._end_round(None)
-        elif current.confirmed:
-            self._end_round(Confirmation(current.term, current.commit_index))
-        elif self._monotonic_ns() - self._probed_ns >= self._settings.heartbeat_ms * 1_000_000:
-            self._probe(current, transport)  # to those whose connection was, or still is, broken
-
-    def _end_round(self, confirmation: Confirmation | None) -> None:
-        self._round = None
-        self._replies.append(Confirmed(confirmation))
-
-    # --- transfer of leadership -------------------------------------------------------------------------------------
-
-    def _advance_transfer(self, consensus: Consensus) -> None:
-        transfer = self._transfer
-        if transfer is None:
-            return
-        if consensus.term > transfer.term and consensus.leader is not None:
-            self._end_transfer(done=consensus.leader != self._identity.node_id)
-        elif self._monotonic_ns() >= transfer.deadline_ns:
-            self._end_transfer(done=False)
-        elif consensus.role is Role.LEADER and consensus.term == transfer.term and not transfer.asked:
-            # Denied until the target has the whole log.
-            transfer.asked = consensus.send_timeout_now(transfer.to)
-
-    def _end_transfer(self, *, done: bool) -> None:
-        self._transfer = None
-        self._replies.append(Transferred(done))
+def turn_over(consensus: Consensus, transport: GuardedTransport, sessions: Sessions, election: Election) -> None:
+    """One tick of pysyncobj, and what has to come right before it: whether to stand for election in it."""
+    sessions.check()
+    transport.resume()
+    if consensus.role is Role.LEADER:
+        election.led()
+    elif (question := election.ask(consensus.standing)) is not None:
+        transport.ask_all(question)
+    if election.stands(consensus.standing):
+        consensus.stand()
+    else:
+        consensus.doTick(0.0)

@@ -1,13 +1,15 @@
 """Who may take part: the greeting of a node, and why one is refused.
 
-Duty: compare what a greeting says with who this node is and whom it knows. Both sides of a connection do.
+Duty: compare what a greeting says with who this node is, whom it knows, and what the greeter's certificate says. Both
+sides of a connection do.
 
 Must not know: connections.
 """
 
 from garbagetruck.cluster.raft.peers import PeerDisks
 from garbagetruck.cluster.raft.settings import Identity
-from garbagetruck.cluster.raft.wire import PROTOCOL, Hello
+from garbagetruck.cluster.raft.tls import PeerNames
+from garbagetruck.cluster.raft.wire import FORMAT, PROTOCOL, Hello
 
 
 class Door:
@@ -20,22 +22,29 @@ class Door:
 
     def hello(self, *, to: str) -> Hello:
         own = self._identity
-        return Hello(PROTOCOL, own.cluster_id, own.node_id, own.disk_id, to)
+        return Hello(PROTOCOL, own.cluster_id, own.incarnation, own.node_id, own.disk_id, to, FORMAT)
 
-    def reason_to_refuse(self, hello: Hello, expected: str | None) -> str | None:
-        """Why `hello` is refused, or None. `expected` is whom this node connected to; None when it was connected to.
+    def reason_to_refuse(self, hello: Hello, expected: str | None, names: PeerNames | None) -> str | None:
+        """Why `hello` is refused, or None.
 
+        `expected` is whom this node connected to; None when it was connected to. `names` is what the certificate says;
+        None when there is no TLS, and then a greeting is believed: settings allow that on loopback, or when told to.
         The first greeting of a peer fixes its disk. Raises what reading and writing the known disks raises.
         """
+        own = self._identity
         if hello.protocol != PROTOCOL:
             return "another protocol"
-        if hello.cluster_id != self._identity.cluster_id:
+        if hello.cluster_id != own.cluster_id:
             return "another cluster"
-        if hello.to != self._identity.node_id:
+        if hello.incarnation != own.incarnation:
+            return "another incarnation of the cluster"
+        if hello.to != own.node_id:
             return "meant for another node"
         if hello.node_id not in self._peer_ids:
             return "not a member"
-        if expected is None and hello.node_id < self._identity.node_id:
+        if names is not None and not names.speak_for(cluster_id=own.cluster_id, node_id=hello.node_id):
+            return "certificate of another node"
+        if expected is None and hello.node_id < own.node_id:
             return "the node with the greater id connects"
         if expected is not None and expected != hello.node_id:
             return "another node at this address"

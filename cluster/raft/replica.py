@@ -8,13 +8,17 @@ Invariants: the listener hears nothing before `start` returns from opening, and 
 """
 
 import asyncio
+import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from garbagetruck.cluster.raft.engine import Confirm, Confirmed, Engine, HandOff, Propose, Reply, Transfer, Transferred
+import uvloop
+
+from garbagetruck.cluster.raft.engine import Engine
 from garbagetruck.cluster.raft.errors import LogStopped, NotLeader, ProposalTooLarge
+from garbagetruck.cluster.raft.exchange import Confirm, Confirmed, HandOff, Propose, Reply, Transfer, Transferred
 from garbagetruck.cluster.raft.log import Confirmation, LogListener, LogStatus, Role
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings, check_members
 
@@ -38,17 +42,21 @@ class Replica:
         settings: RaftSettings,
         thread_factory: ThreadFactory,
         monotonic_ns: Callable[[], int],
+        random: random.Random,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
     ) -> None:
-        check_members(identity, members)
+        check_members(identity, members, settings)
         self._identity = identity
         self._settings = settings
         self._thread_factory = thread_factory
+        self._loop_factory = loop_factory
         self._engine = Engine(
             identity=identity,
             members={member.node_id: member for member in members},
             folder=folder,
             settings=settings,
             monotonic_ns=monotonic_ns,
+            random=random,
             hand_over=lambda hand_off: self._post(self._on_hand_off, hand_off),
         )
         self._status = LogStatus(Role.FOLLOWER, 0, None, 0, 0, 0, frozenset())
@@ -143,17 +151,20 @@ class Replica:
     def _run(self) -> None:
         error: BaseException | None = None
         try:
-            self._engine.open()
-            self._post(self._on_opened)
-            while not self._stop_requested:
-                self._engine.turn()
+            with asyncio.Runner(loop_factory=self._loop_factory) as runner:
+                runner.run(self._live())
         except BaseException as raised:  # noqa: BLE001  # handed to the main loop, which ends the process
             error = raised
-        try:
-            self._engine.close()
-        except BaseException as raised:  # noqa: BLE001  # likewise
-            error = error or raised
         self._post(self._on_ended, error)
+
+    async def _live(self) -> None:
+        if not self._stop_requested:
+            await self._engine.run(self._on_engine_open)
+
+    def _on_engine_open(self) -> None:
+        self._post(self._on_opened)
+        if self._stop_requested:  # while there was nothing to stop yet
+            self._engine.stop()
 
     def _post(self, callback: Callable[..., None], *arguments: Any) -> None:
         assert self._loop is not None
@@ -162,7 +173,7 @@ class Replica:
         except RuntimeError:
             if not self._loop.is_closed():
                 raise
-            self._stop_requested = True  # nobody is left to hear of anything
+            self._engine.stop()  # nobody is left to hear of anything
 
     # --- the main loop ----------------------------------------------------------------------------------------------
 
@@ -235,7 +246,7 @@ class Replica:
     def _request_stop(self) -> None:
         self._running = False
         self._stop_requested = True
-        self._engine.wake()
+        self._engine.stop()
         for future in [*self._asking, *self._waiting]:
             if not future.done():
                 future.set_exception(LogStopped())
@@ -250,5 +261,4 @@ class Replica:
         self._request_stop()
         error = await asyncio.shield(self._ended)
         self._thread.join()
-        self._engine.release()
         return error

@@ -4,45 +4,41 @@ pysyncobj is used as it is published; nothing of it is copied, and no name-mangl
 
 | touched | why |
 |---|---|
-| `SyncObj._checkCommandsToApply`, overridden | the one place in a tick between applying and sleeping: hand over, propose |
+| `SyncObj._checkCommandsToApply`, overridden | the one place in a tick between applying and sending: hand over, propose |
 | `SyncObj._applyCommand` | appends a command without building a pickle of it |
 | `SyncObj._idToMethod` | proves that there is exactly one replicated method |
 | `SyncObj._isLeader`, `_getLeader` | who leads |
-| `SyncObj._poller` | the transport's sockets and the wake-up pipe wait where pysyncobj waits |
 | `Transport._onMessageReceived`, `_onNodeConnected`, `_onNodeDisconnected` | its protected interface for transports |
-| `PollPoller.subscribe`, `unsubscribe` | see `Poller` |
-| `TcpServer.unbind`, overridden | it is called after a failed accept, and ends listening for good |
+| message `timeout_now` from `_getLeader()` | has pysyncobj stand for election when `election` says so, and at no other time |
+| message `request_vote` with `last_log_term` -1 | has pysyncobj take a later term, and step down, without a vote |
 | global `syncobj.pickle` | a command is its payload; nothing in the log is ever unpickled |
-| globals `tcp_connection.pickle`, `tcp_connection.zlib` | frames are `wire` messages, uncompressed |
 | globals `syncobj.createJournal`, `syncobj.createPoller` | take objects of ours where names were expected |
+| global `syncobj.PIPE_NOTIFIER_ENABLED` | no pipe that nobody reads, and that is full after 65,536 commands |
 | global `journal.MetaStorer` (in our `journal`) | a damaged vote is refused, not taken for none |
 
 The globals are set when this module is imported, for the whole process: nothing else in it may use pysyncobj.
 
-Threads: everything here belongs to the Raft thread, but for `WakeUp`.
+Threads: everything here belongs to the Raft thread.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import pysyncobj.syncobj
-import pysyncobj.tcp_connection
-import structlog
 from pysyncobj import SyncObj, SyncObjConf, replicated
 from pysyncobj.config import FAIL_REASON
 from pysyncobj.node import Node
-from pysyncobj.poller import POLL_EVENT_TYPE, PollPoller
-from pysyncobj.tcp_server import TcpServer
+from pysyncobj.poller import Poller
 from pysyncobj.transport import Transport
 
 from garbagetruck.cluster.raft import wire
+from garbagetruck.cluster.raft.election import Standing
 from garbagetruck.cluster.raft.journal import Journal
 from garbagetruck.cluster.raft.log import Entry, Role
 from garbagetruck.cluster.raft.settings import APPEND_BATCH_BYTES, RaftSettings
 
-_log = structlog.get_logger(__name__)
+NEVER_S = 10.0**9
+"""For pysyncobj's own election timer: `election` decides."""
 
 _REGULAR = bytes([wire.REGULAR])
 _APPEND_METHOD = 0
@@ -58,32 +54,6 @@ class _Commands:
         return _APPEND_METHOD, (data,)
 
 
-class _Frames:
-    """Stands for `pickle` in pysyncobj.tcp_connection. A frame that does not decode ends its connection."""
-
-    dumps = staticmethod(wire.encode)
-
-    @staticmethod
-    def loads(data: bytes) -> wire.Message:
-        try:
-            return wire.decode(data)
-        except msgspec.MsgspecError as error:
-            _log.warning("raft_frame_malformed", error=str(error), size_bytes=len(data))
-            raise
-
-
-class _Uncompressed:
-    """Stands for `zlib` in pysyncobj.tcp_connection: compressing costs more than the loopback interface does."""
-
-    @staticmethod
-    def compress(data: bytes, _level: int) -> bytes:
-        return data
-
-    @staticmethod
-    def decompress(data: bytes) -> bytes:
-        return data
-
-
 _stock_create_journal = pysyncobj.syncobj.createJournal
 _stock_create_poller = pysyncobj.syncobj.createPoller
 
@@ -93,85 +63,20 @@ def _create_journal(journal: Any) -> Any:
 
 
 def _create_poller(poller: Any) -> Any:
-    return poller if isinstance(poller, Poller) else _stock_create_poller(poller)
+    return poller if isinstance(poller, NoPoller) else _stock_create_poller(poller)
 
 
 pysyncobj.syncobj.pickle = _Commands
 pysyncobj.syncobj.createJournal = _create_journal
 pysyncobj.syncobj.createPoller = _create_poller
-pysyncobj.tcp_connection.pickle = _Frames
-pysyncobj.tcp_connection.zlib = _Uncompressed
+pysyncobj.syncobj.PIPE_NOTIFIER_ENABLED = False
 
 
-class Poller(PollPoller):  # type: ignore[misc]  # pysyncobj is published without annotations
-    """pysyncobj's poller, which can also be told that a connection still has something to write.
+class NoPoller(Poller):  # type: ignore[misc]  # pysyncobj is published without annotations
+    """Waits for nothing: this thread's own event loop does, and ticks pysyncobj when there is something to do."""
 
-    pysyncobj's connection asks to be told of writability only while it handles it; the rest of a message larger than
-    the socket's buffer would wait for the next heartbeat.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._callbacks: dict[int, Callable[[int, int], None]] = {}
-
-    def subscribe(self, descr: int, callback: Callable[[int, int], None], eventMask: int) -> None:  # noqa: N803
-        self._callbacks[descr] = callback
-        super().subscribe(descr, callback, eventMask)
-
-    def unsubscribe(self, descr: int) -> None:
-        self._callbacks.pop(descr, None)
-        super().unsubscribe(descr)
-
-    def await_writable(self, descr: int) -> None:
-        """Call back the subscriber of `descr` as soon as it can be written to."""
-        mask = POLL_EVENT_TYPE.READ | POLL_EVENT_TYPE.WRITE | POLL_EVENT_TYPE.ERROR
-        super().subscribe(descr, self._callbacks[descr], mask)
-
-
-class WakeUp:
-    """Ends the Raft thread's sleep. Made on the Raft thread; set, and at last closed, on one other."""
-
-    def __init__(self, poller: Poller) -> None:
-        self._is_set = False
-        self._read_descr, self._write_descr = os.pipe()
-        os.set_blocking(self._read_descr, False)
-        os.set_blocking(self._write_descr, False)
-        poller.subscribe(self._read_descr, self._clear, POLL_EVENT_TYPE.READ)
-
-    def set(self) -> None:
-        """Wake the Raft thread. What was enqueued before this call is seen by it."""
-        if not self._is_set:
-            self._is_set = True
-            os.write(self._write_descr, b"\0")
-
-    def _clear(self, _descr: int, _event: int) -> None:
-        os.read(self._read_descr, 64)
-        self._is_set = False  # before the queues are looked at, so that a later `set` writes again
-
-    def close(self) -> None:
-        """To be called when the Raft thread has ended. `set` does nothing from then on."""
-        self._is_set = True
-        os.close(self._read_descr)
-        os.close(self._write_descr)
-
-
-class Listener(TcpServer):  # type: ignore[misc]  # pysyncobj is published without annotations
-    """pysyncobj's listening socket, which goes on listening after an accept failed."""
-
-    def __init__(self, *args: Any, on_accept_failed: Callable[[], None], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._on_accept_failed = on_accept_failed
-        self._closing = False
-
-    def unbind(self) -> None:
-        if self._closing:
-            super().unbind()
-        else:
-            self._on_accept_failed()
-
-    def close(self) -> None:
-        self._closing = True
-        self.unbind()
+    def poll(self, timeout: float) -> None:
+        assert timeout == 0.0, "pysyncobj must never sleep on the event loop's thread"
 
 
 class StockTransport(Transport):  # type: ignore[misc]  # pysyncobj is published without annotations
@@ -180,6 +85,14 @@ class StockTransport(Transport):  # type: ignore[misc]  # pysyncobj is published
     def __init__(self, consensus: "Consensus") -> None:
         super().__init__(consensus, None, ())
         self._consensus = consensus
+
+    @property
+    def ready(self) -> bool:
+        """Always: who listens, and since when, is not pysyncobj's concern."""
+        return True
+
+    def destroy(self) -> None:
+        """Nothing: connections are ended by who opened them."""
 
     def send(self, node: Node, message: dict[str, Any]) -> bool:
         translated = wire.from_stock(message, self._consensus.term)
@@ -193,12 +106,25 @@ class StockTransport(Transport):  # type: ignore[misc]  # pysyncobj is published
         """Give pysyncobj a message of a peer."""
         self._onMessageReceived(self._consensus.nodes[node_id], wire.to_stock(message))
 
+    def stand(self) -> None:
+        """Have pysyncobj stand for election in the next tick."""
+        leader = self._consensus._getLeader()  # noqa: SLF001  # pysyncobj's name; it obeys nobody else, or nobody at all
+        self._onMessageReceived(leader, {"type": "timeout_now", "term": self._consensus.term})
+
+    def learn_term(self, term: int) -> None:
+        """Have pysyncobj take a later term as a follower, without a vote and without a leader."""
+        node = next(iter(self._consensus.nodes.values()))
+        request = {"type": "request_vote", "term": term, "last_log_index": 0, "last_log_term": -1}
+        self._onMessageReceived(node, request)
+
     def announce(self, node_id: str) -> None:
         """Tell pysyncobj that a peer can be sent to. A node that can send to nobody never stands for election."""
+        self._consensus.sendable.add(node_id)
         self._onNodeConnected(self._consensus.nodes[node_id])
 
     def withdraw(self, node_id: str) -> None:
         """Tell pysyncobj that a peer cannot be sent to any more."""
+        self._consensus.sendable.discard(node_id)
         self._onNodeDisconnected(self._consensus.nodes[node_id])
 
 
@@ -220,15 +146,17 @@ class Consensus(SyncObj):  # type: ignore[misc]  # pysyncobj is published withou
     ) -> None:
         self.nodes = {each: Node(each) for each in (node_id, *sorted(peer_ids))}
         self.journal = journal
-        self.poller = Poller()
         self.role = Role.FOLLOWER
         self.applied: list[Entry] = []
+        self.sendable: set[str] = set()
+        """Peers that pysyncobj believes to be connected."""
         self._between = between
+        self._stock = make_transport(self)
         super().__init__(
             self.nodes[node_id],
             [self.nodes[each] for each in sorted(peer_ids)],
             conf=self._configure(settings),
-            transportClass=lambda *_: make_transport(self),
+            transport=self._stock,
         )
         assert len(self._idToMethod) == 1, "a second replicated method would renumber those in every journal"
 
@@ -236,10 +164,10 @@ class Consensus(SyncObj):  # type: ignore[misc]  # pysyncobj is published withou
         return SyncObjConf(
             autoTick=False,
             appendEntriesPeriod=settings.heartbeat_ms / 1_000,
-            raftMinTimeout=settings.election_timeout_ms_min / 1_000,
-            raftMaxTimeout=settings.election_timeout_ms_max / 1_000,
+            raftMinTimeout=NEVER_S,
+            raftMaxTimeout=2 * NEVER_S,
+            connectionTimeout=2 * NEVER_S,  # tied to the above by pysyncobj; no transport of ours reads it
             leaderFallbackTimeout=settings.leader_fallback_ms / 1_000,
-            connectionTimeout=settings.connection_timeout_ms / 1_000,
             appendEntriesUseBatch=False,  # True sends entries with the heartbeats only
             appendEntriesBatchSizeBytes=APPEND_BATCH_BYTES,
             commandsWaitLeader=False,
@@ -249,7 +177,7 @@ class Consensus(SyncObj):  # type: ignore[misc]  # pysyncobj is published withou
             logCompactionMinEntries=2**62,
             logCompactionMinTime=2**62,
             journalFile=self.journal,
-            pollerType=self.poller,
+            pollerType=NoPoller(),
             onStateChanged=self._on_state_changed,
         )
 
@@ -274,9 +202,20 @@ class Consensus(SyncObj):  # type: ignore[misc]  # pysyncobj is published withou
         while self.journal.last_index < end_index:
             super()._checkCommandsToApply()
 
-    def hear(self) -> None:
-        """Handle what has arrived, and nothing else."""
-        self._poller.poll(0)
+    def stand(self) -> None:
+        """Stand for election now: raise the term, and ask everybody for a vote.
+
+        Nothing happens in a cluster of several while nobody can be sent to: pysyncobj would remember it, and stand at
+        some later time, without asking whether that is still right.
+        """
+        if self.sendable or len(self.nodes) == 1:
+            self._stock.stand()
+            self.doTick(0.0)
+
+    def learn_term(self, term: int) -> None:
+        """Take a later term than the present one: a leader steps down, a candidate gives up. No vote is given."""
+        assert term > self.term
+        self._stock.learn_term(term)
 
     def send_timeout_now(self, node_id: str | None) -> bool:
         """As leader, have a peer that has the whole log stand for election. False when that is not possible now."""
@@ -288,6 +227,11 @@ class Consensus(SyncObj):  # type: ignore[misc]  # pysyncobj is published withou
     @property
     def term(self) -> int:
         return int(self.raftCurrentTerm)
+
+    @property
+    def standing(self) -> Standing:
+        last_index = self.journal.last_index
+        return Standing(self.role, self.term, last_index, self.journal.term_at(last_index) or 0)
 
     @property
     def leader(self) -> str | None:

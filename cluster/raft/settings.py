@@ -8,6 +8,8 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from garbagetruck.cluster.raft.tls import TlsFiles
+
 APPEND_BATCH_BYTES = 4 * 1024 * 1024
 """Entries that travel in one message. Fixed, because pysyncobj cuts up, and then mangles, any entry that reaches it."""
 
@@ -31,13 +33,22 @@ class RaftSettings:
     connection_timeout_ms: int = 3_000
     """A connection on which nothing was read for this long is closed."""
     connection_retry_ms: int = 100
-    """Between two attempts to connect to a peer."""
+    """After the first attempt to connect to a peer failed; each further one waits twice as long, less some jitter."""
+    connection_retry_ms_max: int = 1_000
+    """The longest wait between two attempts."""
     proposal_bytes_max: int = PROPOSAL_BYTES_MAX
     """The largest payload `propose` accepts."""
     proposals_waiting_max: int = 1_024
     """Proposals not yet taken by the log. Past it they are dropped, as they are after a lost leadership."""
-    outgoing_bytes_max: int = 64 * 1024 * 1024
-    """Bytes that wait for a peer that does not read. Past it the connection is closed, and begins anew."""
+    outgoing_bytes_max: int = 24 * 1024 * 1024
+    """Bytes that wait for a peer that does not read. Past a half of it no entries are sent to that peer, and Raft
+    repeats them later; past all of it the connection is closed, and begins anew."""
+    strangers_max: int = 16
+    """Connections at once that have not introduced themselves. Past it the newest is closed."""
+    tls: TlsFiles | None = None
+    """Certificates for the connections between nodes. Without them every member must be on loopback, or..."""
+    insecure_plaintext: bool = False
+    """...this says that whoever can reach the Raft ports may read and write the cluster's state."""
 
     def __post_init__(self) -> None:
         _at_least(self, "heartbeat_ms", 10, "heartbeats closer together cost more than they tell")
@@ -73,14 +84,23 @@ class RaftSettings:
             f"that is election_timeout_ms_max ({self.election_timeout_ms_max}), so that an election finds its voters",
         )
         _at_least(self, "connection_retry_ms", 10, "attempts closer together only burn processor time")
+        _at_least(
+            self,
+            "connection_retry_ms_max",
+            self.connection_retry_ms,
+            f"that is connection_retry_ms ({self.connection_retry_ms}), the first wait",
+        )
+        _at_least(self, "strangers_max", 4, "peers are strangers, too, until they have introduced themselves")
+        if self.tls is not None and self.insecure_plaintext:
+            raise ValueError("raft insecure_plaintext is set, and so is tls: remove one; with TLS nothing is plaintext")
         _at_least(self, "proposal_bytes_max", 1_024, "a smaller log entry holds nothing")
         _at_most(self, "proposal_bytes_max", PROPOSAL_BYTES_MAX, "larger entries stall heartbeats; split the batch")
         _at_least(self, "proposals_waiting_max", 2, "two batches may be in flight")
         _at_least(
             self,
             "outgoing_bytes_max",
-            2 * APPEND_BATCH_BYTES,
-            "that is two messages of entries, without which a peer that lags never catches up",
+            4 * APPEND_BATCH_BYTES,
+            "that is four messages of entries, without which a peer that lags never catches up",
         )
 
     @property
@@ -99,9 +119,9 @@ class RaftSettings:
         return self.connection_timeout_ms // 4
 
     @property
-    def rejoin_grace_ms(self) -> int:
-        """How long a node that was alone listens for a leader before it may stand for election."""
-        return self.heartbeat_ms * 5 // 2
+    def lost_leader_spread_ms(self) -> int:
+        """Followers whose connection to the leader broke ask within this after the minimum timeout, not all at once."""
+        return self.election_timeout_ms_min // 4
 
     @property
     def transfer_ms_max(self) -> int:
@@ -111,9 +131,9 @@ class RaftSettings:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One node of the cluster: its id, and the address where its Raft port listens, as `host:port`.
+    """One node of the cluster: its id, and where its Raft port listens, as `host:port` (`[host]:port` for IPv6).
 
-    Raises ValueError when the address is not on the loopback interface.
+    The host may be a name; it is resolved anew for every connection. Raises ValueError.
     """
 
     node_id: str
@@ -122,33 +142,31 @@ class Member:
     def __post_init__(self) -> None:
         if not self.node_id:
             raise ValueError("node id of a Raft member is empty; give every node a name, such as n1")
-        host, port = self.host, self.port
-        if not 0 < port <= PORT_MAX:
-            raise ValueError(f"raft address of {self.node_id}: port {port} is not between 1 and {PORT_MAX}")
-        if not ipaddress.ip_address(host).is_loopback:
-            raise ValueError(
-                f"raft address of {self.node_id}: {self.address} is not on the loopback interface, and Raft listens on "
-                f"loopback only until its connections are encrypted and their peers authenticated (TLS); "
-                f"use 127.0.0.1:{port}"
-            )
+        if not self.host:
+            raise ValueError(f"raft address of {self.node_id}: {self.address!r} is not HOST:PORT")
+        if not 0 < self.port <= PORT_MAX:
+            raise ValueError(f"raft address of {self.node_id}: port {self.port} is not between 1 and {PORT_MAX}")
 
     @property
     def host(self) -> str:
-        """An IP address; `localhost` stands for 127.0.0.1, so that no name is ever resolved."""
+        """An IP address or a name; `localhost` stands for 127.0.0.1."""
         host = self.address.rpartition(":")[0].removeprefix("[").removesuffix("]")
-        host = "127.0.0.1" if host == "localhost" else host
-        try:
-            ipaddress.ip_address(host)
-        except ValueError as error:
-            raise ValueError(f"raft address of {self.node_id}: {self.address!r} is not IP:PORT") from error
-        return host
+        return "127.0.0.1" if host == "localhost" else host
 
     @property
     def port(self) -> int:
         port = self.address.rpartition(":")[2]
         if not (port.isascii() and port.isdigit()):
-            raise ValueError(f"raft address of {self.node_id}: {self.address!r} is not IP:PORT")
+            raise ValueError(f"raft address of {self.node_id}: {self.address!r} is not HOST:PORT")
         return int(port)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nobody outside this machine can be meant. A name other than localhost may mean anybody."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +179,12 @@ class Identity:
     cluster_id: str
     node_id: str
     disk_id: str
+    incarnation: int = 1
+    """Which life of the cluster it is: a restore from a snapshot begins another, which refuses the former's nodes."""
 
 
-def check_members(identity: Identity, members: Sequence[Member]) -> None:
-    """Raise ValueError unless `members` is a cluster that `identity` belongs to."""
+def check_members(identity: Identity, members: Sequence[Member], settings: RaftSettings) -> None:
+    """Raise ValueError unless `members` is a cluster that `identity` belongs to, and may be talked to."""
     ids = [member.node_id for member in members]
     addresses = [(member.host, member.port) for member in members]
     if len(set(ids)) != len(ids):
@@ -173,6 +193,13 @@ def check_members(identity: Identity, members: Sequence[Member]) -> None:
         raise ValueError(f"raft members share an address: {[member.address for member in members]}")
     if identity.node_id not in ids:
         raise ValueError(f"raft members {ids} do not include this node, {identity.node_id}; add it")
+    exposed = [member for member in members if not member.is_loopback]
+    if exposed and settings.tls is None and not settings.insecure_plaintext:
+        raise ValueError(
+            f"raft address of {exposed[0].node_id}: {exposed[0].address} is not on the loopback interface, and without "
+            "TLS whoever reaches it could read and write the cluster's state; give every node a certificate "
+            "(`garbagetruck tls init`), or set insecure_plaintext if the network itself keeps strangers out"
+        )
 
 
 def _at_least(settings: RaftSettings, field: str, bound: int, reason: str) -> None:

@@ -14,8 +14,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Format of the frames; both sides of a handshake must have the same."""
+
+FORMAT = 1
+"""The newest format of log entries that this version reads; announced, so that the cluster knows what all can read."""
 
 REGULAR, NO_OP = 0, 1
 """First byte of a command: a payload of ours, or the empty entry with which pysyncobj opens a term."""
@@ -32,9 +35,11 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
 
     protocol: Natural
     cluster_id: Name
+    incarnation: Natural
     node_id: Name
     disk_id: Name
     to: Name
+    format: Natural
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
@@ -77,9 +82,12 @@ class NextIndex(msgspec.Struct, frozen=True, array_like=True, tag="next"):
 
 
 class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
+    """A candidate of `term` asks for a vote. `transfer` says that the leader itself asked it to stand."""
+
     term: Natural
     last_index: Natural
     last_term: Natural
+    transfer: bool = False
 
 
 class Vote(msgspec.Struct, frozen=True, array_like=True, tag="vote"):
@@ -88,6 +96,32 @@ class Vote(msgspec.Struct, frozen=True, array_like=True, tag="vote"):
 
 class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag="timeout_now"):
     """The leader of `term` asks the receiver to stand for election at once."""
+
+    term: Natural
+
+
+class PreVote(msgspec.Struct, frozen=True, array_like=True, tag="pre_ask"):
+    """A node of `term` asks whether it would get a vote if it stood. Nothing changes by asking or by answering.
+
+    Ongaro's dissertation, section 9.6. `round_` tells the sender's rounds apart.
+    """
+
+    term: Natural
+    round_: Natural
+    last_index: Natural
+    last_term: Natural
+
+
+class PreVoteAnswer(msgspec.Struct, frozen=True, array_like=True, tag="pre_vote"):
+    """The answer to a `PreVote`; `term` is the answering node's own."""
+
+    term: Natural
+    round_: Natural
+    granted: bool
+
+
+class TermNotice(msgspec.Struct, frozen=True, array_like=True, tag="term"):
+    """The answer to entries of a leader whose term is over: the sender is in `term` already. pysyncobj gives none."""
 
     term: Natural
 
@@ -113,7 +147,7 @@ class Alive(msgspec.Struct, frozen=True, array_like=True, tag="alive"):
 RaftMessage = AppendEntries | NextIndex | RequestVote | Vote | TimeoutNow
 """Those that pysyncobj itself sends and receives."""
 
-Message = Hello | Refused | Probe | Echo | Alive | RaftMessage
+Message = Hello | Refused | PreVote | PreVoteAnswer | TermNotice | Probe | Echo | Alive | RaftMessage
 
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 _encoder = msgspec.msgpack.Encoder()
@@ -173,7 +207,7 @@ def to_stock(message: RaftMessage) -> dict[str, Any]:
             }
         case NextIndex(_, next_index, reset, success):
             return {"type": "next_node_idx", "next_node_idx": next_index, "reset": reset, "success": success}
-        case RequestVote(term, last_index, last_term):
+        case RequestVote(term, last_index, last_term, _):
             return {"type": "request_vote", "term": term, "last_log_index": last_index, "last_log_term": last_term}
         case Vote(term):
             return {"type": "response_vote", "term": term}

@@ -11,6 +11,7 @@ lies within the log; a term and a vote, once given, are not forgotten.
 Threads: opened and used on the Raft thread only.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,22 @@ class Journal(FileJournal):  # type: ignore[misc]  # pysyncobj is published with
 
     def _destroy(self) -> None:
         self.close()
+
+
+class AlreadyDurable:
+    """The `Durability` of a log that does not sync: everything that was written counts as durable."""
+
+    metadata_durable = True
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    @property
+    def durable_index(self) -> int:
+        return self._journal.last_index
+
+    def when_durable(self, callback: Callable[[], None]) -> None:
+        callback()
 
 
 class _VoteFile:

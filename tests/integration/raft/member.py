@@ -7,11 +7,14 @@ a line, what it heard.
 import asyncio
 import json
 import os
+import random
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from garbagetruck.cluster.raft.log import Entry, LogStatus, Role
 from garbagetruck.cluster.raft.replica import Replica
@@ -38,6 +41,7 @@ class Reporter:
 
 
 async def main() -> None:
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # standard output is the protocol
     own = json.loads(sys.argv[1])
     replica = Replica(
         identity=Identity("c", own["node_id"], f"disk-{own['node_id']}"),
@@ -46,6 +50,7 @@ async def main() -> None:
         settings=RaftSettings(),
         thread_factory=make_thread,
         monotonic_ns=time.monotonic_ns,
+        random=random.SystemRandom(),
     )
     await replica.start(Reporter())
     lines = asyncio.StreamReader()

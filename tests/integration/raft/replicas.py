@@ -5,6 +5,7 @@ The cables are proxies: each replica believes that its peers listen where the ca
 
 import asyncio
 import contextlib
+import random
 import socket
 import threading
 import time
@@ -169,6 +170,7 @@ class Trio:
             settings=self._settings,
             thread_factory=make_thread,
             monotonic_ns=time.monotonic_ns,
+            random=random.Random(),
         )
 
     async def start(self, node_id: str, **identity: str) -> Replica:

@@ -4,122 +4,42 @@
 show what a guard is for.
 """
 
-import os
+import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pysyncobj.syncobj
 import pytest
 
 from garbagetruck.cluster.raft import wire
+from garbagetruck.cluster.raft.durability import Durability
+from garbagetruck.cluster.raft.election import Election
+from garbagetruck.cluster.raft.engine import turn_over
+from garbagetruck.cluster.raft.handshake import Door
 from garbagetruck.cluster.raft.journal import Journal
+from garbagetruck.cluster.raft.journal.stock import AlreadyDurable
 from garbagetruck.cluster.raft.log import Role
 from garbagetruck.cluster.raft.peers import PeerDisks
+from garbagetruck.cluster.raft.refusals import Refusals
 from garbagetruck.cluster.raft.seams import Consensus, StockTransport
-from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
-from garbagetruck.cluster.raft.transport import GuardedTransport
+from garbagetruck.cluster.raft.sessions import Sessions
+from garbagetruck.cluster.raft.settings import Identity, RaftSettings
+from garbagetruck.cluster.raft.tls import PeerNames
+from garbagetruck.cluster.raft.transport import GuardedTransport, Surroundings
+from tests.unit.raft.links import NOBODY, BareTransport, FakeLink, Plug, VirtualTime
 
 SETTINGS = RaftSettings()
 
 
-class VirtualTime:
-    """The clock of all nodes on the stage; seconds for pysyncobj, nanoseconds for us."""
+class BareConsensus(Consensus):
+    """With pysyncobj's own election timer."""
 
-    def __init__(self) -> None:
-        self.now_ns = 1_000_000_000_000
-
-    def monotonic_ns(self) -> int:
-        return self.now_ns
-
-    def monotonic(self) -> float:
-        return self.now_ns / 1e9
-
-    def advance(self, milliseconds: float) -> None:
-        self.now_ns += int(milliseconds * 1_000_000)
-
-
-class FakeConnection:
-    """A connection whose other end is the test."""
-
-    def __init__(self) -> None:
-        self.sent: list[wire.Message] = []
-        self.waiting_bytes = 0
-        self.is_open = True
-        self.on_message: Callable[[wire.Message], None] = lambda _message: None
-        self.on_connected: Callable[[], None] = lambda: None
-        self.on_disconnected: Callable[[], None] = lambda: None
-
-    def connect(self, host: str, port: int) -> bool:
-        return bool(host and port)
-
-    def send(self, message: wire.Message) -> None:
-        self.sent.append(wire.decode(wire.encode(message)))
-
-    def disconnect(self) -> None:
-        if self.is_open:
-            self.is_open = False
-            self.on_disconnected()
-
-    def fileno(self) -> int:
-        return -1
-
-    def getSendBufferSize(self) -> int:  # noqa: N802
-        return self.waiting_bytes
-
-    def setOnConnectedCallback(self, callback: Callable[[], None]) -> None:  # noqa: N802
-        self.on_connected = callback
-
-    def setOnMessageReceivedCallback(self, callback: Callable[[wire.Message], None]) -> None:  # noqa: N802
-        self.on_message = callback
-
-    def setOnDisconnectedCallback(self, callback: Callable[[], None]) -> None:  # noqa: N802
-        self.on_disconnected = callback
-
-
-class BareTransport(StockTransport):
-    """No guard: pysyncobj's messages go out, and come in, as they are."""
-
-    def __init__(self, consensus: Consensus) -> None:
-        super().__init__(consensus)
-        self.connections: dict[str, FakeConnection] = {}
-
-    def connect(self, peer_id: str) -> FakeConnection:
-        connection = FakeConnection()
-        self.connections[peer_id] = connection
-        connection.setOnMessageReceivedCallback(lambda message: self.deliver(peer_id, message))  # type: ignore[arg-type]
-        connection.setOnDisconnectedCallback(lambda: self._forget(peer_id))
-        self.announce(peer_id)
-        return connection
-
-    def _forget(self, peer_id: str) -> None:
-        del self.connections[peer_id]
-        self.withdraw(peer_id)
-
-    def send_to(self, node_id: str, message: wire.RaftMessage) -> bool:  # type: ignore[explicit-override]
-        connection = self.connections.get(node_id)
-        if connection is not None:
-            connection.send(message)
-        return connection is not None
-
-
-class StageTransport(GuardedTransport):
-    """The product's transport, over connections of the stage, and without a port."""
-
-    def tryGetReady(self) -> None:  # type: ignore[explicit-override]  # noqa: N802
-        self._ready = True
-
-    def _connect_if_due(self, peer: Member, now_ns: int) -> None:  # type: ignore[explicit-override]
-        """The test connects."""
-
-    def connect(self, peer_id: str) -> FakeConnection:
-        connection = FakeConnection()
-        own = self._identity
-        session = self._open(connection, peer_id)
-        hello = wire.Hello(wire.PROTOCOL, own.cluster_id, peer_id, f"disk-{peer_id}", own.node_id)
-        connection.on_message(hello)
-        assert self._sessions[peer_id] is session
-        self._announce_all()
-        return connection
+    def _configure(self, settings: RaftSettings) -> Any:  # type: ignore[explicit-override]
+        conf = super()._configure(settings)
+        conf.raftMinTimeout = settings.election_timeout_ms_min / 1_000
+        conf.raftMaxTimeout = settings.election_timeout_ms_max / 1_000
+        return conf
 
 
 class StageNode:
@@ -133,55 +53,95 @@ class StageNode:
         clock: VirtualTime,
         *,
         guarded: bool,
+        durability: Callable[[Journal], Durability] = AlreadyDurable,
     ) -> None:
         self.node_id = node_id
         self._peer_ids = frozenset(peer_ids)
         self._clock = clock
-        self._folder = folder
+        self._guarded = guarded
         self.echoes: list[tuple[str, wire.Echo]] = []
         self.between: Callable[[], None] = lambda: None
         folder.mkdir(parents=True, exist_ok=True)
         self.journal = Journal(folder / "journal")
-        self.consensus = Consensus(
+        self.durability = durability(self.journal)
+        self.refusals = Refusals(node_id, clock.monotonic_ns)
+        self.election = Election(
+            node_id=node_id,
+            peer_ids=self._peer_ids,
+            settings=SETTINGS,
+            random=random.Random(f"{node_id}{clock.now_ns}"),
+            monotonic_ns=clock.monotonic_ns,
+        )
+        self.consensus = (Consensus if guarded else BareConsensus)(
             node_id=node_id,
             peer_ids=self._peer_ids,
             settings=SETTINGS,
             journal=self.journal,
-            make_transport=self._make_guarded if guarded else BareTransport,
+            make_transport=self._make_transport,
             between=self._act,
         )
-        transport = self.consensus._SyncObj__transport
-        assert isinstance(transport, BareTransport | StageTransport)
-        self.transport: BareTransport | StageTransport = transport
-        self.connections: dict[str, FakeConnection] = {}
+        self.sessions = Sessions(
+            door=Door(Identity("c", node_id, f"disk-{node_id}"), self._peer_ids, PeerDisks(folder / "peers.json")),
+            peer_ids=self._peer_ids,
+            settings=SETTINGS,
+            refusals=self.refusals,
+            monotonic_ns=clock.monotonic_ns,
+            listener=self.guard if guarded else NOBODY,
+        )
+        if guarded:
+            self.guard.attach(self.sessions)
+        self.connections: dict[str, FakeLink | Plug] = {}
         self._closed = False
 
-    def _make_guarded(self, consensus: Consensus) -> StageTransport:
-        members = {
-            each: Member(each, f"127.0.0.1:{7300 + i}") for i, each in enumerate((self.node_id, *self._peer_ids))
-        }
-        return StageTransport(
-            consensus,
-            identity=Identity("c", self.node_id, f"disk-{self.node_id}"),
-            members=members,
+    def _make_transport(self, consensus: Consensus) -> StockTransport:
+        around = Surroundings(
             settings=SETTINGS,
-            disks=PeerDisks(self._folder / "peers.json"),
-            monotonic_ns=self._clock.monotonic_ns,
+            election=self.election,
+            durability=self.durability,
+            log_view=self.journal,
+            refusals=self.refusals,
             on_echo=lambda peer_id, echo: self.echoes.append((peer_id, echo)),
+            on_news=lambda: None,
         )
+        self.transport = GuardedTransport(consensus, around) if self._guarded else BareTransport(consensus)
+        return self.transport
+
+    @property
+    def guard(self) -> GuardedTransport:
+        """The product's transport."""
+        assert isinstance(self.transport, GuardedTransport)
+        return self.transport
 
     def _act(self) -> None:
         self.between()
 
+    def accept(self, *, names: PeerNames | None = None) -> FakeLink:
+        """Somebody opens a connection to this node."""
+        return FakeLink(self.sessions, self._clock, names=names).open()
+
+    def dial(self, peer_id: str, *, names: PeerNames | None = None) -> FakeLink:
+        """This node opens a connection."""
+        return FakeLink(self.sessions, self._clock, expected=peer_id, names=names).open()
+
+    def hello_from(self, peer_id: str) -> wire.Hello:
+        return wire.Hello(wire.PROTOCOL, "c", 1, peer_id, f"disk-{peer_id}", self.node_id, wire.FORMAT)
+
     def connect(self, peer_id: str) -> None:
-        self.connections[peer_id] = self.transport.connect(peer_id)
+        if isinstance(self.transport, BareTransport):
+            self.connections[peer_id] = self.transport.connect(peer_id)
+            return
+        link = self.accept() if peer_id > self.node_id else self.dial(peer_id)
+        link.hear(self.hello_from(peer_id))
+        assert peer_id in self.sessions.connected
+        link.sent.clear()
+        self.connections[peer_id] = link
 
     def disconnect(self, peer_id: str) -> None:
-        self.connections.pop(peer_id).disconnect()
+        self.connections.pop(peer_id).abort()
 
     def hear(self, peer_id: str, *messages: wire.Message) -> None:
         for message in messages:
-            self.connections[peer_id].on_message(wire.decode(wire.encode(message)))
+            self.connections[peer_id].hear(wire.decode(wire.encode(message)))
 
     def sent(self, peer_id: str) -> list[wire.Message]:
         """What was sent to a peer since the last call."""
@@ -190,7 +150,11 @@ class StageNode:
         return sent
 
     def tick(self) -> None:
-        self.consensus.doTick(0.0)
+        """A turn of the engine."""
+        if self._guarded:
+            turn_over(self.consensus, self.guard, self.sessions, self.election)
+        else:
+            self.consensus.doTick(0.0)
 
     def propose(self, *payloads: bytes) -> None:
         """As the engine does it: in the middle of a tick."""
@@ -204,9 +168,7 @@ class StageNode:
         self.between = lambda: None
 
     def stand_for_election(self) -> None:
-        leader = self.consensus._getLeader()
-        self.transport._onMessageReceived(leader, {"type": "timeout_now", "term": self.consensus.term})
-        self.tick()
+        self.consensus.stand()
 
     def elect(self, *voters: str) -> None:
         """Become leader with the votes of `voters`."""
@@ -227,11 +189,7 @@ class StageNode:
 
     def crash(self) -> None:
         """End as a killed process does: the files stay as they are."""
-        self.consensus._SyncObj__transport.destroy()
         super(Journal, self.journal)._destroy()
-        notifier = self.consensus._SyncObj__pipeNotifier
-        os.close(notifier._PipeNotifier__pipeR)  # pysyncobj never does
-        os.close(notifier._PipeNotifier__pipeW)
         self._closed = True
 
     def close(self) -> None:
@@ -250,12 +208,18 @@ class Stage:
         monkeypatch.setattr(pysyncobj.syncobj, "monotonicTime", self.clock.monotonic)
 
     def node(
-        self, node_id: str = "n1", *, guarded: bool = True, connected: bool = True, folder: str | None = None
+        self,
+        node_id: str = "n1",
+        *,
+        guarded: bool = True,
+        connected: bool = True,
+        folder: str | None = None,
+        durability: Callable[[Journal], Durability] = AlreadyDurable,
     ) -> StageNode:
         """A node of a cluster of three. With `folder` it finds there what it left."""
         peer_ids = [each for each in ("n1", "n2", "n3") if each != node_id]
         path = self._folder / (folder or f"{node_id}-{len(self._nodes)}")
-        node = StageNode(node_id, peer_ids, path, self.clock, guarded=guarded)
+        node = StageNode(node_id, peer_ids, path, self.clock, guarded=guarded, durability=durability)
         self._nodes.append(node)
         for peer_id in peer_ids if connected else ():
             node.connect(peer_id)

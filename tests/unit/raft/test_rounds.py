@@ -1,9 +1,10 @@
 """Rounds of confirmation and transfers of leadership, without a network: the engine's part and the replica's."""
 
 import asyncio
+import random
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,21 +12,23 @@ from typing import Any
 import pytest
 
 from garbagetruck.cluster.raft import wire
-from garbagetruck.cluster.raft.engine import (
+from garbagetruck.cluster.raft.engine import Engine
+from garbagetruck.cluster.raft.errors import NotLeader
+from garbagetruck.cluster.raft.exchange import (
     Confirm,
     Confirmed,
-    Engine,
+    Exchange,
     HandOff,
     Propose,
     Request,
     Transfer,
     Transferred,
 )
-from garbagetruck.cluster.raft.errors import NotLeader
 from garbagetruck.cluster.raft.log import Confirmation, Entry, LogStatus, Role
 from garbagetruck.cluster.raft.replica import Replica
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
-from tests.unit.raft.stage import SETTINGS, VirtualTime
+from tests.unit.raft.links import VirtualTime
+from tests.unit.raft.stage import SETTINGS
 
 MEMBERS = [Member(f"n{i}", f"127.0.0.1:{7300 + i}") for i in (1, 2, 3)]
 IDENTITY = Identity("c", "n1", "d")
@@ -43,7 +46,6 @@ class FakeConsensus:
         self.applied: list[Entry] = []
         self.proposed: list[bytes] = []
         self.asked_to_stand: list[str | None] = []
-        self.calls: list[str] = []
         self.target_is_caught_up = True
 
     def propose(self, payload: bytes) -> None:
@@ -53,12 +55,6 @@ class FakeConsensus:
         if self.target_is_caught_up:
             self.asked_to_stand.append(node_id)
         return self.target_is_caught_up
-
-    def hear(self) -> None:
-        self.calls.append("hear")
-
-    def doTick(self, _seconds: float) -> None:  # noqa: N802
-        self.calls.append("tick")
 
     def depose(self, leader: str | None = "n2") -> None:
         self.role, self.term, self.leader = Role.FOLLOWER, self.term + 1, leader
@@ -73,74 +69,72 @@ class FakeTransport:
         self.probes.append((node_id, probe))
 
 
-class EngineBench:
-    """An engine whose surroundings are fakes; `step` is what happens once in each turn."""
+class Bench:
+    """An exchange whose surroundings are fakes; `step` is what happens once in each turn."""
 
     def __init__(self, settings: RaftSettings = SETTINGS) -> None:
         self.clock = VirtualTime()
         self.consensus, self.transport = FakeConsensus(), FakeTransport()
         self.hand_offs: list[HandOff] = []
-        self.engine = Engine(
-            identity=IDENTITY,
-            members={member.node_id: member for member in MEMBERS},
-            folder=Path("unused"),
+        self.exchange = Exchange(
+            node_id="n1",
+            peer_ids=frozenset({"n2", "n3"}),
             settings=settings,
             monotonic_ns=self.clock.monotonic_ns,
             hand_over=self.hand_offs.append,
         )
-        surroundings: Any = self.consensus, self.transport
-        self.engine._consensus, self.engine._transport = surroundings
 
     def step(self, *requests: Request, after_ms: int = 0) -> list[object]:
         self.clock.advance(after_ms)
         for request in requests:
-            self.engine.submit(request)
+            self.exchange.put(request)
         before = len(self.hand_offs)
-        self.engine._between()
+        surroundings: Any = self.consensus, self.transport
+        self.exchange.between(*surroundings)
         return [reply for hand_off in self.hand_offs[before:] for reply in hand_off.replies]
 
 
 @pytest.fixture
-def bench() -> EngineBench:
-    return EngineBench()
+def bench() -> Bench:
+    return Bench()
 
 
-class TestTheEnginesRounds:
-    def test_a_round_asks_every_peer_and_ends_with_the_majoritys_echo(self, bench: EngineBench) -> None:
+class TestRounds:
+    def test_a_round_asks_every_peer_and_ends_with_the_majoritys_echo(self, bench: Bench) -> None:
         assert bench.step(Confirm(1)) == []
         assert bench.transport.probes == [("n2", wire.Probe(4, 1)), ("n3", wire.Probe(4, 1))]
         bench.consensus.commit_index = 12
-        bench.engine._on_echo("n3", wire.Echo(4, 1))
+        bench.exchange.on_echo("n3", wire.Echo(4, 1))
         assert bench.step() == [Confirmed(Confirmation(4, 9))], "the commit index is that of the asking"
-        bench.engine._on_echo("n2", wire.Echo(4, 1))
+        bench.exchange.on_echo("n2", wire.Echo(4, 1))
         assert bench.step() == []
 
-    def test_i8_a_leader_that_was_deposed_meanwhile_confirms_nothing(self, bench: EngineBench) -> None:
+    def test_i8_a_leader_that_was_deposed_meanwhile_confirms_nothing(self, bench: Bench) -> None:
         bench.step(Confirm(1))
-        bench.engine._on_echo("n3", wire.Echo(4, 1))
+        bench.exchange.on_echo("n3", wire.Echo(4, 1))
         bench.consensus.depose()
         assert bench.step() == [Confirmed(None)]
 
-    def test_i8_a_leader_of_a_later_term_does_not_confirm_for_an_earlier(self, bench: EngineBench) -> None:
+    def test_i8_a_leader_of_a_later_term_does_not_confirm_for_an_earlier(self, bench: Bench) -> None:
         bench.step(Confirm(1))
-        bench.engine._on_echo("n3", wire.Echo(4, 1))
+        bench.exchange.on_echo("n3", wire.Echo(4, 1))
         bench.consensus.term = 6
         assert bench.step() == [Confirmed(None)]
 
-    def test_a_follower_confirms_nothing_and_asks_nobody(self, bench: EngineBench) -> None:
+    def test_a_follower_confirms_nothing_and_asks_nobody(self, bench: Bench) -> None:
         bench.consensus.depose()
         assert bench.step(Confirm(1)) == [Confirmed(None)]
         assert bench.transport.probes == []
 
-    def test_an_echo_to_an_earlier_round_does_not_end_a_later(self, bench: EngineBench) -> None:
+    def test_an_echo_to_an_earlier_round_does_not_end_a_later(self, bench: Bench) -> None:
         bench.step(Confirm(1))
-        bench.engine._on_echo("n3", wire.Echo(4, 1))
+        bench.exchange.on_echo("n3", wire.Echo(4, 1))
         bench.step()
         bench.step(Confirm(2))
-        bench.engine._on_echo("n2", wire.Echo(4, 1))
+        bench.exchange.on_echo("n2", wire.Echo(4, 1))
         assert bench.step() == []
 
-    def test_whoever_is_silent_is_asked_again(self, bench: EngineBench) -> None:
+    def test_whoever_is_silent_is_asked_again(self, bench: Bench) -> None:
         bench.step(Confirm(1))
         bench.transport.probes.clear()
         bench.step(after_ms=SETTINGS.heartbeat_ms - 1)
@@ -149,15 +143,15 @@ class TestTheEnginesRounds:
         assert [node_id for node_id, _ in bench.transport.probes] == ["n2", "n3"]
 
 
-class TestTheEnginesTransfers:
-    def test_nothing_is_proposed_from_the_asking_to_the_end(self, bench: EngineBench) -> None:
+class TestTransfers:
+    def test_nothing_is_proposed_from_the_asking_to_the_end(self, bench: Bench) -> None:
         assert bench.step(Propose(b"a", 4), Transfer("n2"), Propose(b"b", 4)) == []
         assert bench.consensus.proposed == [b"a"]
         assert bench.consensus.asked_to_stand == ["n2"]
         bench.consensus.depose("n2")
         assert bench.step() == [Transferred(done=True)]
 
-    def test_the_target_first_catches_up(self, bench: EngineBench) -> None:
+    def test_the_target_first_catches_up(self, bench: Bench) -> None:
         bench.consensus.target_is_caught_up = False
         bench.step(Transfer("n2"))
         bench.step(after_ms=50)
@@ -167,55 +161,55 @@ class TestTheEnginesTransfers:
         bench.step(after_ms=50)
         assert bench.consensus.asked_to_stand == ["n2"], "and is asked once"
 
-    def test_a_transfer_that_does_not_happen_is_given_up(self, bench: EngineBench) -> None:
+    def test_a_transfer_that_does_not_happen_is_given_up(self, bench: Bench) -> None:
         bench.step(Transfer("n2"))
         assert bench.step(after_ms=SETTINGS.transfer_ms_max - 1) == []
         assert bench.step(after_ms=1) == [Transferred(done=False)]
         bench.step(Propose(b"again", 4))
         assert bench.consensus.proposed == [b"again"]
 
-    def test_a_higher_term_without_a_leader_is_not_yet_the_end(self, bench: EngineBench) -> None:
+    def test_a_higher_term_without_a_leader_is_not_yet_the_end(self, bench: Bench) -> None:
         bench.step(Transfer("n2"))
         bench.consensus.depose(None)
         assert bench.step() == []
 
-    def test_a_leader_that_is_elected_again_takes_proposals_again(self, bench: EngineBench) -> None:
+    def test_a_leader_that_is_elected_again_takes_proposals_again(self, bench: Bench) -> None:
         bench.step(Transfer("n2"))
         bench.consensus.term = 6
         assert bench.step() == [Transferred(done=False)]
 
     @pytest.mark.parametrize("to", ["n1", "n9", ""])
-    def test_whoever_is_not_connected_gets_nothing(self, bench: EngineBench, to: str) -> None:
+    def test_whoever_is_not_connected_gets_nothing(self, bench: Bench, to: str) -> None:
         assert bench.step(Transfer(to)) == [Transferred(done=False)]
         bench.transport.connected = frozenset()
         assert bench.step(Transfer(None)) == [Transferred(done=False)]
 
 
-class TestTheEnginesQueue:
-    def test_a_proposal_for_another_term_is_dropped(self, bench: EngineBench) -> None:
+class TestTheQueue:
+    def test_a_proposal_for_another_term_is_dropped(self, bench: Bench) -> None:
         """Hazard 16."""
         bench.step(Propose(b"a", 3), Propose(b"b", 4), Propose(b"c", 5))
         assert bench.consensus.proposed == [b"b"]
-        assert bench.engine.dropped_proposals == 2
+        assert bench.exchange.dropped_proposals == 2
 
-    def test_a_leader_that_stepped_down_within_its_term_proposes_nothing(self, bench: EngineBench) -> None:
+    def test_a_leader_that_stepped_down_within_its_term_proposes_nothing(self, bench: Bench) -> None:
         bench.consensus.role, bench.consensus.leader = Role.FOLLOWER, None
         bench.step(Propose(b"a", 4))
         assert bench.consensus.proposed == []
 
-    def test_leadership_lost_before_the_log_gets_to_it_drops_a_proposal(self, bench: EngineBench) -> None:
-        bench.engine.submit(Propose(b"a", 4))
+    def test_leadership_lost_before_the_log_gets_to_it_drops_a_proposal(self, bench: Bench) -> None:
+        bench.exchange.put(Propose(b"a", 4))
         bench.consensus.depose()
         bench.step()
         assert bench.consensus.proposed == []
 
     def test_proposals_past_the_bound_are_dropped(self) -> None:
-        bench = EngineBench(RaftSettings(proposals_waiting_max=2))
+        bench = Bench(RaftSettings(proposals_waiting_max=2))
         bench.step(*(Propose(b"%d" % number, 4) for number in range(5)))
         assert bench.consensus.proposed == [b"0", b"1"]
-        assert bench.engine.dropped_proposals == 3
+        assert bench.exchange.dropped_proposals == 3
 
-    def test_a_long_history_comes_in_several_hand_offs_and_the_status_with_the_last(self, bench: EngineBench) -> None:
+    def test_a_long_history_comes_in_several_hand_offs_and_the_status_with_the_last(self, bench: Bench) -> None:
         bench.consensus.applied = [Entry(index, b"") for index in range(2, 2_503)]
         bench.consensus.applied_index = bench.consensus.commit_index = 2_502
         bench.step()
@@ -223,19 +217,38 @@ class TestTheEnginesQueue:
         assert [each.applied_index for each in bench.hand_offs] == [1_001, 2_001, 2_502]
         assert [each.status is None for each in bench.hand_offs] == [True, True, False]
 
-    def test_nothing_new_is_not_handed_over(self, bench: EngineBench) -> None:
+    def test_nothing_new_is_not_handed_over(self, bench: Bench) -> None:
         bench.step()
         bench.step()
         assert len(bench.hand_offs) == 1
 
 
-def test_a_thread_that_was_held_up_hears_what_has_arrived_before_it_judges_the_leader_dead(bench: EngineBench) -> None:
-    """Hazard 13, in part: pysyncobj looks at its election deadline before it looks at its sockets."""
-    bench.engine._turned_ns = bench.clock.now_ns
-    for passed_ms in (SETTINGS.tick_ms, SETTINGS.heartbeat_ms + 1, SETTINGS.tick_ms):
-        bench.clock.advance(passed_ms)
-        bench.engine.turn()
-    assert bench.consensus.calls == ["tick", "hear", "tick", "tick"]
+class TestTheEngine:
+    """Hazard 13, in part: what a process that stood still concludes from the silence it slept through."""
+
+    @pytest.mark.parametrize(("passed_ms", "deadline_moves"), [(SETTINGS.heartbeat_ms + 1, True), (1, False)])
+    async def test_a_process_that_stood_still_listens_before_it_concludes_anything(
+        self, tmp_path: Path, passed_ms: int, deadline_moves: bool
+    ) -> None:
+        clock = VirtualTime()
+        engine = Engine(
+            identity=IDENTITY,
+            members={member.node_id: member for member in MEMBERS},
+            folder=tmp_path,
+            settings=SETTINGS,
+            monotonic_ns=clock.monotonic_ns,
+            random=random.Random(1),
+            hand_over=lambda _: None,
+        )
+        engine._loop = asyncio.get_running_loop()
+        engine._open_log()
+        engine._turned_ns = clock.now_ns
+        clock.advance(SETTINGS.election_timeout_ms_max)
+        engine._turned_ns = clock.now_ns - passed_ms * 1_000_000
+        engine._turn_over()
+        assert (engine._election._rounds == 0) is deadline_moves
+        assert engine._consensus is not None
+        engine._consensus.destroy()
 
 
 class IdleEngine:
@@ -245,17 +258,15 @@ class IdleEngine:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
-        self._woken = threading.Event()
+        self._stopped = threading.Event()
 
-    def open(self) -> None: ...
-    def close(self) -> None: ...
-    def release(self) -> None: ...
+    async def run(self, on_open: Callable[[], None]) -> None:
+        on_open()
+        while not self._stopped.is_set():  # noqa: ASYNC110  # set by another thread
+            await asyncio.sleep(0.001)
 
-    def turn(self) -> None:
-        self._woken.wait()
-
-    def wake(self) -> None:
-        self._woken.set()
+    def stop(self) -> None:
+        self._stopped.set()
 
     def submit(self, request: Request) -> None:
         self.requests.append(request)
@@ -278,6 +289,7 @@ class TestTheReplicasRounds:
             settings=SETTINGS,
             thread_factory=lambda target, name: threading.Thread(target=target, name=name, daemon=True),
             monotonic_ns=time.monotonic_ns,
+            random=random.Random(1),
         )
         engine: Any = IdleEngine()
         replica._engine = engine

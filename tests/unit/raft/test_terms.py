@@ -11,7 +11,8 @@ from garbagetruck.cluster.raft import wire
 from garbagetruck.cluster.raft.journal import Journal
 from garbagetruck.cluster.raft.log import Role
 from garbagetruck.cluster.raft.seams import Consensus
-from tests.unit.raft.stage import SETTINGS, BareTransport, Stage, StageNode, appending
+from tests.unit.raft.links import BareTransport
+from tests.unit.raft.stage import SETTINGS, Stage, StageNode, appending
 
 
 def lead_twice(stage: Stage, *, guarded: bool) -> StageNode:
@@ -40,7 +41,7 @@ class TestLateAcknowledgements:
         node.hear("n2", self.late)
         node.tick()
         assert node.consensus.commit_index == 1
-        assert node.transport.counts["acknowledgement of another term"] == 1
+        assert node.guard.counts["acknowledgement of another term"] == 1
 
     def test_pysyncobj_alone_commits_what_nobody_else_has(self, stage: Stage) -> None:
         node = lead_twice(stage, guarded=False)

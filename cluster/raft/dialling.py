@@ -1,0 +1,97 @@
+"""Connecting to peers, again and again, ever more rarely.
+
+Duty: for each peer that is this node's to call, one task that connects whenever there is no session. Between attempts
+it waits twice as long as before, up to a bound, less a random part, so that nodes that lost each other at one moment do
+not all call at one moment.
+
+Threads: the Raft thread only.
+"""
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from garbagetruck.cluster.raft.network import Network
+from garbagetruck.cluster.raft.refusals import Refusals
+from garbagetruck.cluster.raft.sessions import Sessions
+from garbagetruck.cluster.raft.settings import Member, RaftSettings
+
+_log = structlog.get_logger(__name__)
+
+
+class Backoff:
+    """Waits between attempts, in milliseconds: doubling from the first to the longest, each cut by up to a half."""
+
+    def __init__(self, first_ms: int, longest_ms: int, random: random.Random) -> None:
+        self._first_ms = first_ms
+        self._longest_ms = longest_ms
+        self._random = random
+        self._next_ms = first_ms
+
+    def next_ms(self) -> float:
+        wait_ms = self._next_ms * (1 - self._random.random() / 2)
+        self._next_ms = min(self._longest_ms, self._next_ms * 2)
+        return wait_ms
+
+    def reset(self) -> None:
+        self._next_ms = self._first_ms
+
+
+class Dialler:
+    """Calls `peers`. `start`, then `stop`."""
+
+    def __init__(
+        self,
+        *,
+        peers: Sequence[Member],
+        network: Network,
+        sessions: Sessions,
+        refusals: Refusals,
+        settings: RaftSettings,
+        random: random.Random,
+        on_bug: Callable[[BaseException], None],
+    ) -> None:
+        self._peers = peers
+        self._network = network
+        self._sessions = sessions
+        self._refusals = refusals
+        self._settings = settings
+        self._random = random
+        self._on_bug = on_bug
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        for peer in self._peers:
+            task = asyncio.get_running_loop().create_task(self._keep_calling(peer), name=f"raft-dial-{peer.node_id}")
+            task.add_done_callback(self._on_ended)
+            self._tasks.append(task)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _keep_calling(self, peer: Member) -> None:
+        settings = self._settings
+        backoff = Backoff(settings.connection_retry_ms, settings.connection_retry_ms_max, self._random)
+        vacancy = self._sessions.vacant[peer.node_id]
+        while True:
+            await vacancy.wait()
+            try:
+                await self._network.dial(peer, self._sessions)
+            except ssl.SSLError as error:
+                self._refusals.refuse("TLS handshake failed", peer.node_id, why=error.reason or str(error))
+            except OSError as error:
+                _log.debug("raft_cannot_connect", peer=peer.node_id, address=peer.address, reason=str(error))
+            else:
+                await vacancy.wait()
+                if self._sessions.met(peer.node_id):
+                    backoff.reset()
+            await asyncio.sleep(backoff.next_ms() / 1_000)
+
+    def _on_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_bug(error)

@@ -1,0 +1,68 @@
+"""Messages on a stream of bytes: each as MessagePack, behind its length in four bytes, the greatest first.
+
+Duty: cut a stream into messages, and refuse what is too long by its announced length, before anything is kept of it.
+
+Invariants: at no time is more kept than one frame of `frame_bytes_max` and what came with it in one read.
+
+Pure. Must not know: connections.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from garbagetruck.cluster.raft import wire
+
+GREETING_BYTES_MAX = 4_096
+"""The largest frame before a peer has introduced itself."""
+
+FRAME_BYTES_MAX = 8 * 1024 * 1024
+"""The largest frame of a peer: a full message of entries, with room for what MessagePack adds to each."""
+
+_LENGTH_BYTES = 4
+
+
+class FrameRefusedError(Exception):
+    """What was read is no frame of this protocol. The stream cannot be read any further. `cause` is one of a few."""
+
+    def __init__(self, cause: str, details: str) -> None:
+        super().__init__(f"{cause}: {details}")
+        self.cause = cause
+
+
+class FrameReader:
+    """The messages of one stream. `frame_bytes_max` may be changed between two messages."""
+
+    def __init__(self, frame_bytes_max: int) -> None:
+        self.frame_bytes_max = frame_bytes_max
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[wire.Message]:
+        """The messages that `data` completes, one by one. Raises FrameRefusedError; then nothing more may be fed."""
+        buffer = self._buffer
+        buffer += data
+        begin = 0
+        try:
+            while (start := begin + _LENGTH_BYTES) <= len(buffer):
+                size_bytes = int.from_bytes(buffer[begin:start], "big")
+                if size_bytes > self.frame_bytes_max:
+                    raise FrameRefusedError("oversize frame", f"{size_bytes} bytes, {self.frame_bytes_max} are allowed")
+                end = start + size_bytes
+                if end > len(buffer):
+                    return
+                frame = bytes(buffer[start:end])
+                begin = end
+                try:
+                    message = wire.decode(frame)
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                    raise FrameRefusedError("malformed frame", str(error)) from error
+                yield message
+        finally:
+            del buffer[:begin]
+
+
+def frame_of(message: wire.Message) -> bytes:
+    """The bytes that say `message`. Raises AssertionError when it is larger than any peer would take."""
+    payload = wire.encode(message)
+    assert len(payload) <= FRAME_BYTES_MAX, f"a message of {len(payload)} bytes must be cut up before it is sent"
+    return len(payload).to_bytes(_LENGTH_BYTES, "big") + payload

@@ -1,0 +1,233 @@
+"""One connection to each peer, and the way there: who connects, is let in, is kept, and is cut off.
+
+Duty: turn links into sessions with members. Everything that does not belong ends here, counted and logged (`refusals`).
+
+Invariants: the first frame of either side is a `Hello`, no longer than `GREETING_BYTES_MAX`, and no other is heard
+before it; of two nodes the one with the greater id connects; a peer has at most one session, and a new one ends the
+former before anything is heard on it. What waits for a peer is bounded by `outgoing_bytes_max`, and strangers by
+`strangers_max`, each for `handshake_ms_max`.
+
+Threads: the Raft thread only.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from garbagetruck.cluster.raft import wire
+from garbagetruck.cluster.raft.frames import FRAME_BYTES_MAX, FrameRefusedError
+from garbagetruck.cluster.raft.guard import Carriage
+from garbagetruck.cluster.raft.handshake import Door
+from garbagetruck.cluster.raft.link import Channel
+from garbagetruck.cluster.raft.refusals import Refusals
+from garbagetruck.cluster.raft.settings import RaftSettings
+
+_NS_PER_MS = 1_000_000
+
+
+class Session:
+    """One link, from its opening to its end. `peer_id` is None until a stranger has introduced itself."""
+
+    def __init__(self, link: Channel, *, opened_ns: int) -> None:
+        self.link = link
+        self.peer_id = link.expected
+        self.opened_ns = opened_ns
+        self.sent_ns = opened_ns
+        self.carriage = Carriage()
+        self.established = False
+        self.format = 0
+        """What the peer announced."""
+
+    @property
+    def name(self) -> str:
+        """For people: the node, or where it called from."""
+        return self.peer_id or self.link.address
+
+
+class SessionListener(Protocol):
+    """Who hears what members say."""
+
+    def on_session(self, session: Session) -> None:
+        """A member can be talked to."""
+
+    def on_session_message(self, session: Session, message: wire.Message) -> None: ...
+
+    def on_session_ended(self, session: Session) -> None: ...
+
+
+class Sessions:
+    """The owner of every link of one node."""
+
+    def __init__(
+        self,
+        *,
+        door: Door,
+        peer_ids: frozenset[str],
+        settings: RaftSettings,
+        refusals: Refusals,
+        monotonic_ns: Callable[[], int],
+        listener: SessionListener,
+    ) -> None:
+        self._door = door
+        self._settings = settings
+        self._refusals = refusals
+        self._monotonic_ns = monotonic_ns
+        self._listener = listener
+        self._greeting: dict[Channel, Session] = {}
+        self._established: dict[str, Session] = {}
+        self._by_link: dict[Channel, Session] = {}
+        self._met: set[str] = set()
+        self.connected: frozenset[str] = frozenset()
+        """Members that can be talked to."""
+        self.vacant = {peer_id: asyncio.Event() for peer_id in peer_ids}
+        """Set while there is neither a session nor an attempt at one: time to connect."""
+        for vacancy in self.vacant.values():
+            vacancy.set()
+
+    def get(self, peer_id: str) -> Session | None:
+        return self._established.get(peer_id)
+
+    def met(self, peer_id: str) -> bool:
+        """Whether a session with that peer was made since this was asked last."""
+        met = peer_id in self._met
+        self._met.discard(peer_id)
+        return met
+
+    def send(self, session: Session, message: wire.Message) -> None:
+        """Say it, if the peer reads at all."""
+        link = session.link
+        session.sent_ns = self._monotonic_ns()
+        link.send(message)
+        if link.waiting_bytes > self._settings.outgoing_bytes_max:
+            self._refusals.refuse("peer does not read", session.name)
+            self._end(session)
+
+    def check(self) -> None:
+        """Cut off who is too slow to greet or has gone silent, and say something where nothing was said for long.
+
+        To be called at least every `tick_ms`.
+        """
+        now_ns = self._monotonic_ns()
+        settings = self._settings
+        for session in [*self._greeting.values()]:
+            if now_ns - session.opened_ns >= settings.handshake_ms_max * _NS_PER_MS:
+                self._refusals.refuse("greeting too slow", session.name)
+                self._end(session)
+        for session in [*self._established.values()]:
+            if now_ns - session.link.read_ns >= settings.connection_timeout_ms * _NS_PER_MS:
+                self._refusals.refuse("peer went silent", session.name)
+                self._end(session)
+            elif now_ns - session.sent_ns >= settings.keep_alive_ms * _NS_PER_MS:
+                self.send(session, wire.Alive())
+
+    def excuse_silence(self) -> None:
+        """This process was stopped for a while: what was said meanwhile has not been read yet."""
+        now_ns = self._monotonic_ns()
+        for session in self._by_link.values():
+            session.opened_ns = max(session.opened_ns, now_ns - self._settings.handshake_ms_max * _NS_PER_MS // 2)
+            session.link.forgive(now_ns - self._settings.keep_alive_ms * _NS_PER_MS)
+
+    def close(self) -> None:
+        """End all of them."""
+        for session in [*self._by_link.values()]:
+            session.link.abort()
+
+    # --- links ------------------------------------------------------------------------------------------------------
+
+    def on_open(self, link: Channel) -> None:
+        session = Session(link, opened_ns=self._monotonic_ns())
+        if session.peer_id is None and len(self._greeting) >= self._settings.strangers_max:
+            self._refusals.refuse("too many strangers", link.address)
+            link.abort()
+            return
+        self._greeting[link] = self._by_link[link] = session
+        if session.peer_id is not None:
+            self.vacant[session.peer_id].clear()
+            self.send(session, self._door.hello(to=session.peer_id))
+
+    def on_message(self, link: Channel, message: wire.Message) -> None:
+        session = self._by_link.get(link)
+        if session is None:
+            return  # it was ended, and this was on its way
+        if not session.established:
+            self._on_greeting(session, message)
+            return
+        match message:
+            case wire.Hello() | wire.Refused():
+                self._refusals.refuse("greeting out of place", session.name)
+                self._end(session)
+            case wire.Alive():
+                pass
+            case _:
+                self._listener.on_session_message(session, message)
+
+    def on_malformed(self, link: Channel, error: FrameRefusedError) -> None:
+        session = self._by_link.get(link)
+        self._refusals.refuse(error.cause, link.address if session is None else session.name, why=str(error)[:200])
+
+    def on_lost(self, link: Channel) -> None:
+        session = self._by_link.get(link)
+        if session is not None:
+            if not session.established:
+                self._refusals.refuse("greeting broken off", session.name)
+            self._forget(session)
+
+    def _end(self, session: Session, *, last_words: bool = False) -> None:
+        """Nothing more is heard from this session or said on it; `last_words` may still leave."""
+        self._forget(session)
+        if last_words:
+            session.link.close()
+        else:
+            session.link.abort()
+
+    def _forget(self, session: Session) -> None:
+        if self._by_link.pop(session.link, None) is None:
+            return
+        self._greeting.pop(session.link, None)
+        peer_id = session.peer_id
+        if peer_id is None:
+            return
+        if self._established.get(peer_id) is session:
+            del self._established[peer_id]
+            self.connected -= {peer_id}
+            self._listener.on_session_ended(session)
+        if not any(each.peer_id == peer_id for each in self._by_link.values()) and peer_id in self.vacant:
+            self.vacant[peer_id].set()
+
+    # --- the handshake ----------------------------------------------------------------------------------------------
+
+    def _on_greeting(self, session: Session, message: wire.Message) -> None:
+        match message:
+            case wire.Hello():
+                reason = self._door.reason_to_refuse(message, session.link.expected, session.link.names)
+            case wire.Refused(reason):
+                self._refusals.refuse("refused by peer", session.name, why=reason[:200])
+                self._end(session)
+                return
+            case _:
+                reason = "no greeting"
+        if reason is not None:
+            self._refusals.refuse(reason, session.name, greeting=message if isinstance(message, wire.Hello) else None)
+            self.send(session, wire.Refused(reason))
+            self._end(session, last_words=True)
+            return
+        assert isinstance(message, wire.Hello)
+        self._establish(session, message)
+
+    def _establish(self, session: Session, hello: wire.Hello) -> None:
+        peer_id = hello.node_id
+        former = self._established.get(peer_id)
+        if former is not None:
+            self._end(former)  # what is still in it must not overtake, or be overtaken
+        del self._greeting[session.link]
+        greet = session.peer_id is None
+        session.peer_id, session.format, session.established = peer_id, hello.format, True
+        session.link.allow(FRAME_BYTES_MAX)
+        self._established[peer_id] = session
+        self._met.add(peer_id)
+        self.vacant[peer_id].clear()
+        self.connected |= {peer_id}
+        if greet:
+            self.send(session, self._door.hello(to=peer_id))
+        if self._established.get(peer_id) is session:
+            self._listener.on_session(session)
