@@ -159,17 +159,11 @@ def renew(state: State, operation: RenewLeases) -> LeasesRenewed:
 
 
 def _renew_with_session(state: State, lease_id: str, operation: RenewLeases) -> int | Refused:
-    """Renew a lease through its session, or refuse what is no lease any more."""
+    """Renew a lease through its session, whose TTL holds whatever was asked for; or refuse what is no lease any more."""
     lease = state.leases.get(lease_id)
     session = state.sessions.get(lease.session_id) if lease is not None else None
     if lease is None or lease.namespace != operation.namespace or session is None:
         return refuse_ended_lease(state, lease_id, operation.namespace)
-    if operation.ttl_ms:
-        return Refused(
-            Reason.INVALID_ARGUMENT,
-            f"ttl_ms: lease {lease_id!r} lives in session {session.id!r}, whose TTL holds; leave ttl_ms out (0)",
-            "ttl_ms",
-        )
     return sessions.renew(state, session).ttl_ms
 
 

@@ -14,7 +14,12 @@ def missing(state: State, name: str) -> Refused | None:
 
 
 def unknown(name: str) -> Refused:
-    return Refused(Reason.NAMESPACE_NOT_FOUND, f"no namespace {name!r}; create it with `namespace set`", "namespace")
+    return Refused(
+        Reason.NAMESPACE_NOT_FOUND,
+        f"no namespace {name!r}; create it with `namespace set`",
+        "namespace",
+        metadata=(("namespace", name),),
+    )
 
 
 def set_namespace(state: State, operation: SetNamespace) -> Acknowledged | Refused:
@@ -35,6 +40,7 @@ def set_namespace(state: State, operation: SetNamespace) -> Acknowledged | Refus
             Reason.NAMESPACE_CHANGED,
             f"namespace {namespace.name!r} is at revision {namespace.revision}, not {operation.revision}: read it again",
             "revision",
+            metadata=(("namespace", namespace.name), ("revision", str(namespace.revision))),
         )
     changed = replace(
         namespace,

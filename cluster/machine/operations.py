@@ -80,7 +80,7 @@ class RenewLeases(Entry, frozen=True, tag=11):
     namespace: str
     lease_ids: tuple[str, ...]
     ttl_ms: int = 0
-    """New TTL for leases that stand alone; 0 keeps each lease's own."""
+    """New TTL for leases that stand alone; 0 keeps each lease's own. Without effect on those of a session."""
 
 
 class ReleaseLeases(Entry, frozen=True, tag=12):

@@ -18,6 +18,10 @@ from garbagetruck.cluster.machine.model import (
 from garbagetruck.cluster.machine.operations import AcquireLease, PlaceHold, RemoveHold
 from garbagetruck.cluster.machine.outcomes import NO_RETRY, Reason, Refused, ResourceChanged
 from garbagetruck.cluster.machine.state import State
+from garbagetruck.cluster.machine.targets import Overlap
+
+BEING_CLEANED_RETRY_MS_MIN = 100
+"""How soon at the earliest whoever waits for the end of a cleanup is told to come back, also when that is overdue."""
 
 
 def may_acquire(state: State, operation: AcquireLease) -> Refused | None:
@@ -68,14 +72,24 @@ def _may_take_target(state: State, operation: AcquireLease) -> Refused | None:
             metadata=(("target", target), ("owner", owner[1]), ("owner_namespace", owner[0])),
         )
     overlap = state.targets.overlap(target)
-    if overlap is not None:
-        return Refused(
-            Reason.TARGET_OVERLAPS,
-            f"the cleanup's target {target!r} overlaps what other resources own: {overlap}",
-            "cleanup",
-            metadata=(("target", target),),
-        )
-    return None
+    return None if overlap is None else _overlapping(target, overlap)
+
+
+def _overlapping(target: str, overlap: Overlap) -> Refused:
+    metadata = [("target", target)]
+    if overlap.owner is None:
+        what = f"{overlap.within} target(s) that other resources own lie within it"
+        metadata.append(("within", str(overlap.within)))
+    else:
+        namespace, owner = overlap.owner
+        what = f"it lies within {overlap.container!r} of resource {owner!r} (namespace {namespace!r})"
+        metadata += [("container", overlap.container), ("owner", owner), ("owner_namespace", namespace)]
+    return Refused(
+        Reason.TARGET_OVERLAPS,
+        f"the cleanup's target {target!r} overlaps another resource's: {what}",
+        "cleanup",
+        metadata=tuple(metadata),
+    )
 
 
 def _being_cleaned(state: State, resource: Resource) -> Refused:
@@ -88,11 +102,12 @@ def _being_cleaned(state: State, resource: Resource) -> Refused:
             metadata=(("state", resource.state.value),),
         )
     until_ms = resource.claim.deadline_ms if resource.claim is not None else resource.due_ms
+    retry_after_ms = max(BEING_CLEANED_RETRY_MS_MIN, until_ms - state.clock_ms)
     return Refused(
         Reason.RESOURCE_BEING_CLEANED,
         f"resource {resource.name!r} is being cleaned (attempt {resource.claims}); acquire it again afterwards",
         "resource",
-        max(0, until_ms - state.clock_ms),
+        retry_after_ms,
         metadata=(("state", resource.state.value),),
     )
 
@@ -246,7 +261,7 @@ def place_hold(state: State, operation: PlaceHold) -> ResourceChanged | Refused:
             Reason.HOLD_CONFLICT,
             f"resource {resource.name!r} is being cleaned already; a hold cannot call that back",
             "resource",
-            max(0, resource.claim.deadline_ms - state.clock_ms),
+            max(BEING_CLEANED_RETRY_MS_MIN, resource.claim.deadline_ms - state.clock_ms),
         )
     if len(resource.holds) >= state.bounds.holds_per_resource_max:
         most = state.bounds.holds_per_resource_max

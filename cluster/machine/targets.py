@@ -9,6 +9,7 @@ nodes alike.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import xxhash
 
@@ -23,6 +24,17 @@ def containers(target: str) -> Iterator[str]:
         end = target.rfind("/", 0, end)
 
 
+class Overlap(NamedTuple):
+    """What a wanted target would overlap: the one owned target that contains it, or a number that it contains."""
+
+    container: str
+    """Empty when nothing contains it."""
+    owner: ResourceKey | None
+    """Whose the container is."""
+    within: int
+    """How many owned targets lie within the wanted one. Their owners are not kept by container: see above."""
+
+
 class TargetIndex:
     __slots__ = ("_below", "_owners")
 
@@ -34,13 +46,14 @@ class TargetIndex:
     def owner(self, target: str) -> ResourceKey | None:
         return self._owners.get(target)
 
-    def overlap(self, target: str) -> str | None:
-        """Say what contains this target or lies within it, or None. Costs the target's depth, not the index's size."""
+    def overlap(self, target: str) -> Overlap | None:
+        """What contains this target or lies within it, or None. Costs the target's depth, not the index's size."""
         for container in containers(target):
-            if container in self._owners:
-                return f"{container!r} contains it"
-        below = self._below.get(_hash(target))
-        return f"{below} target(s) in use lie within it" if below else None
+            owner = self._owners.get(container)
+            if owner is not None:
+                return Overlap(container, owner, 0)
+        within = self._below.get(_hash(target), 0)
+        return Overlap("", None, within) if within else None
 
     def take(self, target: str, owner: ResourceKey) -> None:
         assert target not in self._owners, "a target has one owner"

@@ -138,15 +138,21 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SESSION_ENDED: _ErrorReason.ValueType  # 21
     """The session is over. Metadata: `ended_ms`, `end_reason` (as Session.end_reason)."""
     ERROR_REASON_RESOURCE_BEING_CLEANED: _ErrorReason.ValueType  # 22
-    """A cleanup of the resource is claimed, or died and waits for an operator. RetryInfo: what is left until the claim's
-    deadline; absent while it waits for an operator. Metadata: `state` ("claimed" or "dead_letter").
+    """A cleanup of the resource is claimed, waits to be tried again, or died and waits for an operator. RetryInfo: what
+    is left until the claim's deadline or the next attempt, never 0; absent while it waits for an operator. Metadata:
+    `state` ("claimed", "due" or "dead_letter").
     """
     ERROR_REASON_CLEANUP_CONFLICT: _ErrorReason.ValueType  # 23
     """The resource has a cleanup already, and a different one."""
     ERROR_REASON_TARGET_IN_USE: _ErrorReason.ValueType  # 24
-    """Another resource owns the very target of this cleanup. Metadata: `target`, `owner` (the other resource)."""
+    """Another resource owns the very target of this cleanup. Metadata: `target`, `owner` (the other resource),
+    `owner_namespace`.
+    """
     ERROR_REASON_TARGET_OVERLAPS: _ErrorReason.ValueType  # 25
-    """The target of this cleanup contains, or lies within, the target of another resource. Metadata: `target`, `owner`."""
+    """The target of this cleanup contains, or lies within, the target of another resource. Metadata: `target`; if it
+    lies within another: `container` (that target), `owner` (its resource), `owner_namespace`; if others lie within it:
+    `within` (how many).
+    """
     ERROR_REASON_HOLDER_MISMATCH: _ErrorReason.ValueType  # 26
     """The holder that the call names is not the one of the session or the lease."""
     ERROR_REASON_NOT_PAUSED: _ErrorReason.ValueType  # 27
@@ -188,7 +194,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_NAMESPACE_CHANGED: _ErrorReason.ValueType  # 38
     """FAILED_PRECONDITION, continued.
 
-    The namespace has another revision than the call expected. Metadata: `revision`.
+    The namespace has another revision than the call expected. Metadata: `namespace`, `revision`.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -256,15 +262,21 @@ The lease is over. Metadata: `ended_ms` (cluster time), `end_reason` (as Lease.e
 ERROR_REASON_SESSION_ENDED: ErrorReason.ValueType  # 21
 """The session is over. Metadata: `ended_ms`, `end_reason` (as Session.end_reason)."""
 ERROR_REASON_RESOURCE_BEING_CLEANED: ErrorReason.ValueType  # 22
-"""A cleanup of the resource is claimed, or died and waits for an operator. RetryInfo: what is left until the claim's
-deadline; absent while it waits for an operator. Metadata: `state` ("claimed" or "dead_letter").
+"""A cleanup of the resource is claimed, waits to be tried again, or died and waits for an operator. RetryInfo: what
+is left until the claim's deadline or the next attempt, never 0; absent while it waits for an operator. Metadata:
+`state` ("claimed", "due" or "dead_letter").
 """
 ERROR_REASON_CLEANUP_CONFLICT: ErrorReason.ValueType  # 23
 """The resource has a cleanup already, and a different one."""
 ERROR_REASON_TARGET_IN_USE: ErrorReason.ValueType  # 24
-"""Another resource owns the very target of this cleanup. Metadata: `target`, `owner` (the other resource)."""
+"""Another resource owns the very target of this cleanup. Metadata: `target`, `owner` (the other resource),
+`owner_namespace`.
+"""
 ERROR_REASON_TARGET_OVERLAPS: ErrorReason.ValueType  # 25
-"""The target of this cleanup contains, or lies within, the target of another resource. Metadata: `target`, `owner`."""
+"""The target of this cleanup contains, or lies within, the target of another resource. Metadata: `target`; if it
+lies within another: `container` (that target), `owner` (its resource), `owner_namespace`; if others lie within it:
+`within` (how many).
+"""
 ERROR_REASON_HOLDER_MISMATCH: ErrorReason.ValueType  # 26
 """The holder that the call names is not the one of the session or the lease."""
 ERROR_REASON_NOT_PAUSED: ErrorReason.ValueType  # 27
@@ -306,7 +318,7 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 37
 ERROR_REASON_NAMESPACE_CHANGED: ErrorReason.ValueType  # 38
 """FAILED_PRECONDITION, continued.
 
-The namespace has another revision than the call expected. Metadata: `revision`.
+The namespace has another revision than the call expected. Metadata: `namespace`, `revision`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

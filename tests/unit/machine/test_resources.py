@@ -8,6 +8,7 @@ from garbagetruck.cluster.machine.model import (
     CleanupSpec,
     EventType,
     NamespaceLimits,
+    ReportResult,
     ResourceState,
 )
 from garbagetruck.cluster.machine.outcomes import LeaseGranted, Reason, ResourceChanged
@@ -53,6 +54,24 @@ def test_from_the_claim_on_a_generation_is_never_adopted(log: Scribe) -> None:
     assert log.resource("r").state is ResourceState.DUE, "the claim lapsed, but its attempt may still land"
     waiting = refused(log.one(log.acquiring("r")), Reason.RESOURCE_BEING_CLEANED)
     assert waiting.retry_after_ms == log.resource("r").due_ms - log.at_ms > 0
+
+
+@pytest.mark.parametrize("state", ["claimed", "waits for another attempt", "due"])
+def test_whoever_waits_for_a_cleanup_is_told_when_to_come_back_and_never_at_once(log: Scribe, state: str) -> None:
+    log.bounds(Bounds(expirations_per_batch_max=1))
+    log.lease("first to go", ttl_ms=1_000)
+    log.release(log.lease("r", cleanup=file("a")).id)
+    claim = log.claim("r", duration_ms=1_000)
+    log.at_ms += 1_001  # of what is over by now, one is swept, and it is not the claim
+    if state == "waits for another attempt":
+        log.one(log.reporting(claim.token, ReportResult.FAILED))
+    if state == "due":
+        log.outlast(0)
+        log.outlast(10_000)
+    acquired, held = log.many(log.acquiring("r"), log.holding("r"))
+    assert refused(acquired, Reason.RESOURCE_BEING_CLEANED).retry_after_ms >= 100
+    if state == "claimed":
+        assert refused(held, Reason.HOLD_CONFLICT).retry_after_ms >= 100
 
 
 def test_once_cleaned_the_name_begins_a_new_generation_under_a_higher_token(log: Scribe) -> None:
@@ -101,7 +120,12 @@ def test_a_target_in_use_above_or_below_it_is_refused(log: Scribe, wanted: str, 
     if reason is None:
         accepted(outcome, LeaseGranted)
     else:
-        assert dict(refused(outcome, reason).metadata)["target"] == f"file:/{wanted}"
+        told = dict(refused(outcome, reason).metadata)
+        assert told["target"] == f"file:/{wanted}"
+        if "data/a".startswith(f"{wanted}/"):
+            assert told["within"] == "1"
+        else:
+            assert (told["owner"], told["owner_namespace"]) == ("r", "default")
         assert log.machine.resource("default", "other") is None
 
 

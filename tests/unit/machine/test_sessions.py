@@ -7,6 +7,7 @@ from garbagetruck.cluster.machine.operations import ReleaseHolder, SetBounds
 from garbagetruck.cluster.machine.outcomes import (
     LeaseGranted,
     LeasesReleased,
+    LeasesRenewed,
     Reason,
     SessionClosed,
     SessionOpened,
@@ -44,6 +45,20 @@ def test_every_acknowledged_operation_that_names_a_session_renews_it(log: Scribe
     seen = log.machine.session(session.id, log.at_ms)
     assert seen is not None
     assert (seen.active, seen.remaining_ms, seen.lease_count) == (True, 100, 1)
+
+
+def test_a_ttl_asked_for_is_without_effect_on_a_lease_of_a_session(log: Scribe) -> None:
+    """One call may renew both kinds: it must not refuse the one because of what it says to the other."""
+    session = log.session("ann", 1_000)
+    attached = log.lease("r1", "ann", session=session.id)
+    alone = log.lease("r2", "ann", ttl_ms=1_000)
+    log.at_ms += 900
+    assert log.renew(attached.id, alone.id, ttl_ms=5_000) == LeasesRenewed((1_000, 5_000), ())
+    log.advance(1_000)
+    assert log.machine.session(session.id, log.at_ms) is not None
+    assert log.machine.usage("default").leases == 2
+    log.advance(1)
+    assert log.machine.usage("default").leases == 1, "the session's TTL held"
 
 
 def test_an_attached_lease_reports_its_sessions_remaining_time(log: Scribe) -> None:

@@ -63,9 +63,11 @@ def test_the_default_bounds_are_settable(log: Scribe) -> None:
 def test_a_namespace_is_made_by_setting_it_and_changed_by_revision(log: Scribe) -> None:
     assert log.one(log.setting("team")) == Acknowledged(1)
     assert log.one(log.setting("team", limits=NamespaceLimits(leases_max=5))) == Acknowledged(2)
-    refused(log.one(log.setting("team", revision=1)), Reason.NAMESPACE_CHANGED)
+    changed = refused(log.one(log.setting("team", revision=1)), Reason.NAMESPACE_CHANGED)
+    assert dict(changed.metadata) == {"namespace": "team", "revision": "2"}
     assert log.one(log.setting("team", revision=2)) == Acknowledged(3)
-    refused(log.one(log.setting("other", revision=1)), Reason.NAMESPACE_NOT_FOUND)
+    missing = refused(log.one(log.setting("other", revision=1)), Reason.NAMESPACE_NOT_FOUND)
+    assert dict(missing.metadata) == {"namespace": "other"}
     seen = log.machine.namespace("team")
     assert seen is not None
     assert seen.limits == NamespaceLimits()

@@ -31,7 +31,7 @@ def place_hold(books: Books, asked: PlaceHold) -> Outcome:
             return no(Reason.HOLD_CONFLICT, "hold_id")
     else:
         if thing.state is ResourceState.CLAIMED:
-            return no(Reason.HOLD_CONFLICT, "resource", max(0, thing.claim_deadline_ms - books.clock))
+            return no(Reason.HOLD_CONFLICT, "resource", max(100, thing.claim_deadline_ms - books.clock))
         if len(thing.holds) >= books.bounds.holds_per_resource_max:
             return no(Reason.QUOTA_EXCEEDED)
         thing.holds[asked.hold_id] = asked.reason

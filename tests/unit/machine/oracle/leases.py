@@ -77,7 +77,7 @@ def _may_have(books: Books, asked: AcquireLease) -> Refused | None:
     if thing.claims:
         until_ms = thing.claim_deadline_ms if thing.state is ResourceState.CLAIMED else thing.due_ms
         dead = thing.state is ResourceState.DEAD_LETTER
-        return no(Reason.RESOURCE_BEING_CLEANED, "resource", NO_RETRY if dead else max(0, until_ms - books.clock))
+        return no(Reason.RESOURCE_BEING_CLEANED, "resource", NO_RETRY if dead else max(100, until_ms - books.clock))
     if len(thing.leases) >= books.bounds.leases_per_resource_max:
         return no(Reason.QUOTA_EXCEEDED)
     if asked.cleanup is None or asked.cleanup == thing.cleanup:
@@ -111,8 +111,6 @@ def _renew_one(books: Books, lease_id: str, asked: RenewLeases) -> int | Refused
     if lease is None or lease.namespace != asked.namespace or over(books, lease_id):
         return refuse_lease(books, lease_id, asked.namespace)
     if lease.session:
-        if asked.ttl_ms:
-            return no(Reason.INVALID_ARGUMENT, "ttl_ms")
         return renew_session(books, books.sessions[lease.session])
     lease.ttl_ms = asked.ttl_ms or lease.ttl_ms
     lease.deadline_ms = books.clock + lease.ttl_ms
