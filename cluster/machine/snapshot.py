@@ -11,6 +11,7 @@ import types
 import zlib
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -173,6 +174,8 @@ def read(chunks: Iterable[bytes]) -> tuple[Header, State]:
         if header is None:
             if kind is not Kind.HEADER:
                 raise Unreadable("a snapshot begins with its header")
+            if len(rows) != 1:
+                raise Unreadable(f"a snapshot has one header, not {len(rows)}")
             header = rows[0]
             _start(state, header)
         elif kind is Kind.END:
@@ -183,9 +186,10 @@ def read(chunks: Iterable[bytes]) -> tuple[Header, State]:
             _load(state, kind, rows)
     if header is None or not ended:
         raise Unreadable("a snapshot is cut short")
-    _index(state)
     if Queries(state).digest() != header.digest:
         raise Unreadable("a snapshot's content does not have the digest that its header tells")
+    _check_order(state)  # which the digest does not see, being a sum
+    _index(state)
     return header, state
 
 
@@ -211,10 +215,10 @@ def _open(chunk: bytes) -> tuple[Kind, list[Row]]:
 
 
 def _refuse_newer(raw: msgspec.Raw) -> None:
-    header = msgspec.msgpack.decode(raw, type=list[dict[str, Any]])[0]
-    written = header.get("format")
-    if isinstance(written, int) and written > SNAPSHOT_FORMAT:
-        raise FormatTooNew(f"snapshot of format {written}, this node reads up to {SNAPSHOT_FORMAT}")
+    for header in msgspec.msgpack.decode(raw, type=list[dict[str, Any]]):
+        written = header.get("format")
+        if isinstance(written, int) and written > SNAPSHOT_FORMAT:
+            raise FormatTooNew(f"snapshot of format {written}, this node reads up to {SNAPSHOT_FORMAT}")
 
 
 def _start(state: State, header: Header) -> None:
@@ -267,6 +271,14 @@ def _key(kind: Kind, row: Row) -> str | ResourceKey:
     if kind in (Kind.RESOURCES, Kind.TOMBSTONES):
         return (row.namespace, row.name)
     return str(row.id)
+
+
+def _check_order(state: State) -> None:
+    leases, sessions = state.leases.values(), state.sessions.values()
+    numbers = ([each.token for each in leases], [each.token for each in sessions])
+    for rising in (*numbers, [each.generation for each in state.resources.values()]):
+        if any(after <= before for before, after in pairwise(rising)):
+            raise Unreadable("a snapshot's rows are not in the order of their creation")
 
 
 def _index(state: State) -> None:
