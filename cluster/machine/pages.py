@@ -1,6 +1,6 @@
-"""One page of a list in order of creation: bounded in what it holds, and in what it looks at."""
+"""Parts of what is there: a page of a list, bounded in what it holds and in what it looks at; several lists in turn."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from garbagetruck.cluster.machine.questions import Page
@@ -26,3 +26,16 @@ def page(candidates: Iterable[tuple[int, K]], view: Callable[[K], T | None], aft
             items.append(item)
         last = number
     return Page(tuple(items), 0)
+
+
+def in_turn(lists: Iterable[Iterator[K]]) -> Iterator[K]:
+    """One item of each list, then the next of each, until all are at their ends."""
+    waiting = list(lists)
+    while waiting:
+        still = []
+        for items in waiting:
+            for item in items:
+                yield item
+                still.append(items)
+                break
+        waiting = still

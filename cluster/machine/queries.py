@@ -5,6 +5,7 @@ Lists are in order of creation and resume after a number (`after`: the token or 
 """
 
 from collections.abc import Container, Iterator
+from itertools import islice
 
 import msgspec
 import xxhash
@@ -183,24 +184,26 @@ class Queries:
 
         return pages.page(self._state.resource_order.after(after), view, after, limit)
 
-    def ready(self, limit: int, skip: Container[ResourceKey] = ()) -> list[Resource]:
-        """What may be claimed now, taken from the namespaces in turn."""
+    def ready(
+        self, limit: int, skip: Container[ResourceKey] = (), skip_handlers: Container[str] = ()
+    ) -> list[Resource]:
+        """What may be claimed now, taken from the namespaces in turn, in each from the handlers in turn.
+
+        Looks at no more than `limit` and what is skipped by itself, however much waits for handlers that are skipped.
+        """
         state = self._state
         if state.cleanups_paused or self.sweep_backlog():
             return []
-        waiting = [iter(keys) for name, keys in state.ready.items() if keys and self._may_clean(name)]
-        chosen: list[Resource] = []
-        while waiting and len(chosen) < limit:
-            still = []
-            for keys in waiting:
-                key = next((each for each in keys if each not in skip), None)
-                if key is not None:
-                    chosen.append(state.resources[key])
-                    still.append(keys)
-                    if len(chosen) == limit:
-                        break
-            waiting = still
-        return chosen
+        waiting = pages.in_turn(
+            pages.in_turn(
+                (key for key in keys if key not in skip)
+                for handler, keys in handlers.items()
+                if handler not in skip_handlers
+            )
+            for name, handlers in state.ready.items()
+            if self._may_clean(name)
+        )
+        return [state.resources[key] for key in islice(waiting, limit)]
 
     def _may_clean(self, name: str) -> bool:
         namespace = self._state.namespaces[name]
@@ -256,13 +259,13 @@ class Queries:
         state = self._state
         if state.cleanups_paused:
             return None
-        due = [
-            state.resources[key].due_ms
-            for name, keys in state.ready.items()
+        longest_waiting = (
+            next(iter(keys))  # a ready list is in the order in which its keys fell due, and never empty
+            for name, handlers in state.ready.items()
             if self._may_clean(name)
-            for key in _some(keys)
-        ]
-        return min(due, default=None)
+            for keys in handlers.values()
+        )
+        return min((state.resources[key].due_ms for key in longest_waiting), default=None)
 
     def events_after(self, index: int, limit: int) -> tuple[Event, ...]:
         """Events past `index`, oldest first. Raises `EventsGone` when some of them left the ring."""
@@ -275,11 +278,6 @@ class Queries:
             raise EventsGone(oldest)
         start = index + 1 - oldest
         return tuple(events[position] for position in range(start, min(start + limit, len(events))))
-
-
-def _some(keys: dict[ResourceKey, None]) -> Iterator[ResourceKey]:
-    """The longest-waiting key: the ready list is in the order in which its keys fell due."""
-    yield from (key for key, _ in zip(keys, range(1), strict=False))
 
 
 def _has_labels(labels: Labels, wanted: Labels) -> bool:

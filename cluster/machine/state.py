@@ -79,8 +79,8 @@ class State:
         self.session_counts: dict[str, int] = {}
         self.resource_counts: dict[tuple[str, ResourceState], int] = {}
         self.resource_totals: dict[str, int] = {}
-        self.ready: dict[str, dict[ResourceKey, None]] = {}
-        """Namespace -> cleanups that are due, unheld and not waiting for a retry: what may be claimed."""
+        self.ready: dict[str, dict[str, dict[ResourceKey, None]]] = {}
+        """Namespace -> handler -> cleanups that are due, unheld and not waiting for a retry: what may be claimed."""
 
     # -- counters ---------------------------------------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class State:
         if resource.cleanup is not None and old.cleanup is None:
             self.targets.take(resource.cleanup.target, key)
         if resource.state is not old.state or resource.due_ms != old.due_ms or resource.holds != old.holds:
-            self._unready(key)
+            self._unready(old)
             self._schedule(resource)
 
     def drop_resource(self, resource: Resource) -> None:
@@ -218,7 +218,7 @@ class State:
         self.resource_order.remove(resource.generation)
         self.resource_totals[resource.namespace] -= 1
         self._count(resource, -1)
-        self._unready(key)
+        self._unready(resource)
         if resource.cleanup is not None:
             self.targets.free(resource.cleanup.target)
 
@@ -228,18 +228,26 @@ class State:
 
     def make_ready(self, resource: Resource) -> None:
         if not resource.holds:
-            self.ready.setdefault(resource.namespace, {})[(resource.namespace, resource.name)] = None
+            assert resource.cleanup is not None, "what is due has a cleanup"
+            waiting = self.ready.setdefault(resource.namespace, {}).setdefault(resource.cleanup.handler, {})
+            waiting[resource.namespace, resource.name] = None
 
     def order_ready(self) -> None:
         """After a restore: in the order in which they fell due, as `make_ready` keeps it."""
-        for namespace, waiting in self.ready.items():
-            oldest_first = sorted(waiting, key=lambda key: (self.resources[key].due_ms, key))
-            self.ready[namespace] = dict.fromkeys(oldest_first)
+        for handlers in self.ready.values():
+            for handler, waiting in handlers.items():
+                oldest_first = sorted(waiting, key=lambda key: (self.resources[key].due_ms, key))
+                handlers[handler] = dict.fromkeys(oldest_first)
 
-    def _unready(self, key: ResourceKey) -> None:
-        waiting = self.ready.get(key[0])
+    def _unready(self, resource: Resource) -> None:
+        handlers = self.ready.get(resource.namespace)
+        if handlers is None or resource.cleanup is None:
+            return
+        waiting = handlers.get(resource.cleanup.handler)
         if waiting is not None:
-            waiting.pop(key, None)
+            waiting.pop((resource.namespace, resource.name), None)
+            if not waiting:
+                del handlers[resource.cleanup.handler]
 
     def _count(self, resource: Resource, change: int) -> None:
         key = (resource.namespace, resource.state)
@@ -276,10 +284,12 @@ class State:
             return resource.claim.deadline_ms + 1 if resource.claim is not None else None
         if resource.state is ResourceState.ORPHANED and resource.cleanup is not None:
             return resource.due_ms
-        if resource.state is ResourceState.DUE and resource.due_ms > 0 and not self.is_ready(key, resource):
+        if resource.state is ResourceState.DUE and resource.due_ms > 0 and not self.is_ready(resource):
             return resource.due_ms
         return None
 
-    def is_ready(self, key: ResourceKey, resource: Resource) -> bool:
+    def is_ready(self, resource: Resource) -> bool:
         """Whether its waiting is over; a hold keeps a due resource off the ready list without a timer."""
-        return bool(resource.holds) or key in self.ready.get(key[0], ())
+        assert resource.cleanup is not None, "what is due has a cleanup"
+        waiting = self.ready.get(resource.namespace, {}).get(resource.cleanup.handler, ())
+        return bool(resource.holds) or (resource.namespace, resource.name) in waiting

@@ -9,7 +9,6 @@ Must not know: handlers, slots.
 
 import asyncio
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
 
 from typing_extensions import override
 
@@ -57,7 +56,7 @@ class NodeLedger(Ledger, ApplyListener):
 
     @override
     def candidates(self, limit: int, skip: Container[ResourceKey], skip_handlers: Container[str]) -> Sequence[Resource]:
-        found = self._machine.ready(limit, _Skipped(self._machine, skip, skip_handlers))
+        found = self._machine.ready(limit, skip, skip_handlers)
         self._pause_s = IDLE_PAUSE_S if not found and self._machine.ready(1) else 0.0
         return found
 
@@ -100,24 +99,3 @@ class NodeLedger(Ledger, ApplyListener):
     @override
     def on_status(self, status: LogStatus) -> None:
         """Leadership tells the executor by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Skipped(Container[ResourceKey]):
-    """The resources that the executor does not want now: by themselves, or for their handler's sake."""
-
-    machine: Machine
-    skip: Container[ResourceKey]
-    skip_handlers: Container[str]
-
-    @override
-    def __contains__(self, key: object) -> bool:
-        if key in self.skip:
-            return True
-        assert isinstance(key, tuple)
-        resource = self.machine.resource(*key)
-        return (
-            isinstance(resource, Resource)
-            and resource.cleanup is not None
-            and (resource.cleanup.handler in self.skip_handlers)
-        )

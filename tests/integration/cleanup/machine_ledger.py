@@ -41,10 +41,7 @@ class MachineLedger(Ledger):
 
     @override
     def candidates(self, limit: int, skip: Container[ResourceKey], skip_handlers: Container[str]) -> Sequence[Resource]:
-        machine = self.scribe.machine
-        ready = machine.ready(1_000_000, skip)
-        wanted = [each for each in ready if each.cleanup is not None and each.cleanup.handler not in skip_handlers]
-        return wanted[:limit]
+        return self.scribe.machine.ready(limit, skip, skip_handlers)
 
     @override
     async def propose(self, operations: Sequence[CleanupOperation]) -> Sequence[Outcome]:

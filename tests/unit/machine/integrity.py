@@ -117,7 +117,8 @@ def check_resource_indexes(state: State) -> None:
         parts = target.split("/")
         below.update("/".join(parts[:length]) for length in range(1, len(parts)))
     assert _counted(state.targets._below) == {targets._hash(container): count for container, count in below.items()}
-    ready = {key for keys in state.ready.values() for key in keys}
+    ready = {key for handlers in state.ready.values() for keys in handlers.values() for key in keys}
+    assert all(keys for handlers in state.ready.values() for keys in handlers.values())
     claimable = {
         key
         for key, each in state.resources.items()

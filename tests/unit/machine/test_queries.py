@@ -1,9 +1,10 @@
 """Reading: pages in order of creation, fair turns for cleanups, numbers that add up, and no trace of having looked."""
 
 import pytest
+from typing_extensions import override
 
 from garbagetruck.cluster.machine import pages
-from garbagetruck.cluster.machine.model import Bounds, Resource, ResourceState
+from garbagetruck.cluster.machine.model import Bounds, CleanupSpec, Resource, ResourceKey, ResourceState
 from garbagetruck.cluster.machine.questions import LeaseFilter, ResourceFilter
 from tests.unit.machine.scribe import Scribe, file
 
@@ -116,6 +117,37 @@ def test_one_crowded_namespace_does_not_hide_behind_a_paused_one(log: Scribe) ->
         log.release(log.lease("r", cleanup=file(namespace)).id)
     log.one(log.pausing("default"))
     assert [each.namespace for each in log.machine.ready(10)] == ["team"]
+
+
+class Counting(set[ResourceKey]):
+    """What is skipped, and how often somebody asked."""
+
+    asked = 0
+
+    @override
+    def __contains__(self, key: object) -> bool:
+        self.asked += 1
+        return super().__contains__(key)
+
+
+def test_a_backlog_of_skipped_handlers_costs_the_others_nothing(log: Scribe) -> None:
+    for number in range(500):
+        unknown = CleanupSpec("unknown", (), f"elsewhere:/f{number}")
+        log.release(log.lease(f"u{number}", cleanup=unknown).id)
+    for number in range(5):
+        log.release(log.lease(f"r{number}", cleanup=file(f"f{number}")).id)
+    skip = Counting({("default", "r0"), ("default", "r2")})
+    found = log.machine.ready(2, skip, {"unknown"})
+    assert [each.name for each in found] == ["r1", "r3"]
+    assert skip.asked <= 4
+    assert log.machine.ready(10, skip, {"unknown", "file"}) == []
+
+
+def test_handlers_take_turns_so_that_one_with_a_backlog_holds_up_no_other(log: Scribe) -> None:
+    for number in range(5):
+        log.release(log.lease(f"slow{number}", cleanup=CleanupSpec("http", (), f"http:/f{number}")).id)
+    log.release(log.lease("quick", cleanup=file("f")).id)
+    assert [each.name for each in log.machine.ready(3)] == ["slow0", "quick", "slow1"]
 
 
 def test_what_is_overdue_counts_from_when_it_could_be_cleaned(log: Scribe) -> None:

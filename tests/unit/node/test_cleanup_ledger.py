@@ -53,7 +53,7 @@ async def test_candidates_leave_out_what_is_busy_and_what_cannot_run_here() -> N
         return [each.name for each in ledger.candidates(10, skip, handlers)]
 
     assert names(skip=set(), handlers=set()) == ["a", "b", "c"]
-    assert names(skip={("default", "a")}, handlers=set()) == ["b", "c"]
+    assert names(skip={("default", "a")}, handlers=set()) == ["c", "b"], "handlers take turns"
     assert names(skip=set(), handlers={"file"}) == ["b"]
     assert names(skip={("default", "b")}, handlers={"file"}) == []
     assert len(ledger.candidates(2, set(), set())) == 2
