@@ -16,7 +16,7 @@ import grpc.aio
 from garbagetruck.cli.bench.figures import Measurement, Row, milliseconds, row
 from garbagetruck.cli.bench.load import processor_time
 from garbagetruck.cli.bench.plan import Plan
-from garbagetruck.cli.bench.subject import SETUP_TIMEOUT_S, Subject, SubjectError
+from garbagetruck.cli.bench.subject import Subject, SubjectError
 from garbagetruck.v1 import cluster_pb2
 
 IN_FLIGHT = 16
@@ -26,6 +26,7 @@ AGAIN_S = 0.02
 """Between two attempts of one caller."""
 POLL_S = 0.05
 RECOVERY_TIMEOUT_S = 30.0
+HEALTHY_TIMEOUT_S = 60.0
 LOADED_S = 1.5
 """For how long the load runs on a healthy cluster before each kill."""
 
@@ -119,12 +120,14 @@ async def _kill_once(subject: Subject, load: _Load) -> int:
 
 async def _healthy(subject: Subject) -> None:
     """Wait until every node is there and has what the others have."""
+    status = cluster_pb2.ClusterStatus()
     try:
-        async with asyncio.timeout(SETUP_TIMEOUT_S):
+        async with asyncio.timeout(HEALTHY_TIMEOUT_S):
             while not (status := await _status(subject)).healthy or len(status.nodes) < len(subject.nodes):  # noqa: ASYNC110
                 await asyncio.sleep(POLL_S)
     except TimeoutError as error:
-        raise SubjectError(f"the cluster was not healthy within {SETUP_TIMEOUT_S:g} s") from error
+        why = "; ".join(status.warnings) or "no node knows a leader"
+        raise SubjectError(f"the cluster was not healthy within {HEALTHY_TIMEOUT_S:g} s: {why}") from error
 
 
 async def _status(subject: Subject) -> cluster_pb2.ClusterStatus:
