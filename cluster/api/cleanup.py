@@ -86,7 +86,6 @@ class CleanupServicer(cleanup_pb2_grpc.CleanupServiceServicer):
     async def Retry(self, request: cleanup_pb2.RetryRequest, context: Context) -> cleanup_pb2.RetryResponse:
         door = self._door
         deadline = door.deadline_of(context)
-        door.check_request_id(request.request_id)
         operation = RetryCleanup(
             door.entered_ms(), header.namespace(request.namespace), request.request_id, "", request.resource
         )
@@ -98,7 +97,6 @@ class CleanupServicer(cleanup_pb2_grpc.CleanupServiceServicer):
     async def Discard(self, request: cleanup_pb2.DiscardRequest, context: Context) -> cleanup_pb2.DiscardResponse:
         door = self._door
         deadline = door.deadline_of(context)
-        door.check_request_id(request.request_id)
         operation = DiscardCleanup(
             door.entered_ms(),
             header.namespace(request.namespace),
@@ -114,7 +112,6 @@ class CleanupServicer(cleanup_pb2_grpc.CleanupServiceServicer):
     async def Pause(self, request: cleanup_pb2.PauseRequest, context: Context) -> cleanup_pb2.PauseResponse:
         door = self._door
         deadline = door.deadline_of(context)
-        door.check_request_id(request.request_id)
         operation = PauseCleanups(door.entered_ms(), _where(request), request.request_id, "", request.reason)
         outcome = await door.submit(operation, deadline, repeatable=bool(request.request_id))
         assert isinstance(outcome, Acknowledged), outcome
@@ -124,7 +121,6 @@ class CleanupServicer(cleanup_pb2_grpc.CleanupServiceServicer):
     async def Resume(self, request: cleanup_pb2.ResumeRequest, context: Context) -> cleanup_pb2.ResumeResponse:
         door = self._door
         deadline = door.deadline_of(context)
-        door.check_request_id(request.request_id)
         if request.release_brake and request.all_namespaces:
             raise errors.invalid("release_brake", "goes with one namespace: approve what each of them deletes")
         operation = ResumeCleanups(

@@ -32,8 +32,6 @@ from garbagetruck.v1 import common_pb2
 Context: TypeAlias = aio.ServicerContext[Any, Any]
 """What grpc.aio hands to a servicer; its type parameters tell nothing that the methods do not."""
 
-REQUEST_ID_BYTES_MAX = 128
-"""Longest `request_id` of a request. The machine allows more: items of a batch get a suffix."""
 ITEMS_PER_TURN = 128
 """How many items of a batch are translated before other calls get their turn on the loop."""
 TIMEOUT_S_MIN = 0.001
@@ -105,11 +103,6 @@ class Door:
         refused = check_operation(operation, self._machine().bounds)
         if refused is not None:
             raise errors.of_refusal(refused)
-
-    def check_request_id(self, request_id: str) -> None:
-        """Raise `CallError` for one that is longer than the API allows; the rest is the machine's to say."""
-        if len(request_id) > REQUEST_ID_BYTES_MAX // 4:
-            _check_size("request_id", request_id, REQUEST_ID_BYTES_MAX)
 
     def check_id(self, field: str, value: str) -> None:
         """Raise `CallError` for what cannot be the id of a lease or a session."""

@@ -26,7 +26,6 @@ class LeaseServicer(lease_pb2_grpc.LeaseServiceServicer):
     async def Acquire(self, request: lease_pb2.AcquireRequest, context: Context) -> lease_pb2.AcquireResponse:
         door = self._door
         deadline = door.deadline_of(context)
-        door.check_request_id(request.request_id)
         namespace = header.namespace(request.namespace)
         operation = self._acquire(request, namespace, request.request_id)
         outcome = await door.submit(operation, deadline, repeatable=bool(request.request_id))
@@ -41,7 +40,6 @@ class LeaseServicer(lease_pb2_grpc.LeaseServiceServicer):
     ) -> lease_pb2.BatchAcquireResponse:
         door = self._door
         deadline = door.deadline_of(context)
-        door.check_request_id(request.request_id)
         door.check_items("items", len(request.items))
         namespace = header.namespace(request.namespace)
         await door.require_namespace(namespace, deadline)

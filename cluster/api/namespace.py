@@ -57,7 +57,6 @@ class NamespaceServicer(namespace_pb2_grpc.NamespaceServiceServicer):
         """What is left out is filled in from the present settings; `revision` guards against a change in between."""
         door = self._door
         deadline = door.deadline_of(context)
-        door.check_request_id(request.request_id)
         if request.revision < 0:
             raise errors.invalid("revision", "is negative; it must be 0 (any) or the namespace's revision")
         name = header.namespace(request.namespace)

@@ -80,7 +80,6 @@ class ResourceServicer(resource_pb2_grpc.ResourceServiceServicer):
     async def Hold(self, request: resource_pb2.HoldRequest, context: Context) -> resource_pb2.HoldResponse:
         door = self._door
         deadline = door.deadline_of(context)
-        door.check_request_id(request.request_id)
         hold_id = request.hold_id or self._hold_id(request)
         operation = PlaceHold(
             door.entered_ms(),
@@ -101,7 +100,6 @@ class ResourceServicer(resource_pb2_grpc.ResourceServiceServicer):
     async def Unhold(self, request: resource_pb2.UnholdRequest, context: Context) -> resource_pb2.UnholdResponse:
         door = self._door
         deadline = door.deadline_of(context)
-        door.check_request_id(request.request_id)
         operation = RemoveHold(
             door.entered_ms(),
             header.namespace(request.namespace),

@@ -26,7 +26,6 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
     ) -> session_pb2.OpenSessionResponse:
         door = self._door
         deadline = door.deadline_of(context)
-        door.check_request_id(request.request_id)
         operation = OpenSession(
             door.entered_ms(),
             header.namespace(request.namespace),

@@ -3,6 +3,7 @@
 Left alone, grpc.aio answers a message that does not parse with UNKNOWN and logs a traceback for each.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from garbagetruck.cluster.api.errors import CallError, invalid
+from garbagetruck.cluster.api.texts import text_checks
 
 M = TypeVar("M", bound=Message)
 
@@ -20,13 +22,16 @@ NESTING_MAX = 8
 
 
 def reader(parse: Callable[[bytes], M], descriptor: Descriptor) -> Callable[[bytes], M]:
-    """Return `parse` with its failures told as `CallError` (INVALID_ARGUMENT)."""
+    """Return `parse`, with its failures and bad texts told as `CallError` (INVALID_ARGUMENT)."""
+    check = text_checks(descriptor)
 
     def read(raw: bytes) -> M:
         try:
-            return parse(raw)
+            message = parse(raw)
         except DecodeError as error:
             raise malformed(descriptor, raw) from error
+        check(message)
+        return message
 
     return read
 
@@ -47,19 +52,22 @@ def _field_not_utf8(descriptor: Descriptor, raw: bytes, nesting: int) -> str:
     except DecodeError:
         return ""
     fields = UnknownFieldSet(shell)
+    seen: Counter[str] = Counter()
     for position in range(len(fields)):
         unknown = fields[position]
         field = descriptor.fields_by_number.get(unknown.field_number)
         if field is None or not isinstance(unknown.data, bytes):
             continue
+        name = f"{field.name}[{seen[field.name]}]" if field.is_repeated else field.name
+        seen[field.name] += 1
         if field.type == FieldDescriptor.TYPE_STRING:
             try:
                 unknown.data.decode("utf-8")
             except UnicodeDecodeError:
-                return str(field.name)
+                return name
         elif field.type == FieldDescriptor.TYPE_MESSAGE and field.message_type is not None and nesting:
             inner = _field_not_utf8(field.message_type, unknown.data, nesting - 1)
             if inner:
                 # The entries of a map are messages of their own on the wire; people know the map only.
-                return field.name if field.message_type.GetOptions().map_entry else f"{field.name}.{inner}"
+                return field.name if field.message_type.GetOptions().map_entry else f"{name}.{inner}"
     return ""

@@ -110,7 +110,7 @@ async def test_an_item_out_of_bounds_is_refused_alone(api: Stand, field: str, re
         ("leases", "Renew", lease_pb2.RenewRequest(lease_id="x", ttl_ms=INT64_MAX), "ttl_ms"),
         ("leases", "BatchRenew", lease_pb2.BatchRenewRequest(), "lease_ids"),
         ("leases", "BatchRenew", lease_pb2.BatchRenewRequest(lease_ids=["x"] * 1_001), "lease_ids"),
-        ("leases", "BatchRenew", lease_pb2.BatchRenewRequest(lease_ids=["x", ""]), "lease_ids"),
+        ("leases", "BatchRenew", lease_pb2.BatchRenewRequest(lease_ids=["x", ""]), "lease_ids[1]"),
         ("leases", "Release", lease_pb2.ReleaseRequest(), "lease_id"),
         ("leases", "BatchRelease", lease_pb2.BatchReleaseRequest(), "lease_ids"),
         ("leases", "BatchRelease", lease_pb2.BatchReleaseRequest(holder="h", lease_ids=["x"]), "lease_ids"),
@@ -274,7 +274,7 @@ async def test_a_stream_with_a_malformed_message_ends_with_its_field(api: Stand)
         "/garbagetruck.v1.LeaseService/KeepAlive", request_serializer=bytes, response_deserializer=bytes
     )(requests())
     told = await refusal(call)
-    assert (told.code, told.bad_fields) == (INVALID, ["lease_ids"])
+    assert (told.code, told.bad_fields) == (INVALID, ["lease_ids[0]"])
 
 
 async def test_an_oversize_message_is_refused_before_it_is_read(api: Stand) -> None:
