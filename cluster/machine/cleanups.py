@@ -117,11 +117,10 @@ def lapse(state: State, resource: Resource) -> None:
     """A claim's deadline passed without a report: whoever had it is silent, and must have stopped by now."""
     made = resource.claim
     assert made is not None, "only a claim lapses"
-    error = f"attempt {made.attempt} by {made.executor} did not report before its deadline"
-    if made.epoch == state.epoch:
-        _fail(state, resource, made, error)
-    else:
-        _wait_again(state, resource, made, error, failed=False)  # its leader is gone: not the handler's failure
+    # It counts, whoever leads by now: a handler that takes its node down each time must end as a dead letter, too.
+    left = "" if made.epoch == state.epoch else ", and no longer leads"
+    error = f"attempt {made.attempt} by {made.executor} did not report before its deadline{left}"
+    _fail(state, resource, made, error)
 
 
 def _bury(state: State, resource: Resource, made: Claim) -> None:

@@ -89,7 +89,7 @@ class Machine(Queries):
                 (),
                 Refused(Reason.STALE_EPOCH, f"batch of epoch {batch.epoch}, the log is in epoch {state.epoch}"),
             )
-        state.epoch = batch.epoch  # before the sweep: a claim that lapses now is none of this leader's
+        state.epoch = batch.epoch  # before the sweep, which tells of a claim that its leader is gone
         state.clock_ms = max(state.clock_ms, batch.at_ms)
         requests.evict(state)
         sweep.sweep(state)

@@ -167,7 +167,7 @@ class Resource(Record, frozen=True):
     claims: int
     """Claims committed so far. From the first on, this generation is never adopted."""
     failures: int
-    """Attempts that count towards the dead letter."""
+    """Attempts that count towards the dead letter: those that failed, and those of which nothing was heard in time."""
     claim: Claim | None
     last_error: str
 

@@ -221,7 +221,8 @@ def test_a_claim_that_lapses_under_its_own_leader_counts_as_a_failure(log: Scrib
 
 
 @pytest.mark.parametrize("when", ["after the next leader began", "with its very first batch"])
-def test_a_claim_that_lapses_because_its_leader_is_gone_uses_up_no_attempt(log: Scribe, when: str) -> None:
+def test_a_claim_that_lapses_because_its_leader_is_gone_uses_up_an_attempt(log: Scribe, when: str) -> None:
+    """Nobody knows why it is gone: it may be that the handler took it down."""
     log.claim("r", 1_000)
     if when == "after the next leader began":
         log.enter_epoch("n2")
@@ -231,7 +232,18 @@ def test_a_claim_that_lapses_because_its_leader_is_gone_uses_up_no_attempt(log: 
     else:
         log.at_ms += 1_001
         log.enter_epoch("n2")
-    assert (log.resource("r").state, log.resource("r").failures) == (ResourceState.DUE, 0)
+    assert (log.resource("r").state, log.resource("r").failures) == (ResourceState.DUE, 1)
+    assert "no longer leads" in log.resource("r").last_error
+
+
+def test_i4_a_handler_that_takes_its_leader_down_each_time_ends_as_a_dead_letter(log: Scribe) -> None:
+    for _ in range(3):
+        assert log.resource("r").state is ResourceState.DUE
+        log.advance(max(0, log.resource("r").due_ms - log.at_ms))
+        log.claim("r", 1_000)
+        log.enter_epoch("another")
+        log.outlast(1_000)
+    assert (log.resource("r").state, log.resource("r").failures) == (ResourceState.DEAD_LETTER, 3)
 
 
 def test_a_report_of_a_deposed_leaders_executor_still_counts(log: Scribe) -> None:
