@@ -3,7 +3,7 @@
 Duty: `serve`. Open the folder, build the node, run it until a signal, drain, stop, and say how it ended.
 
 - SIGTERM or SIGINT drains; a second one ends the process at once.
-- What a part cannot survive ends the process at once, too, with one last line and `EXIT_BUG`: nothing is tried that
+- What a part cannot survive ends the process at once, too, with one last line, and `EXIT_BUG` or `EXIT_DISK`: nothing is tried that
   might acknowledge, expire or clean anything more.
 
 Threads are made here only: the Raft thread, and a few for the handlers' blocking calls.
@@ -32,12 +32,16 @@ from garbagetruck.cluster.node.identity import DataFolder, IdentityError, NodeId
 from garbagetruck.cluster.node.loading import LoadedSettings
 from garbagetruck.cluster.node.logs import configure_logs
 from garbagetruck.cluster.node.server_node import ServerNode
-from garbagetruck.cluster.raft.errors import RaftError
+from garbagetruck.cluster.raft.errors import DiskFailed, RaftError, StorageRefused
 
 EXIT_DONE = 0
 EXIT_REFUSED = 1
+EXIT_DAMAGED = 65
+"""What lies in the data folder must not be served. This and the next two as in sysexits.h."""
 EXIT_BUG = 70
-"""As in sysexits.h: something broke inside."""
+"""Something broke inside."""
+EXIT_DISK = 74
+"""The disk refused to write or to read."""
 EXIT_KILLED = 130
 
 BLOCKING_THREADS = 8
@@ -75,6 +79,12 @@ def serve(loaded: LoadedSettings, *, bootstrap: bool, environ: Mapping[str, str]
         _log.critical("refused", reason=str(problem_of(error)))
     except NotThisClusterError as error:
         _log.critical("refused", reason=str(error))
+    except StorageRefused as error:
+        _log.critical("storage_refused", reason=str(error))
+        return EXIT_DAMAGED
+    except DiskFailed as error:
+        _log.critical("disk_failed", reason=str(error))
+        return EXIT_DISK
     except (OSError, RaftError) as error:
         _log.critical("cannot_start", reason=str(error))
     return EXIT_REFUSED
@@ -139,9 +149,12 @@ def _on_signal(number: signal.Signals, stop: asyncio.Event) -> None:
 
 def die(error: BaseException) -> Never:
     """End the process now: a part of the node met what it cannot survive, and must not go on wrongly."""
-    _log.critical("node_died", reason=str(error) or type(error).__name__, exc_info=error)
+    if isinstance(error, DiskFailed):
+        _log.critical("disk_failed", reason=str(error))
+    else:
+        _log.critical("node_died", reason=str(error) or type(error).__name__, exc_info=error)
     sys.stderr.flush()
-    os._exit(EXIT_BUG)
+    os._exit(EXIT_DISK if isinstance(error, DiskFailed) else EXIT_BUG)
 
 
 def tune_collector() -> None:

@@ -153,3 +153,6 @@ class RealDisk:
     def free_bytes(self, folder: Path) -> int:
         state = os.statvfs(folder)
         return state.f_bavail * state.f_frsize
+
+
+REAL_DISK = RealDisk()

@@ -18,11 +18,13 @@ from pathlib import Path
 import structlog
 
 from garbagetruck.cluster.raft.dialling import Dialler
+from garbagetruck.cluster.raft.disk import Disk
 from garbagetruck.cluster.raft.election import Election
 from garbagetruck.cluster.raft.exchange import Exchange, HandOff, Request
 from garbagetruck.cluster.raft.handshake import Door
-from garbagetruck.cluster.raft.journal import Journal
-from garbagetruck.cluster.raft.journal.stock import AlreadyDurable
+from garbagetruck.cluster.raft.journal.log import SEGMENT_BYTES, Journal
+from garbagetruck.cluster.raft.journal.segments import NONCE_BYTES, Owner, Site
+from garbagetruck.cluster.raft.journal.writer import ThreadFactory
 from garbagetruck.cluster.raft.log import Role
 from garbagetruck.cluster.raft.network import Network, TcpNetwork
 from garbagetruck.cluster.raft.peers import PeerDisks
@@ -53,6 +55,8 @@ class Engine:
         members: Mapping[str, Member],
         folder: Path,
         settings: RaftSettings,
+        disk: Disk,
+        thread_factory: ThreadFactory,
         monotonic_ns: Callable[[], int],
         random: random.Random,
         hand_over: Callable[[HandOff], None],
@@ -63,6 +67,8 @@ class Engine:
         self._peer_ids = frozenset(members) - {identity.node_id}
         self._folder = folder
         self._settings = settings
+        self._disk = disk
+        self._thread_factory = thread_factory
         self._monotonic_ns = monotonic_ns
         self._random = random
         self._turned_ns = 0
@@ -90,6 +96,7 @@ class Engine:
         self._end: asyncio.Future[None] | None = None
         self._turn_due = False
         self._woken = False
+        self._progress_seen = True
 
     # --- the main loop ----------------------------------------------------------------------------------------------
 
@@ -125,6 +132,11 @@ class Engine:
         return dict(self._refusals.counts)
 
     @property
+    def is_space_low(self) -> bool:
+        """Whether the disk has less room than it should; False before the log is open."""
+        return self._journal is not None and self._journal.is_space_low
+
+    @property
     def journal_bytes(self) -> int:
         """The size of the log; 0 before it is open."""
         return 0 if self._journal is None else self._journal.size_bytes
@@ -134,7 +146,7 @@ class Engine:
     async def run(self, on_open: Callable[[], None]) -> None:
         """Read the log, listen, say so by `on_open`, and take part until `stop`.
 
-        Raises JournalDamaged and OSError, and whatever breaks afterwards.
+        Raises StorageRefused, DiskFailed and OSError, and whatever breaks afterwards.
         """
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._on_loop_error)
@@ -170,7 +182,14 @@ class Engine:
         self._folder.mkdir(parents=True, exist_ok=True)
         disks = PeerDisks(self._folder / "peers.json")
         disks.load()
-        self._journal = journal = Journal(self._folder / "journal")
+        owner = Owner(self._identity.cluster_id, self._identity.disk_id)
+        site = Site(
+            self._disk, self._folder / "journal", owner, SEGMENT_BYTES, lambda: self._random.randbytes(NONCE_BYTES)
+        )
+        journal = Journal(site, on_progress=self._on_progress)
+        journal.open()
+        self._journal = journal
+        journal.start(self._thread_factory, f"journal-{self._identity.node_id}")
         self._consensus = Consensus(
             node_id=self._identity.node_id,
             peer_ids=self._peer_ids,
@@ -195,7 +214,7 @@ class Engine:
         around = Surroundings(
             settings=self._settings,
             election=self._election,
-            durability=AlreadyDurable(journal),
+            durability=journal,
             log_view=journal,
             refusals=self._refusals,
             on_echo=self._exchange.on_echo,
@@ -225,6 +244,24 @@ class Engine:
             self._consensus.destroy()
         elif self._journal is not None:
             self._journal.close()
+
+    # --- the disk ---------------------------------------------------------------------------------------------------
+
+    def _on_progress(self) -> None:
+        """On the journal's own thread: something became durable, or failed."""
+        if self._progress_seen:
+            self._progress_seen = False
+            self._call_in(self._advance)
+
+    def _advance(self) -> None:
+        """Say what was held back until now."""
+        self._progress_seen = True  # before the journal is looked at, so that later progress calls again
+        if self._journal is None or self._end is None or self._end.done():
+            return
+        try:
+            self._journal.advance()
+        except BaseException as error:  # noqa: BLE001  # ends the node
+            self._on_bug(error)
 
     # --- turns ------------------------------------------------------------------------------------------------------
 
@@ -278,6 +315,9 @@ class Engine:
             assert self._loop is not None
             self._loop.call_later(HEARING_S, self._turn)
             return
+        if not self._peer_ids:
+            assert self._journal is not None
+            self._journal.wait_durable()  # in its next tick pysyncobj commits all that a lone node has in its log
         turn_over(consensus, transport, sessions, self._election)
 
     def _between(self) -> None:

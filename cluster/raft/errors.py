@@ -102,12 +102,5 @@ class DiskFailed(RaftError):
         self.errno = error.errno
 
 
-class JournalFull(RaftError):
-    """The log's file has reached the size that its format allows; the node stops rather than drop entries."""
-
-    def __init__(self, size_bytes_max: int) -> None:
-        super().__init__(f"the journal has reached its limit of {size_bytes_max} bytes")
-
-
 class LogDiverged(RaftError):
     """What a leader sent contradicts what this node knows to be committed. Fatal: the history would fork."""

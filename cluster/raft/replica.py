@@ -16,14 +16,13 @@ from typing import Any
 
 import uvloop
 
+from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
 from garbagetruck.cluster.raft.engine import Engine
 from garbagetruck.cluster.raft.errors import LogStopped, NotLeader, ProposalTooLarge
 from garbagetruck.cluster.raft.exchange import Confirm, Confirmed, HandOff, Propose, Reply, Transfer, Transferred
+from garbagetruck.cluster.raft.journal.writer import ThreadFactory
 from garbagetruck.cluster.raft.log import Confirmation, LogListener, LogStatus, Role
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings, check_members
-
-ThreadFactory = Callable[[Callable[[], None], str], threading.Thread]
-"""Makes a thread that will run the function, under the name; `start` starts it and `stop` joins it."""
 
 
 class Replica:
@@ -43,6 +42,7 @@ class Replica:
         thread_factory: ThreadFactory,
         monotonic_ns: Callable[[], int],
         random: random.Random,
+        disk: Disk = REAL_DISK,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
     ) -> None:
         check_members(identity, members, settings)
@@ -55,6 +55,8 @@ class Replica:
             members={member.node_id: member for member in members},
             folder=folder,
             settings=settings,
+            disk=disk,
+            thread_factory=thread_factory,
             monotonic_ns=monotonic_ns,
             random=random,
             hand_over=lambda hand_off: self._post(self._on_hand_off, hand_off),
@@ -83,7 +85,8 @@ class Replica:
     async def start(self, listener: LogListener) -> None:
         """Open the log and begin to take part.
 
-        Raises JournalDamaged, and OSError when the folder or the port cannot be used.
+        Raises StorageRefused when the folder's content must not be served, DiskFailed when it cannot be read, and OSError
+        when the port cannot be used.
         """
         assert self._thread is None, "a replica is started once"
         self._listener = listener
@@ -140,6 +143,11 @@ class Replica:
     def refusals(self) -> Mapping[str, int]:
         """What was refused from the network, by reason. Anything but zeros deserves a look."""
         return self._engine.refusals
+
+    @property
+    def is_space_low(self) -> bool:
+        """Whether this node's disk has less room than `FREE_BYTES_ALARM`; measured every second."""
+        return self._engine.is_space_low
 
     @property
     def journal_bytes(self) -> int:

@@ -14,7 +14,6 @@ pysyncobj is used as it is published; nothing of it is copied, and no name-mangl
 | global `syncobj.pickle` | a command is its payload; nothing in the log is ever unpickled |
 | globals `syncobj.createJournal`, `syncobj.createPoller` | take objects of ours where names were expected |
 | global `syncobj.PIPE_NOTIFIER_ENABLED` | no pipe that nobody reads, and that is full after 65,536 commands |
-| global `journal.MetaStorer` (in our `journal`) | a damaged vote is refused, not taken for none |
 
 The globals are set when this module is imported, for the whole process: nothing else in it may use pysyncobj.
 
@@ -33,7 +32,7 @@ from pysyncobj.transport import Transport
 
 from garbagetruck.cluster.raft import wire
 from garbagetruck.cluster.raft.election import Standing
-from garbagetruck.cluster.raft.journal import Journal
+from garbagetruck.cluster.raft.journal.log import Journal
 from garbagetruck.cluster.raft.log import Entry, Role
 from garbagetruck.cluster.raft.settings import APPEND_BATCH_BYTES, RaftSettings
 

@@ -84,10 +84,10 @@ def test_an_address_that_is_taken_is_named(config: Path, part: str) -> None:
 def test_a_damaged_journal_is_refused_by_name(config: Path) -> None:
     bootstrap_and_stop(config)
     folder = config.parent / "n1" / "raft"
-    damaged = max((each for each in folder.iterdir() if each.is_file()), key=lambda each: each.stat().st_size)
+    damaged = max(folder.rglob("*.seg"))
     damaged.write_bytes(b"\x00garbage" * 40)
     code, told = serve(config)
-    assert code == 1
+    assert code == 65
     assert str(damaged) in told
 
 

@@ -1,3 +1,1 @@
-"""The log on disk."""
-
-from garbagetruck.cluster.raft.journal.stock import Journal as Journal
+"""The log on disk: `log` is what Raft sees of it, `recovery` opens it, `segments` and `writer` write it."""

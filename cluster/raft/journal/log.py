@@ -54,6 +54,7 @@ class Journal:
         self._callbacks: deque[tuple[int, Callable[[], None]]] = deque()
         self._seen_durable = 0
         self._writer: JournalWriter | None = None
+        self._closed = False
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -88,19 +89,18 @@ class Journal:
 
     def close(self) -> None:
         """Store the commit index, make everything durable, let go of the disk. Raises DiskFailed. Idempotent."""
-        if self._writer is None:
+        if self._writer is None or self._closed:
             return
-        writer = self._writer
+        self._closed = True
         try:
-            if writer.failure is None:
+            if self._writer.failure is None:
                 self.onOneSecondTimer()
         finally:
-            self._writer = None
-            writer.stop()
+            self._writer.stop()
 
     @property
     def writer(self) -> JournalWriter:
-        assert self._writer is not None, "the journal is not open"
+        assert self._writer is not None, "the journal was not opened"
         return self._writer
 
     # --- what is asked of the log -----------------------------------------------------------------------------------

@@ -75,8 +75,11 @@ def recover(site: Site, *, keep_from: int) -> Recovered:
     """
     found: list[_Found] = []
     with ExitStack() as opened, telling("reading", site.folder):
-        if site.disk.make_folder(site.folder):
-            site.disk.sync_folder(site.folder.parent)
+        try:
+            if site.disk.make_folder(site.folder):
+                site.disk.sync_folder(site.folder.parent)
+        except FileExistsError as error:
+            raise JournalDamaged(site.folder, "it is a file, and should be a folder of segments") from error
         names = site.disk.names(site.folder)
         for name in names:
             if name.endswith(SUFFIX):

@@ -32,6 +32,7 @@ from garbagetruck.cluster.raft.journal.format import (
 from garbagetruck.cluster.raft.journal.replay import Tip
 
 SUFFIX, UNFINISHED = ".seg", ".tmp"
+NONCE_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Site:
     segment_bytes: int
     """At this size a segment is full; so much room is reserved for each."""
     make_nonce: Callable[[], bytes]
-    """At least 8 random bytes."""
+    """`NONCE_BYTES` random bytes."""
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ WAITING_BYTES_MAX = 64 * 1024 * 1024
 """Payload that waits for the disk. Past it the Raft thread waits, and with it the peers that send."""
 
 ThreadFactory = Callable[[Callable[[], None], str], threading.Thread]
+"""Makes a thread that will run the function, under the name; whoever asked for it starts and joins it."""
 
 
 class JournalWriter:

@@ -1,6 +1,7 @@
 """How a replica ends, or does not even begin: loudly, once, and without trying again."""
 
 import asyncio
+import shutil
 import socket
 import threading
 from collections.abc import Sequence
@@ -114,8 +115,11 @@ async def test_a_damaged_journal_is_said_at_once(tmp_path: Path) -> None:
     nodes = Trio(tmp_path)
     await nodes.start("n1")
     await nodes.stop("n1")
-    (nodes.folder("n1") / "journal.meta").write_text("{")
-    with pytest.raises(JournalDamaged, match=r"journal\.meta is damaged"):
+    (segment,) = (nodes.folder("n1") / "journal").iterdir()
+    content = bytearray(segment.read_bytes())
+    content[20] ^= 1
+    segment.write_bytes(content)
+    with pytest.raises(JournalDamaged, match=r"\.seg, at offset 0, is damaged"):
         await nodes.start("n1")
     assert raft_threads() == []
 
@@ -155,6 +159,7 @@ async def test_a_node_that_does_not_belong_hears_nothing_and_stops_nobody(
         leader = await nodes.leader()
         follower, victim = (node_id for node_id in IDS if node_id != leader)
         await nodes.stop(victim)
+        shutil.rmtree(nodes.folder(victim))  # else its own journal would refuse it first
         replica = await nodes.start(victim, **identity)
         nodes.propose(leader, b"a")
         await nodes.heard(b"a", by=[leader, follower])

@@ -13,12 +13,13 @@ import pysyncobj.syncobj
 import pytest
 
 from garbagetruck.cluster.raft import wire
+from garbagetruck.cluster.raft.disk import RealDisk
 from garbagetruck.cluster.raft.durability import Durability
 from garbagetruck.cluster.raft.election import Election
 from garbagetruck.cluster.raft.engine import turn_over
 from garbagetruck.cluster.raft.handshake import Door
-from garbagetruck.cluster.raft.journal import Journal
-from garbagetruck.cluster.raft.journal.stock import AlreadyDurable
+from garbagetruck.cluster.raft.journal.log import Journal
+from garbagetruck.cluster.raft.journal.segments import Owner, Site
 from garbagetruck.cluster.raft.log import Role
 from garbagetruck.cluster.raft.peers import PeerDisks
 from garbagetruck.cluster.raft.refusals import Refusals
@@ -30,6 +31,32 @@ from garbagetruck.cluster.raft.transport import GuardedTransport, Surroundings
 from tests.unit.raft.links import NOBODY, BareTransport, FakeLink, Plug, VirtualTime
 
 SETTINGS = RaftSettings()
+
+
+class AlreadyDurable:
+    """The `Durability` of a disk that takes no time: everything counts as durable once it is put."""
+
+    metadata_durable = True
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    @property
+    def durable_index(self) -> int:
+        return self._journal.last_index
+
+    def when_durable(self, callback: Callable[[], None]) -> None:
+        callback()
+
+
+def opened(folder: Path, node_id: str) -> Journal:
+    """The journal of a node on the stage."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chance = random.Random(node_id)
+    owner = Owner("c", f"disk-{node_id}")
+    journal = Journal(Site(RealDisk(), folder / "journal", owner, 1 << 20, lambda: chance.randbytes(16)))
+    journal.open()
+    return journal
 
 
 class BareConsensus(Consensus):
@@ -61,8 +88,7 @@ class StageNode:
         self._guarded = guarded
         self.echoes: list[tuple[str, wire.Echo]] = []
         self.between: Callable[[], None] = lambda: None
-        folder.mkdir(parents=True, exist_ok=True)
-        self.journal = Journal(folder / "journal")
+        self.journal = opened(folder, node_id)
         self.durability = durability(self.journal)
         self.refusals = Refusals(node_id, clock.monotonic_ns)
         self.election = Election(
@@ -189,13 +215,13 @@ class StageNode:
 
     def crash(self) -> None:
         """End as a killed process does: the files stay as they are."""
-        super(Journal, self.journal)._destroy()
+        self.journal.writer.stop()
         self._closed = True
 
     def close(self) -> None:
         if not self._closed:
-            self.journal.onOneSecondTimer()
-            self.crash()
+            self.journal.close()
+            self._closed = True
 
 
 class Stage:

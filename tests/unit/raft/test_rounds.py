@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from garbagetruck.cluster.raft import wire
+from garbagetruck.cluster.raft.disk import RealDisk
 from garbagetruck.cluster.raft.engine import Engine
 from garbagetruck.cluster.raft.errors import NotLeader
 from garbagetruck.cluster.raft.exchange import (
@@ -236,6 +237,8 @@ class TestTheEngine:
             members={member.node_id: member for member in MEMBERS},
             folder=tmp_path,
             settings=SETTINGS,
+            disk=RealDisk(),
+            thread_factory=lambda target, name: threading.Thread(target=target, name=name, daemon=True),
             monotonic_ns=clock.monotonic_ns,
             random=random.Random(1),
             hand_over=lambda _: None,

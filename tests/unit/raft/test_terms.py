@@ -8,11 +8,10 @@ from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
 from garbagetruck.cluster.raft import wire
-from garbagetruck.cluster.raft.journal import Journal
 from garbagetruck.cluster.raft.log import Role
 from garbagetruck.cluster.raft.seams import Consensus
 from tests.unit.raft.links import BareTransport
-from tests.unit.raft.stage import SETTINGS, Stage, StageNode, appending
+from tests.unit.raft.stage import SETTINGS, Stage, StageNode, appending, opened
 
 
 def lead_twice(stage: Stage, *, guarded: bool) -> StageNode:
@@ -163,7 +162,7 @@ class TestReplicatedMethods:
             @replicated  # type: ignore[untyped-decorator]
             def annul(self) -> None: ...
 
-        journal = Journal(tmp_path / "journal")
+        journal = opened(tmp_path, "n1")
         with pytest.raises(AssertionError, match="second replicated method"):
             Renumbered(
                 node_id="n1",
