@@ -3,7 +3,19 @@
 import typer
 
 from garbagetruck import __version__
-from garbagetruck.cli import cleanup, config, lease, lease_exec, member, namespace, resource, session, status, watch
+from garbagetruck.cli import (
+    cleanup,
+    config,
+    lease,
+    lease_exec,
+    member,
+    namespace,
+    resource,
+    session,
+    status,
+    tls,
+    watch,
+)
 from garbagetruck.cli.bench.command import register as register_bench
 from garbagetruck.cli.invocation import examples_text
 from garbagetruck.cli.render import say
@@ -33,6 +45,7 @@ app.add_typer(member.app, name="member")
 watch.register(app)
 register_bench(app)
 app.add_typer(config.app, name="config")
+app.add_typer(tls.app, name="tls")
 
 
 @app.command("version", epilog=examples_text(["garbagetruck version"]))

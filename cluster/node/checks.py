@@ -8,8 +8,10 @@ Must not know: where the values came from.
 from collections.abc import Iterator
 
 from garbagetruck.cluster.node.problems import Problem
+from garbagetruck.cluster.node.raft_section import RaftSection
 from garbagetruck.cluster.node.settings import NodeSettings
 from garbagetruck.cluster.raft.settings import PROPOSAL_BYTES_MAX, RaftSettings
+from garbagetruck.cluster.raft.tls import TlsFiles
 from garbagetruck.durations import format_duration
 
 
@@ -22,6 +24,7 @@ def check_relations(settings: NodeSettings) -> Iterator[Problem]:
         )
         return
     yield from _check_loopback(settings)
+    yield from _check_raft_tls(settings)
     yield from _check_raft(settings)
     yield from _check_clock(settings)
     yield from _check_listening(settings)
@@ -48,12 +51,33 @@ def warn_of(settings: NodeSettings) -> Iterator[str]:
 
 def _check_loopback(settings: NodeSettings) -> Iterator[Problem]:
     remedy = "use a loopback address, as in 127.0.0.1: traffic between nodes is not encrypted in this version"
-    if not settings.raft_listen.is_loopback and settings.node.raft is not None:
-        yield Problem("node.raft", f"{settings.raft_listen} can be reached from outside", remedy)
+    raft_remedy = (
+        "its traffic is not encrypted: use a loopback address, as in 127.0.0.1; or give raft.tls_certificate, raft.tls_key and raft.tls_authority"
+        " (`garbagetruck tls init` makes them); or set raft.insecure_plaintext = true where nobody else can reach it"
+    )
+    raft_is_exposable = settings.raft.tls_certificate is not None or settings.raft.insecure_plaintext
+    if not settings.raft_listen.is_loopback and settings.node.raft is not None and not raft_is_exposable:
+        yield Problem("node.raft", f"{settings.raft_listen} can be reached from outside", raft_remedy)
     for position, member in enumerate(settings.cluster.members):
-        for part, address in (("raft", member.raft), ("api", member.api)):
-            if not address.is_loopback:
-                yield Problem(f"cluster.members[{position}].{part}", f"{address} is not on this machine", remedy)
+        if not member.raft.is_loopback and not raft_is_exposable:
+            yield Problem(f"cluster.members[{position}].raft", f"{member.raft} is not on this machine", raft_remedy)
+        if not member.api.is_loopback:
+            yield Problem(f"cluster.members[{position}].api", f"{member.api} is not on this machine", remedy)
+
+
+def _check_raft_tls(settings: NodeSettings) -> Iterator[Problem]:
+    """All of it or none."""
+    raft = settings.raft
+    files = {
+        "raft.tls_certificate": raft.tls_certificate,
+        "raft.tls_key": raft.tls_key,
+        "raft.tls_authority": raft.tls_authority,
+    }
+    given = {key: path for key, path in files.items() if path is not None}
+    for key in files.keys() - given.keys() if given else ():
+        yield Problem(key, f"it is missing, while {', '.join(given)} is set", "give all three, or none")
+    if given and raft.insecure_plaintext:
+        yield Problem("raft.insecure_plaintext", "it is set, and so is TLS", "remove one of them")
 
 
 def _check_raft(settings: NodeSettings) -> Iterator[Problem]:
@@ -104,7 +128,15 @@ def raft_settings(settings: NodeSettings) -> RaftSettings:
         leader_fallback_ms=raft.leader_fallback_ms,
         connection_timeout_ms=raft.connection_timeout_ms,
         proposal_bytes_max=PROPOSAL_BYTES_MAX,
+        tls=_tls_files(raft),
+        insecure_plaintext=raft.insecure_plaintext,
     )
+
+
+def _tls_files(raft: RaftSection) -> TlsFiles | None:
+    if raft.tls_certificate is None or raft.tls_key is None or raft.tls_authority is None:
+        return None
+    return TlsFiles(raft.tls_certificate, raft.tls_key, raft.tls_authority)
 
 
 def _check_clock(settings: NodeSettings) -> Iterator[Problem]:

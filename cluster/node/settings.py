@@ -13,8 +13,18 @@ from pathlib import Path
 from typing import Annotated
 
 from garbagetruck.cluster.cleanup.settings import SLOTS_MAX
+from garbagetruck.cluster.node.raft_section import RaftSection
 from garbagetruck.cluster.node.tables import ATTEMPT_TIMEOUT, Handlers, HandlerSettings, Members, MemberSettings
-from garbagetruck.cluster.node.values import Address, Choice, Duration, Endpoint, Folder, Name, Share, Whole
+from garbagetruck.cluster.node.values import (
+    Address,
+    Choice,
+    Duration,
+    Endpoint,
+    Folder,
+    Name,
+    Share,
+    Whole,
+)
 from garbagetruck.cluster.raft.settings import PROPOSAL_BYTES_MAX
 
 
@@ -58,7 +68,7 @@ class NodeSection:
     raft: Annotated[
         Address | None,
         Endpoint(
-            meaning="Where Raft listens, on loopback only in this version. Default: the `raft` address of this member."
+            meaning="Where Raft listens: on loopback, unless Raft has TLS. Default: the `raft` address of this member."
         ),
     ] = None
     drain_timeout_ms: Annotated[
@@ -69,50 +79,6 @@ class NodeSection:
             maximum_ms=600_000,
         ),
     ] = 10_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RaftSection:
-    """Replication. The same on every node."""
-
-    heartbeat_ms: Annotated[
-        int,
-        Duration(meaning="How often the leader tells its followers that it is there.", minimum_ms=10, maximum_ms=5_000),
-    ] = 100
-    election_timeout_ms_min: Annotated[
-        int,
-        Duration(
-            meaning="The shortest silence of a leader after which a node stands for election. At least four heartbeats.",
-            minimum_ms=50,
-            maximum_ms=30_000,
-        ),
-    ] = 500
-    election_timeout_ms_max: Annotated[
-        int,
-        Duration(
-            meaning="The longest such silence; each node draws its own between the two. At least 1.5 times the shortest.",
-            minimum_ms=60,
-            maximum_ms=60_000,
-        ),
-    ] = 1_000
-    leader_fallback_ms: Annotated[
-        int,
-        Duration(
-            meaning="A leader that no majority answered for this long steps down. From three heartbeats to"
-            " `raft.election_timeout_max`.",
-            minimum_ms=30,
-            maximum_ms=60_000,
-        ),
-    ] = 500
-    connection_timeout_ms: Annotated[
-        int,
-        Duration(
-            meaning="A connection on which nothing was read for this long is closed. At least"
-            " `raft.election_timeout_max`.",
-            minimum_ms=60,
-            maximum_ms=300_000,
-        ),
-    ] = 3_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

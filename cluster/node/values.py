@@ -298,3 +298,41 @@ class Folder(Kind):
         if not isinstance(raw, str) or not raw or "\0" in raw:
             raise InvalidValueError(f"{raw!r} is not a path", "write the path of a folder")
         return Path(raw)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File(Folder):
+    """A file; a relative one is meant as a `Folder` is."""
+
+    @override
+    def parse(self, raw: object) -> Path:
+        if not isinstance(raw, str) or not raw or "\0" in raw:
+            raise InvalidValueError(f"{raw!r} is not a path", "write the path of a file")
+        return Path(raw)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch(Kind):
+    """On or off."""
+
+    @property
+    @override
+    def takes(self) -> str:
+        return "switch"
+
+    @property
+    @override
+    def bounds(self) -> str:
+        return "`true`, `false`"
+
+    @override
+    def parse(self, raw: object) -> bool:
+        if isinstance(raw, str) and raw.strip() in {"true", "false"}:
+            return raw.strip() == "true"
+        if not isinstance(raw, bool):
+            raise InvalidValueError(f"{raw!r} is neither true nor false", "write true or false")
+        return raw
+
+    @override
+    def show(self, value: object) -> str:
+        return str(value).lower()

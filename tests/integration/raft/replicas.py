@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from garbagetruck.cluster.raft.log import Entry, LogStatus, Role
 from garbagetruck.cluster.raft.replica import Replica
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
+from garbagetruck.cluster.raft.tls import TlsFiles
 
 IDS = ("n1", "n2", "n3")
 SETTINGS = RaftSettings()
@@ -136,9 +138,12 @@ class Cable:
 class Trio:
     """Three replicas and what their listeners heard. Replicas may be stopped and started again."""
 
-    def __init__(self, folder: Path, settings: RaftSettings = SETTINGS) -> None:
+    def __init__(
+        self, folder: Path, settings: RaftSettings = SETTINGS, *, tls: Callable[[str], TlsFiles] | None = None
+    ) -> None:
         self._folder = folder
         self._settings = settings
+        self._tls = tls
         self._ports = dict(zip(IDS, free_ports(len(IDS)), strict=True))
         self._cables: dict[tuple[str, str], Cable] = {}
         self.bell = Bell()
@@ -167,7 +172,7 @@ class Trio:
             identity=Identity(cluster_id, node_id, disk_id or f"disk-{node_id}"),
             members=self.members_as_seen_by(node_id),
             folder=self.folder(node_id),
-            settings=self._settings,
+            settings=self._settings if self._tls is None else replace(self._settings, tls=self._tls(node_id)),
             thread_factory=make_thread,
             monotonic_ns=time.monotonic_ns,
             random=random.Random(),
@@ -178,6 +183,10 @@ class Trio:
         await replica.start(recorder)
         self.replicas[node_id], self.recorders[node_id] = replica, recorder
         return replica
+
+    def port(self, node_id: str) -> int:
+        """Where a node really listens."""
+        return self._ports[node_id]
 
     async def stop(self, node_id: str) -> None:
         await self.replicas.pop(node_id).stop()
@@ -220,8 +229,10 @@ class Trio:
 
 
 @asynccontextmanager
-async def trio(folder: Path, settings: RaftSettings = SETTINGS) -> AsyncIterator[Trio]:
-    nodes = Trio(folder, settings)
+async def trio(
+    folder: Path, settings: RaftSettings = SETTINGS, *, tls: Callable[[str], TlsFiles] | None = None
+) -> AsyncIterator[Trio]:
+    nodes = Trio(folder, settings, tls=tls)
     await nodes.lay_cables()
     try:
         for node_id in IDS:

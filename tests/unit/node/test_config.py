@@ -238,3 +238,20 @@ def test_what_is_shown_is_every_key_as_a_file_would_hold_it(tmp_path: Path) -> N
     assert shown["queue.renewals_reserved"] == "0.25"
     assert shown["node.api"] == ""
     assert 'api = "127.0.0.1:7101"' in shown["cluster.members"]
+
+
+TLS = '[raft]\ntls_certificate = "a.pem"\ntls_key = "a.key"\ntls_authority = "ca.pem"\n'
+
+
+@pytest.mark.parametrize("permission", [TLS, "[raft]\ninsecure_plaintext = true\n"])
+def test_a_raft_address_outside_this_machine_needs_tls_or_a_plain_word(tmp_path: Path, permission: str) -> None:
+    exposed = MINIMAL.replace('raft = "127.0.0.1:7301"', 'raft = "10.0.0.1:7301"')
+    assert "cluster.members[0].raft" in problems(tmp_path, exposed)
+    assert load(tmp_path, exposed + permission).settings.member.raft.host == "10.0.0.1"
+
+
+def test_tls_is_all_or_nothing(tmp_path: Path) -> None:
+    found = problems(tmp_path, MINIMAL + TLS.replace('tls_key = "a.key"\n', ""))
+    assert found.keys() == {"raft.tls_key"}
+    found = problems(tmp_path, MINIMAL + TLS + "insecure_plaintext = true\n")
+    assert "raft.insecure_plaintext" in found

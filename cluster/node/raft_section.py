@@ -1,0 +1,69 @@
+"""The settings of replication: the `raft` part of the tree in `settings`.
+
+Duty and invariants: as there.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from garbagetruck.cluster.node.values import Duration, File, Switch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaftSection:
+    """Replication. The same on every node."""
+
+    heartbeat_ms: Annotated[
+        int,
+        Duration(meaning="How often the leader tells its followers that it is there.", minimum_ms=10, maximum_ms=5_000),
+    ] = 100
+    election_timeout_ms_min: Annotated[
+        int,
+        Duration(
+            meaning="The shortest silence of a leader after which a node stands for election. At least four heartbeats.",
+            minimum_ms=50,
+            maximum_ms=30_000,
+        ),
+    ] = 500
+    election_timeout_ms_max: Annotated[
+        int,
+        Duration(
+            meaning="The longest such silence; each node draws its own between the two. At least 1.5 times the shortest.",
+            minimum_ms=60,
+            maximum_ms=60_000,
+        ),
+    ] = 1_000
+    leader_fallback_ms: Annotated[
+        int,
+        Duration(
+            meaning="A leader that no majority answered for this long steps down. From three heartbeats to"
+            " `raft.election_timeout_max`.",
+            minimum_ms=30,
+            maximum_ms=60_000,
+        ),
+    ] = 500
+    connection_timeout_ms: Annotated[
+        int,
+        Duration(
+            meaning="A connection on which nothing was read for this long is closed. At least"
+            " `raft.election_timeout_max`.",
+            minimum_ms=60,
+            maximum_ms=300_000,
+        ),
+    ] = 3_000
+    tls_certificate: Annotated[
+        Path | None,
+        File(meaning="PEM file of this node's certificate, for Raft's connections. See docs/consensus.md."),
+    ] = None
+    tls_key: Annotated[Path | None, File(meaning="PEM file of its key.")] = None
+    tls_authority: Annotated[
+        Path | None, File(meaning="PEM file of the authorities that sign the nodes' certificates.")
+    ] = None
+    insecure_plaintext: Annotated[
+        bool,
+        Switch(
+            meaning="Let Raft talk unencrypted to addresses that are not on this machine. Whoever reaches such a port can"
+            " read and write everything."
+        ),
+    ] = False
