@@ -11,7 +11,7 @@ from garbagetruck.v1 import lease_pb2
 
 LEVELS = (1, 64)
 BATCH_IDS = 100
-BATCH_LEVELS = (1, 8)
+BATCH_LEVELS = (1, 8, 64)
 POOL = 10_000
 """Leases that renewals choose from in turn."""
 RELEASES_MAX = 15_000
