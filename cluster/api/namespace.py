@@ -4,7 +4,7 @@ from typing_extensions import override
 
 from garbagetruck.cluster.api import errors, pages
 from garbagetruck.cluster.api.door import Context, Door
-from garbagetruck.cluster.api.gateway import Consistency, ReadView
+from garbagetruck.cluster.api.gateway import ReadView
 from garbagetruck.cluster.api.translate import header
 from garbagetruck.cluster.api.translate import namespace as translate
 from garbagetruck.cluster.machine.model import Namespace
@@ -54,15 +54,12 @@ class NamespaceServicer(namespace_pb2_grpc.NamespaceServiceServicer):
     async def Set(
         self, request: namespace_pb2.NamespaceServiceSetRequest, context: Context
     ) -> namespace_pb2.NamespaceServiceSetResponse:
-        """What is left out is filled in from the present settings; `revision` guards against a change in between."""
         door = self._door
         deadline = door.deadline_of(context)
         if request.revision < 0:
             raise errors.invalid("revision", "is negative; it must be 0 (any) or the namespace's revision")
         name = header.namespace(request.namespace)
-        view = await door.read(Consistency.LINEARIZABLE, deadline)
-        present = view.machine.namespace(name) or Namespace(name)
-        operation = translate.set_operation(request, present, door.entered_ms())
+        operation = translate.set_operation(request, name, door.entered_ms())
         outcome = await door.submit_new_namespace(operation, deadline, repeatable=bool(request.request_id))
         assert isinstance(outcome, Acknowledged), outcome
         return namespace_pb2.NamespaceServiceSetResponse(

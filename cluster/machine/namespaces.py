@@ -1,12 +1,16 @@
 """Namespaces and the switches on cleanups: settings, pauses, the brake's release by an operator."""
 
+from typing import TypeVar
+
 from msgspec.structs import replace
 
 from garbagetruck.cluster.machine import brake
-from garbagetruck.cluster.machine.model import EventType, Namespace
+from garbagetruck.cluster.machine.model import BrakeSettings, CleanupSettings, EventType, Namespace, NamespaceLimits
 from garbagetruck.cluster.machine.operations import PauseCleanups, ResumeCleanups, SetNamespace
 from garbagetruck.cluster.machine.outcomes import Acknowledged, Reason, Refused
 from garbagetruck.cluster.machine.state import State
+
+S = TypeVar("S", NamespaceLimits, CleanupSettings, BrakeSettings)
 
 
 def missing(state: State, name: str) -> Refused | None:
@@ -42,18 +46,38 @@ def set_namespace(state: State, operation: SetNamespace) -> Acknowledged | Refus
             "revision",
             metadata=(("namespace", namespace.name), ("revision", str(namespace.revision))),
         )
-    changed = replace(
-        namespace,
-        revision=namespace.revision + 1,
-        limits=operation.limits,
-        cleanup=operation.cleanup,
-        brake=operation.brake,
-    )
+    changed = _with_settings(namespace, operation)
+    if changed.cleanup.retry_delay_ms_min > changed.cleanup.retry_delay_ms_max:
+        delays = changed.cleanup
+        return Refused(
+            Reason.INVALID_ARGUMENT,
+            f"cleanup.retry_delay_ms_max: would be {delays.retry_delay_ms_max}, less than retry_delay_ms_min, which "
+            f"would be {delays.retry_delay_ms_min}",
+            "cleanup.retry_delay_ms_max",
+        )
     state.namespaces.put(changed.name, changed)
     state.emit(EventType.NAMESPACE_CHANGED, changed.name, holder=operation.actor, detail=f"revision {changed.revision}")
     if changed.brake_engaged and not changed.brake.enabled:
         brake.release(state, changed, f"switched off by {operation.actor or 'an operator'}")
     return Acknowledged(changed.revision)
+
+
+def _with_settings(namespace: Namespace, operation: SetNamespace) -> Namespace:
+    """The namespace at its next revision, with the settings that are given put in their places."""
+    return replace(
+        namespace,
+        revision=namespace.revision + 1,
+        limits=_overlay(namespace.limits, operation.limits, "limits.", operation.given),
+        cleanup=_overlay(namespace.cleanup, operation.cleanup, "cleanup.", operation.given),
+        brake=_overlay(namespace.brake, operation.brake, "brake.", operation.given),
+    )
+
+
+def _overlay(settings: S, wanted: S, prefix: str, given: tuple[str, ...] | None) -> S:
+    if given is None:
+        return wanted
+    names = [name.removeprefix(prefix) for name in given if name.startswith(prefix)]
+    return replace(settings, **{name: getattr(wanted, name) for name in names})
 
 
 def pause(state: State, operation: PauseCleanups) -> Acknowledged | Refused:

@@ -198,7 +198,11 @@ class ResumeCleanups(Entry, frozen=True, tag=45):
 
 
 class SetNamespace(Entry, frozen=True, tag=50):
-    """Create a namespace or change its settings; `revision` 0 skips the check for a concurrent change."""
+    """Create a namespace or change its settings; `revision` 0 skips the check for a concurrent change.
+
+    It carries what the caller asked for and nothing that a door read before: two that set different things at the same
+    time both have what they set, and a repetition is the same operation whatever happened in between.
+    """
 
     entered_ms: int
     namespace: str
@@ -208,6 +212,8 @@ class SetNamespace(Entry, frozen=True, tag=50):
     cleanup: CleanupSettings
     brake: BrakeSettings
     revision: int = 0
+    given: tuple[str, ...] | None = None
+    """Which settings to take, as `limits.leases_max`; the others mean nothing. None: all of them."""
 
 
 Operation = (

@@ -8,11 +8,8 @@ import re
 
 from garbagetruck.cluster.machine.model import (
     Bounds,
-    BrakeSettings,
-    CleanupSettings,
     CleanupSpec,
     Labels,
-    NamespaceLimits,
 )
 from garbagetruck.cluster.machine.operations import (
     AcquireLease,
@@ -53,6 +50,7 @@ ITEMS_PER_OPERATION_MAX = 1_000
 COUNT_MAX = 100_000_000
 DAY_MS = 86_400_000
 GRACE_MS_MAX = 365 * DAY_MS
+NAMESPACE_GRACE_MS_MAX = 30 * DAY_MS
 
 
 # Spelt out, since what else is unprintable depends on Python's version of Unicode, and nodes may differ in it.
@@ -116,7 +114,7 @@ def _check_mutation(operation: Mutation) -> None:
         case RetryCleanup() | DiscardCleanup():
             _text("resource", operation.resource, RESOURCE_BYTES_MAX)
         case SetNamespace():
-            _check_settings(operation.limits, operation.cleanup, operation.brake)
+            _check_settings(operation)
         case _:
             pass
     if not isinstance(operation, RemoveHold | RetryCleanup | SetNamespace):
@@ -151,17 +149,33 @@ def _check_cleanup(cleanup: CleanupSpec) -> None:
         raise _Bad("cleanup.target", "is not canonical: `scheme:/segment/segment`, no segment empty, `.` or `..`")
 
 
-def _check_settings(limits: NamespaceLimits, cleanup: CleanupSettings, brake: BrakeSettings) -> None:
-    for name in ("leases_max", "leases_per_holder_max", "sessions_max", "resources_max"):
-        _number(f"limits.{name}", getattr(limits, name), 1, COUNT_MAX)
-    _number("cleanup.grace_ms_min", cleanup.grace_ms_min, 0, 30 * DAY_MS)
-    _number("cleanup.attempts_max", cleanup.attempts_max, 1, 1_000)
-    _number("cleanup.retry_delay_ms_min", cleanup.retry_delay_ms_min, 10, DAY_MS)
-    _number("cleanup.retry_delay_ms_max", cleanup.retry_delay_ms_max, cleanup.retry_delay_ms_min, 7 * DAY_MS)
-    _number("brake.holders_min", brake.holders_min, 1, COUNT_MAX)
-    _number("brake.window_ms", brake.window_ms, 1_000, DAY_MS)
-    if not 0.0 < brake.share <= 1.0:
-        raise _Bad("brake.share", f"is {brake.share}; it must be above 0 and at most 1")
+SETTINGS_MIN_MAX = {
+    "limits.leases_max": (1, COUNT_MAX),
+    "limits.leases_per_holder_max": (1, COUNT_MAX),
+    "limits.sessions_max": (1, COUNT_MAX),
+    "limits.resources_max": (1, COUNT_MAX),
+    "cleanup.grace_ms_min": (0, NAMESPACE_GRACE_MS_MAX),
+    "cleanup.attempts_max": (1, 1_000),
+    "cleanup.retry_delay_ms_min": (10, DAY_MS),
+    "cleanup.retry_delay_ms_max": (10, 7 * DAY_MS),
+    "brake.holders_min": (1, COUNT_MAX),
+    "brake.window_ms": (1_000, DAY_MS),
+}
+"""The whole numbers among a namespace's settings: the least and the most of each."""
+SETTINGS = {*SETTINGS_MIN_MAX, "brake.enabled", "brake.share"}
+
+
+def _check_settings(operation: SetNamespace) -> None:
+    """Each setting by itself. Whether they fit together shows when they meet those that stay."""
+    given = SETTINGS if operation.given is None else set(operation.given)
+    if not given <= SETTINGS:
+        raise _Bad("given", f"names no setting: {min(given - SETTINGS)!r}")
+    for name, (least, most) in SETTINGS_MIN_MAX.items():
+        if name in given:
+            section, setting = name.split(".")
+            _number(name, getattr(getattr(operation, section), setting), least, most)
+    if "brake.share" in given and not 0.0 < operation.brake.share <= 1.0:
+        raise _Bad("brake.share", f"is {operation.brake.share}; it must be above 0 and at most 1")
 
 
 def _ttl(ttl_ms: int, bounds: Bounds) -> None:

@@ -6,7 +6,7 @@ import msgspec
 from google.protobuf.message import Message
 from msgspec.structs import replace
 
-from garbagetruck.cluster.machine.model import Namespace
+from garbagetruck.cluster.machine.model import BrakeSettings, CleanupSettings, Namespace, NamespaceLimits
 from garbagetruck.cluster.machine.operations import SetNamespace
 from garbagetruck.cluster.machine.questions import NamespaceUsage
 from garbagetruck.v1 import namespace_pb2
@@ -61,23 +61,24 @@ def namespace_message(
     )
 
 
-def set_operation(
-    request: namespace_pb2.NamespaceServiceSetRequest, present: Namespace, entered_ms: int
-) -> SetNamespace:
-    """`present` with what the request gives put in its place."""
+def set_operation(request: namespace_pb2.NamespaceServiceSetRequest, name: str, entered_ms: int) -> SetNamespace:
+    """What the request gives, by name; what it leaves out is left out of the operation, too."""
+    given: list[str] = []
     return SetNamespace(
         entered_ms,
-        present.name,
+        name,
         request.request_id,
         "",
-        _overlay(present.limits, request.limits),
-        _overlay(present.cleanup, request.cleanup),
-        _overlay(present.brake, request.brake),
+        _given(NamespaceLimits(), "limits", request.limits, given),
+        _given(CleanupSettings(), "cleanup", request.cleanup, given),
+        _given(BrakeSettings(), "brake", request.brake, given),
         request.revision,
+        tuple(given),
     )
 
 
-def _overlay(settings: R, given: Message) -> R:
-    """`settings` with every field that `given` has set. Their fields bear the same names; a test says so."""
-    changes = {field.name: getattr(given, field.name) for field, _ in given.ListFields()}
-    return replace(settings, **changes) if changes else settings
+def _given(blank: R, section: str, message: Message, given: list[str]) -> R:
+    """`blank` with every field that `message` has set, whose names go to `given`. A test says that the names agree."""
+    fields = [field.name for field, _ in message.ListFields()]
+    given += [f"{section}.{field}" for field in fields]
+    return replace(blank, **{field: getattr(message, field) for field in fields})

@@ -240,6 +240,18 @@ async def test_setting_a_namespace_changes_only_what_is_given(api: Stand) -> Non
     assert (told.code, told.reason) == (PRECONDITION, "NAMESPACE_CHANGED")
 
 
+async def test_i6_a_namespace_set_again_after_another_set_it_is_the_same_request(api: Stand) -> None:
+    limits = namespace_pb2.NamespaceLimits(leases_max=5)
+    mine = namespace_pb2.NamespaceServiceSetRequest(request_id="mine", namespace="team", limits=limits)
+    cleanup = namespace_pb2.CleanupSettings(attempts_max=3)
+    theirs = namespace_pb2.NamespaceServiceSetRequest(request_id="theirs", namespace="team", cleanup=cleanup)
+    first = await api.namespaces.Set(mine)
+    await api.namespaces.Set(theirs)
+    assert (await api.namespaces.Set(mine)).revision == first.revision
+    shown = (await api.namespaces.Get(namespace_pb2.NamespaceServiceGetRequest(namespace="team"))).namespace
+    assert (shown.limits.leases_max, shown.cleanup.attempts_max) == (5, 3)
+
+
 async def test_a_limit_that_is_reached_is_told_by_name(api: Stand) -> None:
     await api.namespaces.Set(
         namespace_pb2.NamespaceServiceSetRequest(limits=namespace_pb2.NamespaceLimits(leases_max=1))

@@ -265,6 +265,7 @@ class Scribe:
         brake: BrakeSettings = NO_BRAKE,
         revision: int = 0,
         request_id: str = "",
+        given: tuple[str, ...] | None = None,
     ) -> SetNamespace:
         return SetNamespace(
             self.at_ms,
@@ -275,6 +276,7 @@ class Scribe:
             cleanup,
             brake,
             revision,
+            given,
         )
 
     def settings(

@@ -3,8 +3,9 @@
 import pytest
 from msgspec.structs import replace
 
+from garbagetruck.cluster.machine import validation
 from garbagetruck.cluster.machine.machine import Machine
-from garbagetruck.cluster.machine.model import Bounds, EventType, NamespaceLimits
+from garbagetruck.cluster.machine.model import Bounds, BrakeSettings, CleanupSettings, EventType, NamespaceLimits
 from garbagetruck.cluster.machine.operations import CreateCluster, RegisterMember, SetBounds
 from garbagetruck.cluster.machine.outcomes import Acknowledged, LeaseGranted, Reason
 from tests.unit.machine.scribe import AT_ONCE, MEMBER, NO_BRAKE, Scribe, accepted, refused
@@ -162,3 +163,46 @@ def test_a_fresh_machine_has_the_default_namespace_and_nothing_else() -> None:
     assert AT_ONCE.grace_ms_min < machine.namespaces()[0].cleanup.grace_ms_min
     assert machine.namespaces()[0].brake.enabled
     assert not NO_BRAKE.enabled
+
+
+# -- only what is given -------------------------------------------------------------------------------------------
+
+
+def test_settings_that_are_not_given_stay_whatever_the_operation_carries_in_their_places(log: Scribe) -> None:
+    before = log.machine.namespaces()[0]
+    limits, cleanup = NamespaceLimits(leases_max=7, sessions_max=8), CleanupSettings(attempts_max=99)
+    log.one(log.setting(limits=limits, cleanup=cleanup, given=("limits.leases_max",)))
+    seen = log.machine.namespaces()[0]
+    assert seen.limits == replace(before.limits, leases_max=7)
+    assert (seen.cleanup, seen.brake) == (before.cleanup, before.brake)
+    assert seen.revision == before.revision + 1
+
+
+def test_i6_two_that_set_different_things_at_once_both_have_what_they_set(log: Scribe) -> None:
+    ann = log.setting(limits=NamespaceLimits(leases_max=7), given=("limits.leases_max",), request_id="ann")
+    bob = log.setting(cleanup=CleanupSettings(attempts_max=9), given=("cleanup.attempts_max",), request_id="bob")
+    first, second = log.many(ann, bob)
+    seen = log.machine.namespaces()[0]
+    assert (seen.limits.leases_max, seen.cleanup.attempts_max) == (7, 9)
+    assert log.many(ann, bob) == (first, second), "and a repetition is the same request, though things have changed"
+    assert log.machine.namespaces()[0] == seen
+
+
+def test_i11_settings_are_judged_together_with_those_that_stay(log: Scribe) -> None:
+    log.settings(cleanup=CleanupSettings(retry_delay_ms_min=1_000, retry_delay_ms_max=8_000))
+    digest = log.machine.digest()
+    slower = CleanupSettings(retry_delay_ms_min=9_000, retry_delay_ms_max=99_000)
+    why = refused(log.one(log.setting(cleanup=slower, given=("cleanup.retry_delay_ms_min",))), Reason.INVALID_ARGUMENT)
+    assert why.field == "cleanup.retry_delay_ms_max"
+    assert log.machine.digest() == digest
+    accepted(log.one(log.setting(cleanup=slower)), Acknowledged)
+
+
+def test_what_is_given_must_be_a_setting(log: Scribe) -> None:
+    refused(log.one(log.setting(given=("limits.leases_min",))), Reason.INVALID_ARGUMENT)
+
+
+def test_every_setting_has_its_bounds() -> None:
+    sections = {"limits": NamespaceLimits, "cleanup": CleanupSettings, "brake": BrakeSettings}
+    names = {f"{section}.{field}" for section, kind in sections.items() for field in kind.__struct_fields__}
+    assert names == validation.SETTINGS

@@ -166,7 +166,7 @@ BAD: list[tuple[str, ClientOperation]] = [
     ("cleanup.grace_ms_min", replace(SET, cleanup=replace(SET.cleanup, grace_ms_min=-1))),
     ("cleanup.attempts_max", replace(SET, cleanup=replace(SET.cleanup, attempts_max=0))),
     ("cleanup.retry_delay_ms_min", replace(SET, cleanup=replace(SET.cleanup, retry_delay_ms_min=0))),
-    ("cleanup.retry_delay_ms_max", replace(SET, cleanup=replace(SET.cleanup, retry_delay_ms_max=999))),
+    ("cleanup.retry_delay_ms_max", replace(SET, cleanup=replace(SET.cleanup, retry_delay_ms_max=9))),
     ("brake.holders_min", replace(SET, brake=BrakeSettings(holders_min=0))),
     ("brake.window_ms", replace(SET, brake=BrakeSettings(window_ms=999))),
     *(

@@ -255,7 +255,8 @@ class Walker:
         name = self.rng.choice(("default", "team", "new-1", "new-2"))
         cleanup = replace(CLEANUP, grace_ms_min=self.rng.choice((0, 500)))
         braking, revision = self.rng.choice((BRAKE, BRAKE, NO_BRAKE)), self.rng.choice((0, 0, 0, 2))
-        return SetNamespace(self.at_ms, name, self.request_id(), "op", LIMITS, cleanup, braking, revision)
+        given = self.rng.choice((None, None, (), ("cleanup.grace_ms_min",), ("brake.enabled", "limits.leases_max")))
+        return SetNamespace(self.at_ms, name, self.request_id(), "op", LIMITS, cleanup, braking, revision, given)
 
     def set_bounds(self) -> Operation:
         budget, requests_max = self.rng.choice((1, 2, 100)), self.rng.choice((2, 6))

@@ -9,7 +9,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from garbagetruck.cluster.machine.model import EndReason, ResourceState
+from garbagetruck.cluster.machine.model import (
+    BrakeSettings,
+    CleanupSettings,
+    EndReason,
+    NamespaceLimits,
+    ResourceState,
+)
 from garbagetruck.cluster.machine.operations import (
     AcquireLease,
     Batch,
@@ -255,12 +261,21 @@ def _set_namespace(books: Books, asked: SetNamespace) -> Outcome:
             return no(Reason.QUOTA_EXCEEDED)
         if asked.revision:
             return no(Reason.NAMESPACE_NOT_FOUND, "namespace")
-        space = Space(0, asked.limits, asked.cleanup, asked.brake)
-        books.spaces[asked.namespace] = space
+        space = Space(0, NamespaceLimits(), CleanupSettings(), BrakeSettings())
     elif asked.revision and asked.revision != space.revision:
         return no(Reason.NAMESPACE_CHANGED, "revision")
+    settled = {}
+    for section in ("limits", "cleanup", "brake"):
+        now, wanted = getattr(space, section), getattr(asked, section)
+        fields = {field: getattr(wanted, field) for field in wanted.__struct_fields__}
+        if asked.given is not None:
+            fields = {field: value for field, value in fields.items() if f"{section}.{field}" in asked.given}
+        settled[section] = replace(now, **fields)
+    if settled["cleanup"].retry_delay_ms_min > settled["cleanup"].retry_delay_ms_max:
+        return no(Reason.INVALID_ARGUMENT, "cleanup.retry_delay_ms_max")
+    books.spaces[asked.namespace] = space
     space.revision += 1
-    space.limits, space.cleanup, space.brake = asked.limits, asked.cleanup, asked.brake
+    space.limits, space.cleanup, space.brake = settled["limits"], settled["cleanup"], settled["brake"]
     if space.braked and not space.brake.enabled:
         brake.release(books, asked.namespace)
     return Acknowledged(space.revision)
