@@ -7,7 +7,7 @@ import pytest
 
 from garbagetruck.chaos.simulator.disk import SimulatedDisk
 from garbagetruck.cluster.raft.errors import JournalDamaged, JournalForeign, JournalTooNew, StorageRefused
-from garbagetruck.cluster.raft.journal import segments
+from garbagetruck.cluster.raft.journal import recovery, segments
 from garbagetruck.cluster.raft.journal.format import (
     GROUP_MAGIC,
     HEADER_BYTES,
@@ -17,6 +17,7 @@ from garbagetruck.cluster.raft.journal.format import (
     encode_header,
 )
 from garbagetruck.cluster.raft.journal.log import Journal
+from garbagetruck.cluster.raft.journal.scan import Remainder
 from garbagetruck.cluster.raft.journal.segments import Owner
 from tests.unit.raft.journal.histories import FOLDER, OWNER, History, site_on
 
@@ -47,6 +48,16 @@ def reopened(disk: SimulatedDisk, *, owner: Owner = OWNER, snapshot_index: int =
 
 @pytest.mark.parametrize("seed", range(40))
 def test_flipped_bits_are_refused_unless_they_lie_in_the_last_write_of_all(seed: int) -> None:
+    flip_bits(seed)
+
+
+def test_a_recovery_that_takes_damage_for_a_torn_end_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "look_behind", lambda *_: Remainder(is_empty=False, later_mark=None))
+    with pytest.raises(AssertionError, match="promised"):
+        list(map(flip_bits, range(40)))
+
+
+def flip_bits(seed: int) -> None:
     chance = random.Random(seed)
     print(f"seed {seed}")
     complaints: list[tuple[str, str]] = []

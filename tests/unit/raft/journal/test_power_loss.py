@@ -5,13 +5,14 @@ Each guard is taken away once, to show that these histories would notice.
 
 import random
 import zlib
+from typing import Any
 
 import pytest
 
 from garbagetruck.chaos.simulator.disk import SimulatedDisk
 from garbagetruck.cluster.raft.errors import RaftError
 from garbagetruck.cluster.raft.journal import format as journal_format
-from garbagetruck.cluster.raft.journal import scan, segments
+from garbagetruck.cluster.raft.journal import recovery, scan, segments
 from garbagetruck.cluster.raft.journal.format import HEADER_BYTES, MARK_BYTES, RECORD_HEAD, Metadata
 from garbagetruck.cluster.raft.journal.log import Journal
 from tests.unit.raft.journal.histories import FOLDER, explore, site_on
@@ -45,6 +46,16 @@ def test_a_journal_that_leaves_out_a_sync_is_found_out(operation: str) -> None:
 
 def test_a_journal_that_forgets_the_vote_with_its_segment_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "carried", lambda _metadata: Metadata().to_record())
+    assert notices()
+
+
+def test_a_recovery_that_believes_what_it_read_without_syncing_it_is_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cut_only(found: Any, end: Any, *_: object) -> None:
+        found.file.truncate(end.offset)
+
+    monkeypatch.setattr(recovery, "_cut", cut_only)
     assert notices()
 
 
