@@ -147,7 +147,8 @@ class Connection:
         if self._prefer_leader:
             leader = (await call.trailing_metadata()).get(LEADER_KEY)
             if isinstance(leader, str) and leader:
-                self._endpoints.prefer(leader)
+                # A node that answers is left only for one that the caller knows: others may be out of its reach.
+                self._endpoints.prefer(leader, learn=False)
         return message
 
     def _move_on(self, endpoint: Endpoint, error: GarbageTruckError, backoff: Backoff, failures: int) -> float:
@@ -155,7 +156,7 @@ class Connection:
         self._endpoints.failed(endpoint)
         leader = error.metadata.get("leader")
         if error.reason == "NOT_LEADER" and leader and leader != endpoint.address:
-            self._endpoints.prefer(leader)
+            self._endpoints.prefer(leader, learn=True)
         untried = failures % len(self._endpoints) != 0
         if untried and (error.retry_after_s is None or error.reason in ABOUT_ONE_NODE):
             return 0.0

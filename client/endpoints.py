@@ -25,7 +25,7 @@ from garbagetruck.v1 import (
 ENDPOINTS_MAX = 32
 """How many endpoints are known at once, learned ones included; leaders beyond that are not learned."""
 
-AVOID_NS = 2 * NANOSECONDS_PER_SECOND
+AVOID_NS = 10 * NANOSECONDS_PER_SECOND
 """For how long a node that failed is not preferred, whoever names it the leader: it may be out of *our* reach."""
 
 PORT_MAX = 65_535
@@ -128,8 +128,8 @@ class Endpoints:
         if self._endpoints and self._endpoints[self._current] is endpoint:
             self._current = (self._current + 1) % len(self._endpoints)
 
-    def prefer(self, address: str) -> None:
-        """Ask this node next; learn it if it is new. An address that is none, or that failed just now, is ignored."""
+    def prefer(self, address: str, *, learn: bool) -> None:
+        """Ask this node next; if it is new, `learn` it or leave it. One that is none, or failed lately, is ignored."""
         failed_ns = self._failed_ns.get(address)
         if failed_ns is not None and self._world.boottime_ns() - failed_ns < AVOID_NS:
             return
@@ -137,7 +137,7 @@ class Endpoints:
             if endpoint.address == address:
                 self._current = position
                 return
-        if not self._endpoints or len(self._endpoints) >= ENDPOINTS_MAX:
+        if not learn or not self._endpoints or len(self._endpoints) >= ENDPOINTS_MAX:
             return
         try:
             addresses_of(address)

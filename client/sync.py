@@ -271,7 +271,7 @@ def connect_sync(
     *,
     namespace: str = "",
     timeout: float = TIMEOUT_S_DEFAULT,
-    prefer_leader: bool = False,
+    prefer_leader: bool = True,
     world: World | None = None,
 ) -> SyncTruck:
     """As `connect`, for use with `with` and without an event loop."""

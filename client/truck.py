@@ -104,13 +104,13 @@ def connect(
     *,
     namespace: str = "",
     timeout: float = TIMEOUT_S_DEFAULT,
-    prefer_leader: bool = False,
+    prefer_leader: bool = True,
     world: World | None = None,
 ) -> Truck:
     """A client for the cluster behind `"host:port,host:port"`; use it with `async with`.
 
     `namespace`: empty means "default". `timeout`: seconds for calls that name none, all repetitions included.
-    `prefer_leader`: go to the leader directly once a node has named it, which saves a hop and puts the load there.
+    `prefer_leader`: go to the leader directly once a node has named it, if it is one of the endpoints; saves a hop.
     `world`: for tests. Raises `ValueError` for endpoints that are none; connecting itself happens with the first call.
     """
     connection = Connection(addresses_of(endpoints), world or real_world(), prefer_leader=prefer_leader)

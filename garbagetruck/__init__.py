@@ -13,13 +13,76 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from garbagetruck.client import Cleanup, connect, connect_sync
+    from garbagetruck.client import (
+        Cleanup,
+        CleanupConflict,
+        DeadlineExceeded,
+        EventsLost,
+        GarbageTruckError,
+        InvalidArgument,
+        Lease,
+        LeaseEnded,
+        LeaseLost,
+        LeaseRequest,
+        Lost,
+        NotFound,
+        OutcomeUnknown,
+        PreconditionFailed,
+        QuotaExceeded,
+        Refused,
+        ResourceBeingCleaned,
+        ServerFault,
+        Session,
+        SessionEnded,
+        SessionLost,
+        SyncLease,
+        SyncSession,
+        SyncTruck,
+        TargetInUse,
+        TargetOverlaps,
+        Truck,
+        Unavailable,
+        connect,
+        connect_sync,
+    )
 
-__all__ = ["Cleanup", "__version__", "connect", "connect_sync"]
+__all__ = [
+    "Cleanup",
+    "CleanupConflict",
+    "DeadlineExceeded",
+    "EventsLost",
+    "GarbageTruckError",
+    "InvalidArgument",
+    "Lease",
+    "LeaseEnded",
+    "LeaseLost",
+    "LeaseRequest",
+    "Lost",
+    "NotFound",
+    "OutcomeUnknown",
+    "PreconditionFailed",
+    "QuotaExceeded",
+    "Refused",
+    "ResourceBeingCleaned",
+    "ServerFault",
+    "Session",
+    "SessionEnded",
+    "SessionLost",
+    "SyncLease",
+    "SyncSession",
+    "SyncTruck",
+    "TargetInUse",
+    "TargetOverlaps",
+    "Truck",
+    "Unavailable",
+    "__version__",
+    "connect",
+    "connect_sync",
+]
 
 __version__ = "0.1.0"
 
-_CLIENT_NAMES = frozenset({"Cleanup", "connect", "connect_sync"})
+_CLIENT_NAMES = frozenset(__all__) - {"__version__"}
 
 
 def __getattr__(name: str) -> object:

@@ -222,13 +222,32 @@ async def test_a_node_that_names_the_leader_is_followed(three: list[Node], clock
     assert not three[1].calls
 
 
-async def test_a_leader_that_was_not_configured_is_learnt(three: list[Node], clock: FakeClock) -> None:
+async def test_the_leader_that_an_answer_names_is_asked_next(three: list[Node], clock: FakeClock) -> None:
     three[0].answer("Acquire", acquired())
     three[0].trailing = (("garbagetruck-leader", three[2].address),)
     three[2].answer("Acquire", acquired())
+    async with truck_of(three, clock, prefer_leader=True) as truck:
+        await truck.acquire("uploads/42", holder="resizer-7", ttl=30.0)
+        await truck.acquire("uploads/43", holder="resizer-7", ttl=30.0)
+    assert [len(each.calls) for each in three] == [1, 0, 1]
+
+
+async def test_a_node_that_answers_is_not_left_for_one_that_was_not_configured(
+    three: list[Node], clock: FakeClock
+) -> None:
+    three[0].answer("Acquire", acquired())
+    three[0].trailing = (("garbagetruck-leader", three[2].address),)
     async with truck_of(three[:1], clock, prefer_leader=True) as truck:
         await truck.acquire("uploads/42", holder="resizer-7", ttl=30.0)
         await truck.acquire("uploads/43", holder="resizer-7", ttl=30.0)
+    assert len(three[0].calls) == 2
+
+
+async def test_a_node_that_refuses_to_lead_teaches_who_does(three: list[Node], clock: FakeClock) -> None:
+    three[0].answer("Acquire", unavailable("NOT_LEADER", metadata={"leader": three[2].address}))
+    three[2].answer("Acquire", acquired())
+    async with truck_of(three[:1], clock) as truck:
+        await truck.acquire("uploads/42", holder="resizer-7", ttl=30.0)
     assert len(three[2].calls) == 1
 
 
