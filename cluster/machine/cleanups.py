@@ -25,8 +25,7 @@ from garbagetruck.cluster.machine.outcomes import (
     ResourceChanged,
 )
 from garbagetruck.cluster.machine.state import State
-
-ERROR_CHARACTERS_MAX = 512
+from garbagetruck.cluster.machine.validation import ERROR_BYTES_MAX
 
 
 def claim(state: State, operation: ClaimCleanup, *, sweep_behind: bool) -> CleanupClaimed | Refused:
@@ -103,7 +102,7 @@ def report(state: State, operation: ReportCleanup) -> CleanupReported | Refused:
     if operation.result is ReportResult.DONE:
         _bury(state, resource, resource.claim)
         return CleanupReported(ResourceState.CLEANED, 0)
-    error = operation.error[:ERROR_CHARACTERS_MAX]
+    error = operation.error.encode()[:ERROR_BYTES_MAX].decode("utf-8", "ignore")
     if operation.result is ReportResult.NOT_ATTEMPTED:
         changed = _wait_again(state, resource, resource.claim, error, failed=False)
     elif operation.result is ReportResult.FAILED_FOR_GOOD:

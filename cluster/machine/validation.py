@@ -31,7 +31,7 @@ from garbagetruck.cluster.machine.operations import (
 )
 from garbagetruck.cluster.machine.outcomes import Reason, Refused
 
-NAMESPACE_BYTES_MAX = 128
+NAMESPACE_BYTES_MAX = 63
 RESOURCE_BYTES_MAX = 1_024
 HOLDER_BYTES_MAX = 256
 ID_BYTES_MAX = 64
@@ -50,12 +50,14 @@ ITEMS_PER_OPERATION_MAX = 1_000
 COUNT_MAX = 100_000_000
 DAY_MS = 86_400_000
 GRACE_MS_MAX = 365 * DAY_MS
-NAMESPACE_GRACE_MS_MAX = 30 * DAY_MS
+ERROR_BYTES_MAX = 1_024
+BRAKE_HOLDERS_MAX = 1_000_000
 
 
 # Spelt out, since what else is unprintable depends on Python's version of Unicode, and nodes may differ in it.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _CANONICAL_TARGET = re.compile(r"[a-z0-9+.-]{1,32}:(?:/(?!\.{1,2}(?:/|\Z))[^/]+)+")
 
 
@@ -150,15 +152,15 @@ def _check_cleanup(cleanup: CleanupSpec) -> None:
 
 
 SETTINGS_MIN_MAX = {
-    "limits.leases_max": (1, COUNT_MAX),
-    "limits.leases_per_holder_max": (1, COUNT_MAX),
-    "limits.sessions_max": (1, COUNT_MAX),
-    "limits.resources_max": (1, COUNT_MAX),
-    "cleanup.grace_ms_min": (0, NAMESPACE_GRACE_MS_MAX),
+    "limits.leases_max": (0, COUNT_MAX),
+    "limits.leases_per_holder_max": (0, COUNT_MAX),
+    "limits.sessions_max": (0, COUNT_MAX),
+    "limits.resources_max": (0, COUNT_MAX),
+    "cleanup.grace_ms_min": (0, GRACE_MS_MAX),
     "cleanup.attempts_max": (1, 1_000),
     "cleanup.retry_delay_ms_min": (10, DAY_MS),
     "cleanup.retry_delay_ms_max": (10, 7 * DAY_MS),
-    "brake.holders_min": (1, COUNT_MAX),
+    "brake.holders_min": (1, BRAKE_HOLDERS_MAX),
     "brake.window_ms": (1_000, DAY_MS),
 }
 """The whole numbers among a namespace's settings: the least and the most of each."""
@@ -167,6 +169,8 @@ SETTINGS = {*SETTINGS_MIN_MAX, "brake.enabled", "brake.share"}
 
 def _check_settings(operation: SetNamespace) -> None:
     """Each setting by itself. Whether they fit together shows when they meet those that stay."""
+    if _NAMESPACE.fullmatch(operation.namespace) is None:  # where there is none of another form, none is found, either
+        raise _Bad("namespace", "must be of `[a-z0-9-]`, and begin and end with a letter or a digit")
     given = SETTINGS if operation.given is None else set(operation.given)
     if not given <= SETTINGS:
         raise _Bad("given", f"names no setting: {min(given - SETTINGS)!r}")
@@ -174,8 +178,8 @@ def _check_settings(operation: SetNamespace) -> None:
         if name in given:
             section, setting = name.split(".")
             _number(name, getattr(getattr(operation, section), setting), least, most)
-    if "brake.share" in given and not 0.0 < operation.brake.share <= 1.0:
-        raise _Bad("brake.share", f"is {operation.brake.share}; it must be above 0 and at most 1")
+    if "brake.share" in given and not 0.0 < operation.brake.share < 1.0:
+        raise _Bad("brake.share", f"is {operation.brake.share}; it must be above 0 and below 1")
 
 
 def _ttl(ttl_ms: int, bounds: Bounds) -> None:

@@ -175,7 +175,7 @@ class Event(_message.Message):
     fencing_token: _builtins.int
     """The fencing token of the lease or of the claim. 0: none."""
     detail: _builtins.str
-    """One sentence for people: a reason, an error, a node. At most 1,024 bytes."""
+    """One sentence for people: a reason, an error, a node. At most 2,048 bytes."""
     def __init__(
         self,
         *,

@@ -34,7 +34,7 @@ class Namespace(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name, 1 to 63 bytes."""
+    """Its name, as described in common.proto."""
     revision: _builtins.int
     """Grows with every change of the settings."""
     @_builtins.property
@@ -84,7 +84,7 @@ Global___Namespace: _TypeAlias = Namespace  # noqa: Y015
 @_typing.final
 class NamespaceLimits(_message.Message):
     """What a namespace may have. In a request, an absent field leaves the setting as it is. Each is 0 (none at all) to
-    1,000,000,000.
+    100,000,000.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -149,11 +149,13 @@ class CleanupSettings(_message.Message):
     attempts_max: _builtins.int
     """After how many failed attempts a cleanup is a dead letter, 1 to 1,000. Default 8."""
     retry_delay_ms_min: _builtins.int
-    """The delay before the second attempt, in milliseconds, 1 to 86,400,000; it doubles for each one after. Default
-    1,000.
+    """The delay before the second attempt, in milliseconds, 10 to 86,400,000 (a day); it doubles for each one after.
+    Default 1,000.
     """
     retry_delay_ms_max: _builtins.int
-    """The longest delay between attempts, in milliseconds, `retry_delay_ms_min` to 86,400,000. Default 300,000."""
+    """The longest delay between attempts, in milliseconds, 10 to 604,800,000 (a week), not less than `retry_delay_ms_min`.
+    Default 300,000.
+    """
     def __init__(
         self,
         *,

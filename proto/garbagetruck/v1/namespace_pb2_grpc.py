@@ -75,8 +75,9 @@ class NamespaceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Set(self, request, context):
-        """Sets what is given and leaves the rest; makes the namespace if it does not exist. A limit below what is in use
-        refuses what comes, and takes nothing away.
+        """Sets what is given and leaves the rest; makes the namespace if it does not exist. Two calls that set different
+        things at the same time both have what they set. A limit below what is in use refuses what comes, and takes nothing
+        away.
 
         Errors: INVALID_ARGUMENT (INVALID_ARGUMENT, REQUEST_ID_REUSED), FAILED_PRECONDITION (NAMESPACE_CHANGED),
         RESOURCE_EXHAUSTED (QUOTA_EXCEEDED: too many namespaces).

@@ -27,8 +27,9 @@ class NamespaceServiceStub:
     Errors: NOT_FOUND (NAMESPACE_NOT_FOUND).
     """
     Set: _aio.UnaryUnaryMultiCallable[_namespace_pb2.NamespaceServiceSetRequest, _namespace_pb2.NamespaceServiceSetResponse]
-    """Sets what is given and leaves the rest; makes the namespace if it does not exist. A limit below what is in use
-    refuses what comes, and takes nothing away.
+    """Sets what is given and leaves the rest; makes the namespace if it does not exist. Two calls that set different
+    things at the same time both have what they set. A limit below what is in use refuses what comes, and takes nothing
+    away.
 
     Errors: INVALID_ARGUMENT (INVALID_ARGUMENT, REQUEST_ID_REUSED), FAILED_PRECONDITION (NAMESPACE_CHANGED),
     RESOURCE_EXHAUSTED (QUOTA_EXCEEDED: too many namespaces).
@@ -65,8 +66,9 @@ class NamespaceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _namespace_pb2.NamespaceServiceSetRequest,
         context: _aio.ServicerContext[_namespace_pb2.NamespaceServiceSetRequest, _abc.Awaitable[_namespace_pb2.NamespaceServiceSetResponse]],
     ) -> _abc.Awaitable[_namespace_pb2.NamespaceServiceSetResponse]:
-        """Sets what is given and leaves the rest; makes the namespace if it does not exist. A limit below what is in use
-        refuses what comes, and takes nothing away.
+        """Sets what is given and leaves the rest; makes the namespace if it does not exist. Two calls that set different
+        things at the same time both have what they set. A limit below what is in use refuses what comes, and takes nothing
+        away.
 
         Errors: INVALID_ARGUMENT (INVALID_ARGUMENT, REQUEST_ID_REUSED), FAILED_PRECONDITION (NAMESPACE_CHANGED),
         RESOURCE_EXHAUSTED (QUOTA_EXCEEDED: too many namespaces).

@@ -253,8 +253,8 @@ def test_a_report_of_a_deposed_leaders_executor_still_counts(log: Scribe) -> Non
 
 
 def test_an_error_is_kept_up_to_a_bound(log: Scribe) -> None:
-    attempt(log, FAILED, "x" * 10_000)
-    assert len(log.resource("r").last_error) == 512
+    attempt(log, FAILED, "ä" * 10_000 + "x")
+    assert log.resource("r").last_error == "ä" * 512, "1,024 bytes, and never half a character"
 
 
 # -- dead letters -------------------------------------------------------------------------------------------------

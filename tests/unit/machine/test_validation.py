@@ -73,7 +73,7 @@ GOOD: list[ClientOperation] = [
     replace(RENEW, lease_ids=("x",) * 1_000),
     replace(HOLD, reason=""),
     replace(HOLD, actor="", request_id=""),
-    replace(SET, brake=BrakeSettings(share=1.0)),
+    replace(SET, brake=BrakeSettings(share=0.999)),
 ]
 
 BAD: list[tuple[str, ClientOperation]] = [
@@ -160,7 +160,7 @@ BAD: list[tuple[str, ClientOperation]] = [
     ("reason", replace(PAUSE, reason="\x1b[31m")),
     ("namespace", replace(PAUSE, namespace="\n")),
     ("namespace", replace(SET, namespace="")),
-    ("limits.leases_max", replace(SET, limits=replace(SET.limits, leases_max=0))),
+    ("limits.leases_max", replace(SET, limits=replace(SET.limits, leases_max=-1))),
     ("limits.sessions_max", replace(SET, limits=replace(SET.limits, sessions_max=-1))),
     ("limits.resources_max", replace(SET, limits=replace(SET.limits, resources_max=1 << 63))),
     ("cleanup.grace_ms_min", replace(SET, cleanup=replace(SET.cleanup, grace_ms_min=-1))),
@@ -171,7 +171,7 @@ BAD: list[tuple[str, ClientOperation]] = [
     ("brake.window_ms", replace(SET, brake=BrakeSettings(window_ms=999))),
     *(
         ("brake.share", replace(SET, brake=BrakeSettings(share=share)))
-        for share in (0.0, -0.1, 1.0001, float("nan"), float("inf"))
+        for share in (0.0, -0.1, 1.0, 1.0001, float("nan"), float("inf"))
     ),
 ]
 

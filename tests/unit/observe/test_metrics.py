@@ -137,10 +137,10 @@ def test_gauges_are_true_at_the_moment_of_the_scrape() -> None:
     assert world.value("garbagetruck_resources") == 2
     world.apply(ReleaseLeases(1_000, "default", ("lease-1",)))
     assert world.value("garbagetruck_cleanups", state="orphaned") == 1
-    world.apply(at_ms=3_000)
+    world.apply(at_ms=3_001)
     assert world.value("garbagetruck_cleanups", state="due") == 1
     assert world.value("garbagetruck_oldest_overdue_cleanup_seconds") == 0
-    world.facts = a_node(clock_ms=10_500)
+    world.facts = a_node(clock_ms=10_501)
     assert world.value("garbagetruck_oldest_overdue_cleanup_seconds") == 7.5
     world.apply(PauseCleanups(1_000, "", "", "", "look first"))
     assert world.value("garbagetruck_cleanups_paused") == 1
