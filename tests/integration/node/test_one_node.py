@@ -20,12 +20,12 @@ import garbagetruck
 from garbagetruck.client.errors import Unavailable
 from garbagetruck.client.truck import Truck
 from garbagetruck.cluster.machine.model import Tombstone
-from garbagetruck.cluster.node.bootstrap import NotThisClusterError
 from garbagetruck.cluster.node.compose import World, compose
 from garbagetruck.cluster.node.identity import DataFolder
 from garbagetruck.cluster.node.loading import load_settings
 from garbagetruck.cluster.node.local_cluster import UpOptions, plan, prepare
 from garbagetruck.cluster.node.server_node import ServerNode
+from garbagetruck.cluster.raft.errors import JournalForeign
 from tests.cluster_fixtures.ports import free_base_port
 
 ResultT = TypeVar("ResultT")
@@ -136,15 +136,14 @@ async def test_a_drained_node_refuses_and_its_state_is_back_after_a_restart(plac
     assert place.died == []
 
 
-async def test_a_node_whose_disk_is_not_the_registered_one_refuses_to_serve(place: Place) -> None:
+async def test_a_node_whose_journal_is_of_another_disk_refuses_to_start(place: Place) -> None:
     async with running(place, bootstrap=True) as node:
         await node.become_ready()
     record = place.folder / "n1" / "node.json"
     record.write_text(record.read_text().replace("disk-1", "disk-2"))
-    async with running(place, bootstrap=False) as node:
-        with pytest.raises(NotThisClusterError, match="disk disk-1, and this folder is disk disk-2"):
-            await node.become_ready()
-        assert not node.health.ready
+    with pytest.raises(JournalForeign, match="disk disk-1, and this folder to cluster tests, disk disk-2"):
+        async with running(place, bootstrap=False):
+            raise AssertionError("it started")
     assert place.died == []
 
 
