@@ -17,7 +17,7 @@ def enrolment(node: Node, folder: Path, *, cluster_id: str, disk_id: str) -> Enr
     cluster = plan(options, new_cluster_id=cluster_id)
     prepare(cluster, options)
     settings = load_settings(cluster.nodes[0].config, {}).settings
-    identity = NodeIdentity(cluster_id, NODE, disk_id, 1, True)
+    identity = NodeIdentity(cluster_id=cluster_id, node_id=NODE, disk_id=disk_id, incarnation=1, has_journal=True)
     return Enrolment(settings=settings, identity=identity, machine=node.machine, version="1")
 
 
