@@ -19,6 +19,7 @@ Pure: time and randomness come in. Must not know: connections, pysyncobj.
 
 import random
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from garbagetruck.cluster.raft.log import Role
@@ -43,6 +44,8 @@ class _Round:
     term: int
     number: int
     sent_ns: int
+    silent: set[str]
+    """Who was asked, and has not answered yet."""
     granted: set[str]
 
 
@@ -115,21 +118,30 @@ class Election:
 
     # --- this node asks ---------------------------------------------------------------------------------------------
 
-    def ask(self, now: Standing) -> PreVote | None:
-        """What to ask every peer, when it is time."""
+    def ask(self, now: Standing, reachable: frozenset[str]) -> PreVote | None:
+        """What to ask those who are `reachable`, when it is time. Too few of them are not asked at all."""
         now_ns = self._monotonic_ns()
-        if now.role is Role.LEADER or now_ns < self._deadline_ns:
+        if now.role is Role.LEADER or now_ns < self._deadline_ns or not self._is_majority(reachable):
             return None
         self._wait(now_ns)
         self._rounds += 1
-        self._round = _Round(now.term, self._rounds, now_ns, set())
+        self._round = _Round(now.term, self._rounds, now_ns, set(reachable), set())
         return PreVote(now.term, self._rounds, now.last_index, now.last_term)
 
     def answered(self, peer_id: str, answer: PreVoteAnswer) -> None:
-        """Count an answer to the present round."""
+        """Count an answer to the present round. One that cannot be won any more is over, and keeps nobody back."""
         current = self._round
-        if current is not None and answer.granted and answer.round_ == current.number and peer_id in self._peer_ids:
+        if current is None or answer.round_ != current.number or peer_id not in current.silent:
+            return
+        current.silent.remove(peer_id)
+        if answer.granted:
             current.granted.add(peer_id)
+        elif not self._is_majority(current.granted | current.silent):
+            self._round = None
+
+    def _is_majority(self, others: AbstractSet[str]) -> bool:
+        """Whether this node and `others` are one."""
+        return (len(others) + 1) * 2 > len(self._peer_ids) + 1
 
     def stands(self, now: Standing) -> bool:
         """Whether the present round says to stand for election now. Said once for a round."""
@@ -139,7 +151,7 @@ class Election:
         if current.term != now.term or self._monotonic_ns() - current.sent_ns > self._minimum_ns:
             self._round = None
             return False
-        if (len(current.granted) + 1) * 2 <= len(self._peer_ids) + 1:
+        if not self._is_majority(current.granted):
             return False
         self._round = None
         return True

@@ -332,7 +332,7 @@ def turn_over(consensus: Consensus, transport: GuardedTransport, sessions: Sessi
     transport.resume()
     if consensus.role is Role.LEADER:
         election.led()
-    elif (question := election.ask(consensus.standing)) is not None:
+    elif (question := election.ask(consensus.standing, transport.connected)) is not None:
         transport.ask_all(question)
     if election.stands(consensus.standing):
         consensus.stand()
