@@ -64,7 +64,7 @@ async def test_i8_a_paused_leader_is_replaced_and_follows_when_it_wakes(tmp_path
 
 
 async def test_a_paused_follower_deposes_nobody_when_it_wakes(tmp_path: Path) -> None:
-    """Hazard 13, in part."""
+    """Hazard 13."""
     async with processes(tmp_path) as nodes:
         leader = await nodes.leader()
         follower = next(node_id for node_id in IDS if node_id != leader)

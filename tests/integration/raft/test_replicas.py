@@ -186,6 +186,24 @@ async def test_i8_an_isolated_leader_confirms_nothing_and_steps_down(tmp_path: P
         assert all(nodes.recorders[node_id].payloads == [b"present"] for node_id in IDS)
 
 
+async def test_a_follower_that_was_cut_off_deposes_nobody_when_it_is_back(tmp_path: Path) -> None:
+    """Hazard 13. Longer than several election timeouts, and longer than connections last."""
+    async with trio(tmp_path) as nodes:
+        leader = await nodes.leader()
+        term = nodes.replicas[leader].status.term
+        follower = next(node_id for node_id in IDS if node_id != leader)
+        nodes.isolate(follower)
+        await asyncio.sleep(5 * SETTINGS.election_timeout_ms_max / 1_000)
+        assert nodes.replicas[follower].status.term == term, "it asks, and does not stand"
+        nodes.propose(leader, b"meanwhile")
+        nodes.mend()
+        await nodes.heard(b"meanwhile")
+        nodes.propose(leader, b"after")
+        await nodes.heard(b"after")
+        assert await nodes.leader() == leader
+        assert {each.status.term for each in nodes.replicas.values()} == {term}
+
+
 async def test_i3_what_an_isolated_leader_could_not_commit_is_not_heard(tmp_path: Path) -> None:
     async with trio(tmp_path) as nodes:
         leader = await nodes.leader()

@@ -266,7 +266,7 @@ class TestWithPysyncobj:
         assert node.sent("n3") == [wire.RequestVote(4, 2, 3, transfer=True)]
         stage.clock.advance(MAXIMUM_MS)
         node.tick()
-        assert self.question(node, "n3"), "and the next time it asks first again"
+        assert self.question(node, "n3").term == 4, "and the next time it asks first again"
 
     @pytest.mark.parametrize(("peer_id", "term"), [("n3", 3), ("n2", 2), ("n2", 4)])
     def test_nobody_but_the_leader_of_this_term_can_make_it_stand(self, stage: Stage, peer_id: str, term: int) -> None:

@@ -115,6 +115,47 @@ def seeds(seed: int) -> Iterator[int]:
     return iter(range(seed, seed + 5))
 
 
+class CutOff:
+    """A calm world: everything arrives, everybody ticks. A follower is cut off for thirty seconds, and comes back."""
+
+    def __init__(self, stage: Stage, seed: int, *, guarded: bool) -> None:
+        random.seed(seed)
+        self._stage = stage
+        self._nodes = {node_id: stage.node(node_id, guarded=guarded, connected=False) for node_id in IDS}
+        for one, other in combinations(IDS, 2):
+            self._join(one, other)
+
+    def run(self) -> bool:
+        """Whether the leader that was there before lost its place, or its term."""
+        nodes = self._nodes
+        self._pass(5_000)
+        (leader,) = (node for node in nodes.values() if node.consensus.role is Role.LEADER)
+        term = leader.consensus.term
+        away = next(node_id for node_id in IDS if node_id != leader.node_id)
+        others = [node_id for node_id in IDS if node_id != away]
+        for other in others:
+            nodes[away].disconnect(other)
+            nodes[other].disconnect(away)
+        self._pass(30_000)
+        for other in others:
+            self._join(other, away)
+        self._pass(3_000)
+        return leader.consensus.role is not Role.LEADER or any(node.consensus.term != term for node in nodes.values())
+
+    def _join(self, one: str, other: str) -> None:
+        self._nodes[one].connect(other)
+        self._nodes[other].connect(one)
+
+    def _pass(self, milliseconds: int) -> None:
+        for _ in range(milliseconds // 20):
+            self._stage.clock.advance(20)
+            for node in self._nodes.values():
+                node.tick()
+            for sender, receiver in permutations(IDS, 2):
+                if receiver in self._nodes[sender].connections:
+                    self._nodes[receiver].hear(sender, *self._nodes[sender].sent(receiver))
+
+
 def test_i2_i3_what_is_committed_stays_with_a_majority_in_one_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: Iterator[int]
 ) -> None:
@@ -132,6 +173,21 @@ def test_i2_i3_what_is_committed_stays_with_a_majority_in_one_order(
         progress.append(schedule.applied_max)
     print("applied:", progress)
     assert max(progress) > 20, "the schedules must get somewhere, or they show nothing"
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_node_that_was_cut_off_for_long_deposes_nobody_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    """Hazard 13; pysyncobj alone comes back with a term of its own making."""
+    deposed = 0
+    for seed in range(3):
+        stage = Stage(tmp_path / str(seed), monkeypatch)
+        try:
+            deposed += CutOff(stage, seed, guarded=guarded).run()
+        finally:
+            stage.close()
+    assert (deposed == 0) is guarded
 
 
 def test_the_same_schedules_break_pysyncobj_alone(
