@@ -14,6 +14,7 @@ from garbagetruck.cluster.machine import cleanups, requests
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.operations import EnterEpoch
 from garbagetruck.cluster.machine.state import State
+from garbagetruck.cluster.machine.timers import TimerKind, Timers
 from garbagetruck.cluster.node import commit_queue
 from garbagetruck.cluster.node.clock import PPM, ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
@@ -97,13 +98,17 @@ def the_store_does_not_fence(patch: Patch) -> None:
 
 
 def leases_end_before_their_deadline(patch: Patch) -> None:
-    original = State.deadline_of
+    deadline_of, schedule = State.deadline_of, Timers.schedule
 
-    def deadline_of(self: State, kind: Any, key: Any) -> int | None:
-        deadline_ms = original(self, kind, key)
-        return None if deadline_ms is None else deadline_ms - 40
+    def early(kind: TimerKind) -> int:
+        return 40 if kind in (TimerKind.LEASE, TimerKind.SESSION) else 0
 
-    patch.setattr(State, "deadline_of", deadline_of)
+    def early_deadline_of(self: State, kind: TimerKind, key: Any) -> int | None:
+        deadline_ms = deadline_of(self, kind, key)
+        return None if deadline_ms is None else deadline_ms - early(kind)
+
+    patch.setattr(State, "deadline_of", early_deadline_of)
+    patch.setattr(Timers, "schedule", lambda self, at_ms, kind, key: schedule(self, at_ms - early(kind), kind, key))
 
 
 def a_claim_is_not_checked_against_what_changed_since(patch: Patch) -> None:
