@@ -261,6 +261,10 @@ class SimulatedFile:
         self._disk.grow(self._path, self._inode, offset + len(data))
         self._step("write", lambda: self._inode.change(offset, bytes(data)))
 
+    def write_durably(self, data: bytes, offset: int) -> None:
+        self.write(data, offset)
+        self.sync()
+
     def allocate(self, size: int) -> None:
         if size > len(self._inode.seen):
             self._disk.grow(self._path, self._inode, size)

@@ -34,6 +34,9 @@ class DiskFile(Protocol):
     def write(self, data: bytes, offset: int) -> None:
         """All of `data`; the file grows as needed."""
 
+    def write_durably(self, data: bytes, offset: int) -> None:
+        """`write`, then `sync`: what was written before is durable too. One call, for it waits for one thing."""
+
     def allocate(self, size: int) -> None:
         """Reserve room up to `size`, so that writing there cannot fail for lack of it. New bytes read as zeros."""
 
@@ -102,6 +105,12 @@ class RealFile:
         written = os.pwrite(self._fd, data, offset)
         while written < len(data):
             written += os.pwrite(self._fd, memoryview(data)[written:], offset + written)
+
+    def write_durably(self, data: bytes, offset: int) -> None:
+        # One system call, and so one wait for the interpreter's lock instead of two.
+        if os.pwritev(self._fd, [data], offset, os.RWF_DSYNC) < len(data):
+            self.write(data, offset)
+            self.sync()
 
     def allocate(self, size: int) -> None:
         os.posix_fallocate(self._fd, 0, size)

@@ -62,6 +62,8 @@ class GuardedTransport(StockTransport):
         self._refusals = around.refusals
         self._sessions: Sessions | None = None
         self._fitted: Fitted | None = None
+        self._awaiting_disk: set[str] = set()
+        """Peers that will be answered when the disk has come far enough."""
         self._paused: set[str] = set()
         """Peers that pysyncobj was told it cannot send to, until they have read what they were sent."""
         self._voters: tuple[int, set[str]] = (0, set())
@@ -131,20 +133,25 @@ class GuardedTransport(StockTransport):
                 self.announce(peer_id)
 
     def _acknowledge(self, node_id: str, message: wire.NextIndex) -> None:
-        """As far as the disk has come at once, and the rest when it has."""
+        """When the disk has come that far. As far as it has come at once, only if the last answer still waits for it: then
+        the disk is slow, and the leader must not believe that nobody is here.
+        """
         if not message.success:
             self._vow(node_id, message)
             return
         durable = self._durability
         if durable.metadata_durable:
             bounded = replace(message, next_index=min(message.next_index, durable.durable_index + 1))
-            self._say(node_id, bounded)
+            if bounded == message or node_id in self._awaiting_disk:
+                self._say(node_id, bounded)
             if bounded == message:
                 return
+        self._awaiting_disk.add(node_id)
         durable.when_durable(partial(self._acknowledge_rest, node_id, message))
 
     def _acknowledge_rest(self, node_id: str, message: wire.NextIndex) -> None:
         consensus = self._consensus
+        self._awaiting_disk.discard(node_id)
         if message.term == consensus.term and consensus.leader == node_id:
             next_index = min(message.next_index, self._durability.durable_index + 1)
             self._say(node_id, replace(message, next_index=next_index))

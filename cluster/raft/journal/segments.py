@@ -129,8 +129,7 @@ class Segments:
             if segment.end + len(data) > active.allocated:
                 active.allocated = max(self._site.segment_bytes, segment.end + len(data))
                 active.file.allocate(active.allocated)
-            active.file.write(data, segment.end)
-            active.file.sync()
+            active.file.write_durably(data, segment.end)
         active.chain, active.groups = chain, active.groups + 1
         segment.end += len(data)
         for record in records:

@@ -64,9 +64,19 @@ class TestAFollower:
     def test_i2_acknowledges_what_is_durable_and_the_rest_when_it_is(self, stage: Stage) -> None:
         node = written(stage)
         node.hear("n2", appending(1, 1, 0, [1, 1]))
-        assert all(index <= 1 for index in answers(node, "n2"))
+        assert answers(node, "n2") == []
         write(node)
         assert answers(node, "n2") == [3]
+
+    def test_with_a_slow_disk_is_no_silent_one(self, stage: Stage) -> None:
+        node = written(stage)
+        node.hear("n2", appending(1, 1, 0))
+        write(node)
+        node.sent("n2")
+        node.hear("n2", appending(1, 1, 0, [1, 1]), appending(1, 3, 1), appending(1, 3, 1))
+        assert answers(node, "n2") == [1, 1]
+        write(node)
+        assert answers(node, "n2")[-1] == 3
 
     def test_would_acknowledge_at_once(self, stage: Stage) -> None:
         node = written(stage, guarded=False)
