@@ -60,6 +60,19 @@ class JournalDamaged(StorageRefused):
         )
 
 
+class SnapshotDamaged(StorageRefused):
+    """The newest snapshot cannot be what this node wrote. An empty machine in its place would vote, and win."""
+
+    def __init__(self, path: Path, reason: str, offset: int | None = None) -> None:
+        place = f"{path}" if offset is None else f"{path}, at offset {offset},"
+        super().__init__(
+            path,
+            f"{place} is damaged: {reason}. The node does not start, for what the snapshot held is in its journal no "
+            "more. Keep a copy of the folder, and bring the node back with an empty one while the others are up",
+            offset,
+        )
+
+
 class JournalForeign(StorageRefused):
     """A file of the log belongs to another cluster, or to another node's folder."""
 
