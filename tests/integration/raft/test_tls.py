@@ -91,6 +91,17 @@ async def test_who_has_no_certificate_of_the_authority_is_not_even_heard(
         assert nodes.replicas[leader].status.term == term
 
 
+async def test_who_has_no_certificate_at_all_is_not_even_heard(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    nodes = Trio(tmp_path, tls=certificates(tmp_path / "tls", *IDS))
+    await nodes.start("n1")
+    assert await call(nodes.port("n1"), context, hello("n3", "n1")) == b""
+    await refused(nodes, "TLS handshake failed", by="n1")
+    await nodes.stop("n1")
+
+
 async def test_a_certificate_speaks_for_its_own_node_only(tmp_path: Path) -> None:
     files = certificates(tmp_path / "tls", *IDS)
     async with trio(tmp_path, tls=files) as nodes:
