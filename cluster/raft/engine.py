@@ -11,9 +11,9 @@ on. It never blocks: names are resolved elsewhere, and connections are asyncio's
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from random import Random
 
 import structlog
 
@@ -58,7 +58,7 @@ class Engine:
         disk: Disk,
         thread_factory: ThreadFactory,
         monotonic_ns: Callable[[], int],
-        random: random.Random,
+        random: Random,
         hand_over: Callable[[HandOff], None],
         network: Network | None = None,
     ) -> None:
@@ -84,7 +84,7 @@ class Engine:
             node_id=identity.node_id,
             peer_ids=self._peer_ids,
             settings=settings,
-            random=random,
+            random=Random(random.getrandbits(64)),  # drawn from at every message: the system's would be a call each
             monotonic_ns=monotonic_ns,
         )
         self._network = network
