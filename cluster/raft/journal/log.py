@@ -59,11 +59,11 @@ class Journal:
     # --- life -------------------------------------------------------------------------------------------------------
 
     def open(self, *, snapshot_index: int = 0) -> None:
-        """Read the journal, or begin one. Entries before `snapshot_index` are left aside, itself excepted.
+        """Read the journal, or begin one. With a durable snapshot up to `snapshot_index`, `align` is due next.
 
         Raises StorageRefused when it must not be served, and DiskFailed.
         """
-        recovered = recover(self._site, keep_from=snapshot_index)
+        recovered = recover(self._site, keep_from=max(1, snapshot_index - 1))
         replay, tip = recovered.replay, recovered.replay.tip
         segments = Segments(self._site, tip=tip, sealed=recovered.sealed, active=recovered.active)
         try:
@@ -82,6 +82,38 @@ class Journal:
         self._stored_commit_index = tip.metadata.commit_index
         self._durable_index = tip.next_index - 1
         self._writer = JournalWriter(segments, on_progress=self._on_progress)
+
+    def align(self, previous: LogTuple, last: LogTuple) -> None:
+        """Have the log begin with the last two entries of a snapshot that is durable (hazard 2).
+
+        Entries that follow `last` stay: they may have been acknowledged. A log without `last` cannot be continued, and
+        `previous` and `last` take its place; what they held is in the snapshot, so their commands do not matter. If
+        this is interrupted, it is due again at the next start.
+        """
+        _, index, term = last
+        assert previous[1] == index - 1
+        commit_index = max(self._metadata.commit_index, index)
+        if self.term_at(index) == term:
+            if self.term_at(index - 1) is None:
+                self._entries.insert(0, previous)
+            self._metadata = Metadata(self._metadata.term, self._metadata.vote, commit_index)
+            self.deleteEntriesTo(index - 1 - self._entries[0][1])
+            return
+        if index <= self._metadata.commit_index and self.last_index >= index:
+            raise LogDiverged(f"the snapshot's last entry, {index} of term {term}, contradicts a committed one")
+        if term > self._metadata.term:
+            # The vote of a term that was forgotten never left this node.
+            self._put_metadata(Metadata(term, None, commit_index))
+        else:
+            self._metadata = Metadata(self._metadata.term, self._metadata.vote, commit_index)
+        self.writer.put(Record(int(Kind.RESET), index - 1, 0))
+        self._entries, self._next_index, self._previous_term = [], index - 1, 0
+        self._undurable.clear()
+        self.add(*previous)
+        self.add(*last)
+        self._undurable.clear()
+        self._durable_index = index  # in the snapshot
+        self.writer.delete_below(index - 1)
 
     def start(self, thread_factory: ThreadFactory, name: str) -> None:
         """Write on a thread of the journal's own from now on. Without it, `writer.write_waiting` is to be called."""
@@ -197,7 +229,7 @@ class Journal:
         self.writer.delete_below(index + 1)
 
     def clear(self) -> None:
-        """Only a snapshot may take the place of the log, and it comes with its index: see `reset`."""
+        """Only a snapshot may take the place of the log, and comes with its last entries: see `align`."""
         raise LogDiverged("the log would be emptied without a snapshot in its place")
 
     def __len__(self) -> int:

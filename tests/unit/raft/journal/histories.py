@@ -19,7 +19,7 @@ FOLDER = ROOT / "journal"
 OWNER = Owner("cluster", "disk")
 SEGMENT_BYTES = 6_000
 OPERATIONS = 25
-PAYLOAD_BYTES = (0, 1, 40, 400, 1_500)
+PAYLOAD_BYTES = (0, 1, 40, 400, 1_500, 4_000)
 
 
 def site_on(disk: SimulatedDisk, *, segment_bytes: int = SEGMENT_BYTES, owner: Owner = OWNER, seed: int = 0) -> Site:
@@ -45,10 +45,19 @@ class Judge:
     states: list[State] = field(default_factory=lambda: [State(())])
     durable: int = 0
     compacted_to: int = 0
+    snapshot: State | None = None
+    """What a durable snapshot holds: the log must begin with its last two entries."""
 
     @property
     def now(self) -> State:
         return self.states[-1]
+
+    def expect_alignment(self, snapshot: State) -> None:
+        """A log that did not reach the snapshot is the snapshot now, with whatever term and vote were left."""
+        index = len(snapshot.entries)
+        for each in self.states[self.durable :]:
+            if each.entries[index - 1 : index] != snapshot.entries[-1:]:
+                self.states.append(State(snapshot.entries, each.term, each.vote))
 
     def check(self, journal: Journal) -> None:
         """Is what was recovered a log that may be left? Then it is the log from now on."""
@@ -60,7 +69,7 @@ class Judge:
             if (len(state.entries), state.term, state.vote) == (journal.last_index, term, vote) and all(
                 kept[each[1]] == each for each in state.entries[first - 1 :]
             ):
-                self.states, self.durable = [state], 0
+                self.states, self.durable = [state] * (1 + journal.writer.put_count), 0
                 return
         raise AssertionError(
             f"found {journal.last_index} entries, term {term}, vote {vote}; promised {self.states[self.durable]}"
@@ -80,7 +89,11 @@ class History:
     def start(self) -> None:
         """Open what the crash left, and judge it. Raises PowerLoss."""
         self.journal = Journal(self.site)
-        self.journal.open(snapshot_index=self.judge.compacted_to)
+        snapshot = self.judge.snapshot
+        self.journal.open(snapshot_index=len(snapshot.entries) if snapshot else self.judge.compacted_to)
+        if snapshot is not None:
+            self.journal.align(*snapshot.entries[-2:])
+            self.judge.expect_alignment(snapshot)
         self.judge.check(self.journal)
 
     def live(self, operations: int) -> None:
@@ -95,8 +108,8 @@ class History:
 
     def _do_something(self) -> None:
         act = self._chance.choices(
-            (self._append, self._cut, self._vote, self._commit, self._compact, self._write),
-            weights=(6, 1, 1, 2, 0.7, 4),
+            (self._append, self._cut, self._vote, self._commit, self._compact, self._install, self._write),
+            weights=(6, 1, 1, 2, 0.7, 0.3, 4),
         )[0]
         act()
 
@@ -141,10 +154,26 @@ class History:
         """A snapshot of what is committed has become durable."""
         journal = self.journal
         upper = min(self.committed, journal.durable_index)
-        if len(journal) and upper > journal[0][1]:
-            index = self._chance.randint(journal[0][1], upper - 1)
+        if len(journal) and upper - 1 > journal[0][1]:
+            index = self._chance.randint(journal[0][1], upper - 2)
+            now = self.judge.now
+            self.judge.snapshot = State(now.entries[: index + 2], now.term, now.vote)
             self.judge.compacted_to = max(self.judge.compacted_to, index)
             journal.deleteEntriesTo(index - journal[0][1] + 1)
+
+    def _install(self) -> None:
+        """A snapshot of the leader's has become durable here, which goes past the end of this log."""
+        self.settle()
+        journal, judge = self.journal, self.judge
+        now, term = judge.now, self._chance.randint(0, judge.now.term)
+        if now.entries and now.entries[-1][2] > term:
+            return
+        missing = range(journal.last_index + 1, journal.last_index + self._chance.randint(3, 30))
+        snapshot = State((*now.entries, *((b"", index, term) for index in missing)), now.term, now.vote)
+        judge.snapshot, judge.compacted_to = snapshot, len(snapshot.entries) - 2
+        before = journal.writer.put_count
+        journal.align(*snapshot.entries[-2:])
+        judge.states += [snapshot] * (journal.writer.put_count - before)
 
     def _write(self) -> None:
         self.journal.writer.write_waiting()
@@ -154,7 +183,8 @@ class History:
         self.journal.advance()
         self.judge.durable = self.journal._seen_durable
         assert self.journal.durable_index <= self.journal.last_index
-        for index in range(self.judge.compacted_to + 1, self.journal.durable_index + 1):
+        snapshot_index = len(self.judge.snapshot.entries) if self.judge.snapshot else 0
+        for index in range(snapshot_index + 1, self.journal.durable_index + 1):
             assert self.judge.states[self.judge.durable].entries[index - 1] == self.judge.now.entries[index - 1]
 
 
@@ -171,6 +201,8 @@ def crash(history: History, chance: random.Random) -> None:
             history.start()
         except PowerLoss:
             continue
+        if chance.random() < 0.2:
+            continue  # and power is lost before anything was written again
         history.disk.lose_power_at = None
         return
 

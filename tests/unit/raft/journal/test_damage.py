@@ -76,14 +76,12 @@ def flip_bits(seed: int) -> None:
         disk.kill()
         is_last = name == disk.names(FOLDER)[-1]
         last_mark = before.rindex(GROUP_MAGIC)
+        # What is accepted is the log as it was; or, only if the last write was hit, as it was before some of that.
+        history.judge.durable = 0 if is_last and offset + length > last_mark else len(states) - 1
         try:
-            journal = reopened(disk, snapshot_index=history.judge.compacted_to)
+            history.start()
         except StorageRefused as error:
             complaints.append((name, str(error)))
-            continue
-        # What was accepted is the log as it was; or, only if the last write was hit, as it was before some of that.
-        history.judge.durable = 0 if is_last and offset + length > last_mark else len(states) - 1
-        history.judge.check(journal)
     assert all(name in complaint for name, complaint in complaints)
 
 

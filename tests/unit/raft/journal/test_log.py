@@ -157,7 +157,7 @@ def test_compaction_deletes_whole_segments_and_forgets_no_vote(journal: Journal,
     assert 0 < len(after) < len(before)
     assert before[-len(after) :] == after
     disk.lose_power()
-    again = opened(disk, snapshot_index=31)
+    again = opened(disk, snapshot_index=32)
     assert (again[0][1], again.last_index) == (31, 39)
     assert (again.getCurrentTerm(), again.getVotedForNodeId(), again.getRaftCommitIndex()) == (2, "n2", 39)
     assert again.size_bytes < 6 * 6_000
@@ -218,3 +218,40 @@ def test_low_space_is_known_before_there_is_none(disk: SimulatedDisk) -> None:
     write(journal)
     seen.append(journal.is_space_low)
     assert seen == [False, True, False]
+
+
+class TestAligningToASnapshot:
+    """Hazard 2: pysyncobj would clear the whole journal, acknowledged entries included."""
+
+    def test_i2_what_follows_the_snapshot_stays(self, journal: Journal, disk: SimulatedDisk) -> None:
+        for index in range(4, 8):
+            journal.add(b"\0%d" % index, index, 2)
+        journal.close()
+        again = opened(disk, snapshot_index=5)
+        again.align((b"\0004", 4, 2), (b"\0005", 5, 2))
+        assert [index for _, index, _ in again[:]] == [4, 5, 6, 7]
+        assert (again.durable_index, again.getRaftCommitIndex()) == (7, 5)
+
+    def test_a_log_that_ends_before_the_snapshot_begins_anew_with_it(self, journal: Journal) -> None:
+        journal.align((b"\1", 8, 2), (b"\1", 9, 2))
+        assert journal[:] == [(b"\1", 8, 2), (b"\1", 9, 2)]
+        assert (journal.durable_index, journal.getRaftCommitIndex()) == (9, 9)
+        journal.add(b"\0", 10, 2)
+        write(journal)
+        assert journal.durable_index == 10
+
+    def test_a_log_of_another_history_gives_way(self, journal: Journal, disk: SimulatedDisk) -> None:
+        journal.align((b"\1", 2, 1), (b"\1", 3, 3))
+        assert (journal[:], journal.getCurrentTerm()) == ([(b"\1", 2, 1), (b"\1", 3, 3)], 3)
+        journal.close()
+        again = opened(disk, snapshot_index=3)
+        assert again[:] == [(b"\1", 2, 1), (b"\1", 3, 3)]
+        assert (again.getCurrentTerm(), again.getVotedForNodeId()) == (3, None)
+
+    def test_a_snapshot_that_contradicts_what_is_committed_is_refused(self, journal: Journal) -> None:
+        with pytest.raises(LogDiverged, match="contradicts a committed one"):
+            journal.align((b"\1", 1, 0), (b"\1", 2, 2))
+
+    def test_a_snapshot_of_all_that_the_log_has_leaves_its_last_two_entries(self, journal: Journal) -> None:
+        journal.align((b"\0002", 2, 1), (b"\0003", 3, 2))
+        assert [index for _, index, _ in journal[:]] == [2, 3]

@@ -15,6 +15,7 @@ from garbagetruck.cluster.raft.journal import format as journal_format
 from garbagetruck.cluster.raft.journal import recovery, scan, segments
 from garbagetruck.cluster.raft.journal.format import HEADER_BYTES, MARK_BYTES, RECORD_HEAD, Metadata
 from garbagetruck.cluster.raft.journal.log import Journal
+from garbagetruck.cluster.raft.journal.replay import LogTuple
 from tests.unit.raft.journal.histories import FOLDER, explore, site_on
 
 WORKSHOPS = 8
@@ -56,6 +57,22 @@ def test_a_recovery_that_believes_what_it_read_without_syncing_it_is_found_out(
         found.file.truncate(end.offset)
 
     monkeypatch.setattr(recovery, "_cut", cut_only)
+    assert notices()
+
+
+def test_a_journal_that_is_cleared_for_a_snapshot_whatever_follows_is_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Hazard 2, as pysyncobj has it."""
+    whole = Journal.align
+
+    def clear(journal: Journal, *last_two: LogTuple) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Journal, "term_at", lambda _self, _index: None)
+            patch.setattr(journal, "_metadata", Metadata(journal.getCurrentTerm(), journal.getVotedForNodeId()))
+            whole(journal, *last_two)
+
+    monkeypatch.setattr(Journal, "align", clear)
     assert notices()
 
 
