@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
 def up(  # noqa: PLR0917  # typer reads flags from parameters
     data_dir: Annotated[Path, typer.Option(help="Folder of the cluster.")] = Path("garbagetruck-data"),
     nodes: Annotated[int, typer.Option(help="How many nodes.")] = 3,
-    base_port: Annotated[int, typer.Option(help="Node i listens on base+i, base+100+i and base+200+i.")] = 7_100,
+    base_port: Annotated[
+        int, typer.Option(help="Node i listens on base+i, base+100+i, base+200+i and base+400+i.")
+    ] = 7_100,
     storage: Annotated[str, typer.Option(help="directory or memory; both keep a journal only.")] = "directory",
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin with an empty cluster.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Start a node again that ended by itself.")] = False,

@@ -1,6 +1,6 @@
 """Streams between nodes: ordered, lossless, until they break.
 
-Duty: carry the messages of `cluster.node.peering` as one TCP connection would: a cut holds them back, and breaks the
+Duty: carry the messages of `cluster.node.peers.port` as one TCP connection would: a cut holds them back, and breaks the
 stream when it lasts; the death of a process breaks it soon; a stopped process just does not read.
 Must not know: what the messages ask for.
 """
@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from garbagetruck.chaos.simulator.network import Network
 from garbagetruck.chaos.simulator.world import NS_PER_MS, NS_PER_S, Process, World
-from garbagetruck.cluster.node.peering import (
+from garbagetruck.cluster.node.peers.port import (
     LinkBrokenError,
     PeerHandler,
     PeerLink,

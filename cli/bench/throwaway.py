@@ -36,7 +36,7 @@ PR_SET_PDEATHSIG = 1
 NODES = 3
 BASES = range(18_000, 31_500, 20)
 """Below the ports that the kernel hands out by itself (32768 and up), so that no connection takes one meanwhile."""
-PORT_OFFSETS = (0, 100, 200)
+PORT_OFFSETS = (0, 100, 200, 400)
 STOP_TIMEOUT_S = 60.0
 
 

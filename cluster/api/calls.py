@@ -3,8 +3,7 @@
 One interceptor does it all, since each more costs every call. It wraps a method's handler once, at its first call.
 
 Invariants: whatever a servicer raises reaches the client as one of the published errors, with details; a drained server
-takes no call of a client's and keeps no stream but those that tell its health; what nodes say to each other
-(`PEER_SERVICE`) is neither limited nor drained, for it carries the last calls of others.
+takes no call of a client's and keeps no stream but those that tell its health.
 """
 
 import asyncio
@@ -26,9 +25,7 @@ from garbagetruck.cluster.api.gateway import Draining, OperatingError, Overloade
 from garbagetruck.cluster.api.ports import CallObserver, MethodObserver
 from garbagetruck.cluster.api.wire import reader
 
-PEER_SERVICE = "garbagetruck.v1.PeerService"
 HEALTH_SERVICE = "grpc.health.v1.Health"
-UNDRAINED_SERVICES = frozenset({PEER_SERVICE, HEALTH_SERVICE})
 NANOSECONDS = 1_000_000_000
 DRAINED = "the node is shutting down; go on with another one"
 
@@ -129,7 +126,7 @@ class CallInterceptor(aio.ServerInterceptor):
     def _unary(
         self, service: str, method: str, behaviour: Any, read: Callable[[bytes], Any], observer: MethodObserver
     ) -> Any:
-        exempt = service in UNDRAINED_SERVICES
+        exempt = service == HEALTH_SERVICE
 
         async def call(raw: bytes, context: Context) -> Any:
             started_ns = self._monotonic_ns()
@@ -167,7 +164,7 @@ class CallInterceptor(aio.ServerInterceptor):
         read: Callable[[bytes], Any] | None,
     ) -> Any:
         """`read`: for a single request; the requests of a stream are read by grpc, which calls the same."""
-        exempt = service in UNDRAINED_SERVICES
+        exempt = service == HEALTH_SERVICE
 
         async def call(request: Any, context: Context) -> None:
             started_ns = self._monotonic_ns()

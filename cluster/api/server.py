@@ -50,8 +50,6 @@ class Service(NamedTuple):
     name: str
     """In full, as on the wire."""
     register: Callable[[aio.Server], None]
-    public: bool = True
-    """Whether reflection and health tell of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +147,9 @@ class ApiServer:
         for service in self._services:
             service.register(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        public = [service.name for service in self._services if service.public]
+        names = tuple(service.name for service in self._services)
         health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-        reflection.enable_server_reflection((*public, health_name, reflection.SERVICE_NAME), server)
+        reflection.enable_server_reflection((*names, health_name, reflection.SERVICE_NAME), server)
         try:
             port = server.add_insecure_port(self._address)
         except RuntimeError as error:
@@ -191,5 +189,5 @@ class ApiServer:
             return
         self._serving = serving
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", *(service.name for service in self._services if service.public)):
+        for name in ("", *(service.name for service in self._services)):
             await self._health.set(name, status)

@@ -47,22 +47,29 @@ def warn_of(settings: NodeSettings) -> Iterator[str]:
     count = len(settings.cluster.members)
     if count % 2 == 0:
         yield f"{count} members survive no more failures than {count - 1} would, and are slower; use an odd number"
+    if not settings.api_listen.is_loopback:
+        yield (
+            f"the API listens on {settings.api_listen}, which can be reached from outside, and in this version it neither"
+            " encrypts nor asks who calls; let only those reach it who may do everything"
+        )
 
 
 def _check_loopback(settings: NodeSettings) -> Iterator[Problem]:
-    remedy = "use a loopback address, as in 127.0.0.1: traffic between nodes is not encrypted in this version"
-    raft_remedy = (
-        "its traffic is not encrypted: use a loopback address, as in 127.0.0.1; or give raft.tls_certificate, raft.tls_key and raft.tls_authority"
-        " (`garbagetruck tls init` makes them); or set raft.insecure_plaintext = true where nobody else can reach it"
+    """What nodes say to each other is the cluster's whole state: in the clear it stays on this machine."""
+    if settings.raft.tls_certificate is not None or settings.raft.insecure_plaintext:
+        return
+    remedy = (
+        "its traffic is not encrypted: use a loopback address, as in 127.0.0.1; or give raft.tls_certificate, raft.tls_key"
+        " and raft.tls_authority (`garbagetruck tls init` makes them); or set raft.insecure_plaintext = true where nobody"
+        " else can reach it"
     )
-    raft_is_exposable = settings.raft.tls_certificate is not None or settings.raft.insecure_plaintext
-    if not settings.raft_listen.is_loopback and settings.node.raft is not None and not raft_is_exposable:
-        yield Problem("node.raft", f"{settings.raft_listen} can be reached from outside", raft_remedy)
+    for key, given in (("node.raft", settings.node.raft), ("node.peer", settings.node.peer)):
+        if given is not None and not given.is_loopback:
+            yield Problem(key, f"{given} can be reached from outside", remedy)
     for position, member in enumerate(settings.cluster.members):
-        if not member.raft.is_loopback and not raft_is_exposable:
-            yield Problem(f"cluster.members[{position}].raft", f"{member.raft} is not on this machine", raft_remedy)
-        if not member.api.is_loopback:
-            yield Problem(f"cluster.members[{position}].api", f"{member.api} is not on this machine", remedy)
+        for part, address in (("raft", member.raft), ("peer", member.peer)):
+            if not address.is_loopback:
+                yield Problem(f"cluster.members[{position}].{part}", f"{address} is not on this machine", remedy)
 
 
 def _check_raft_tls(settings: NodeSettings) -> Iterator[Problem]:
@@ -156,6 +163,7 @@ def _check_listening(settings: NodeSettings) -> Iterator[Problem]:
         ("node.api", settings.api_listen),
         ("node.http", settings.http_listen),
         ("node.raft", settings.raft_listen),
+        ("node.peer", settings.peer_listen),
     ):
         other = seen.setdefault(str(address), key)
         if other != key:

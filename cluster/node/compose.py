@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import garbagetruck
 from garbagetruck.cluster.api.calls import CallInterceptor, CallLimits
 from garbagetruck.cluster.api.door import Door, DoorLimits
-from garbagetruck.cluster.api.server import ApiServer, ServerOptions, Service, public_services
+from garbagetruck.cluster.api.server import ApiServer, ServerOptions, public_services
 from garbagetruck.cluster.cleanup.executor import CleanupExecutor
 from garbagetruck.cluster.cleanup.running import RunBlocking
 from garbagetruck.cluster.cleanup.settings import ExecutorSettings
@@ -25,17 +25,16 @@ from garbagetruck.cluster.node.checks import raft_settings
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
 from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
-from garbagetruck.cluster.node.forwarding import Forwarder, ForwardHandler
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.handlers import RegistryDoor, registry_of
 from garbagetruck.cluster.node.health import Core, Health, LeadershipJournal, facts_of
 from garbagetruck.cluster.node.identity import DataFolder, NodeIdentity
 from garbagetruck.cluster.node.ids import id_source
 from garbagetruck.cluster.node.leadership import Leadership
-from garbagetruck.cluster.node.peer_connection import MessageBounds
-from garbagetruck.cluster.node.peer_link import GrpcPeerLink
-from garbagetruck.cluster.node.peer_service import PeerServicer
-from garbagetruck.cluster.node.peer_status import NodeStatusBoard
+from garbagetruck.cluster.node.peers.connection import MessageBounds
+from garbagetruck.cluster.node.peers.forwarding import Forwarder, ForwardHandler
+from garbagetruck.cluster.node.peers.mesh import MemberDisks, PeerMesh
+from garbagetruck.cluster.node.peers.status import NodeStatusBoard
 from garbagetruck.cluster.node.proposer import Proposer
 from garbagetruck.cluster.node.reads import ReadIndex
 from garbagetruck.cluster.node.server_node import Cleaning, Forwarding, ServerNode
@@ -44,7 +43,6 @@ from garbagetruck.cluster.observe.http import HttpServer
 from garbagetruck.cluster.observe.metrics import NodeMetrics
 from garbagetruck.cluster.raft.replica import Replica
 from garbagetruck.cluster.raft.settings import Identity, Member
-from garbagetruck.v1 import peer_pb2, peer_pb2_grpc
 
 FORWARDS_OUTSTANDING_MAX = 4_096
 """Requests under way between two nodes; more wait at the sender's door."""
@@ -197,8 +195,9 @@ def _forwarding(
         bytes_max=FORWARD_BYTES_MAX,
         outstanding_max=FORWARDS_OUTSTANDING_MAX,
     )
+    mesh = _mesh(settings, identity, core, world)
     read_index = ReadIndex(log=core.log, leadership=core.leadership, clock=core.clock)
-    forwarder = Forwarder(link=GrpcPeerLink(api_addresses=api_addresses), bounds=bounds, on_fatal=world.on_fatal)
+    forwarder = Forwarder(link=mesh.calls, bounds=bounds, on_fatal=world.on_fatal)
     handler = ForwardHandler(
         machine=core.machine,
         queue=core.queue,
@@ -221,15 +220,33 @@ def _forwarding(
     gateway.count_failures(metrics.log.proposal_failed)
     status = NodeStatusBoard(
         node_id=identity.node_id,
-        cluster_id=identity.cluster_id,
         version=garbagetruck.__version__,
         log=core.log,
         machine=core.machine,
         applier=core.applier,
         clock=core.clock,
         leadership=core.leadership,
+        peers=mesh.calls,
     )
-    return Forwarding(forwarder, handler, gateway, status)
+    mesh.serve(handler, status.own)
+    return Forwarding(mesh, forwarder, handler, gateway, status)
+
+
+def _mesh(settings: NodeSettings, identity: NodeIdentity, core: Core, world: World) -> PeerMesh:
+    """The connections between the nodes' main loops."""
+    return PeerMesh(
+        identity=Identity(identity.cluster_id, identity.node_id, identity.disk_id),
+        members=[
+            Member(identity.node_id, str(settings.peer_listen)),
+            *(Member(peer.id, str(peer.peer)) for peer in settings.peers),
+        ],
+        disks=MemberDisks(core.machine.members),
+        settings=raft_settings(settings),
+        outstanding_max=FORWARDS_OUTSTANDING_MAX,
+        monotonic_ns=world.monotonic_ns,
+        random=world.random,
+        on_fatal=world.on_fatal,
+    )
 
 
 def _api(
@@ -242,7 +259,7 @@ def _api(
     metrics: NodeMetrics,
     world: World,
 ) -> ApiServer:
-    """The gRPC server, with the peers' service beside the public ones."""
+    """The gRPC server."""
     limits = settings.api
     door = Door(
         forwarding.gateway,
@@ -250,12 +267,6 @@ def _api(
         RegistryDoor(cleaning.registry),
         id_source(world.random),
         DoorLimits(request_timeout_ms_default=limits.timeout_ms, request_timeout_ms_max=limits.timeout_ms_max),
-    )
-    peers = PeerServicer(
-        handler=forwarding.handler,
-        status=forwarding.status,
-        outstanding_max=FORWARDS_OUTSTANDING_MAX,
-        on_fatal=world.on_fatal,
     )
     calls = CallInterceptor(
         metrics.calls,
@@ -265,7 +276,7 @@ def _api(
     )
     return ApiServer(
         str(settings.api_listen),
-        (*public_services(door, forwarding.status), _peer_service(peers)),
+        public_services(door, forwarding.status),
         calls,
         lambda: health.ready,
         ServerOptions(message_bytes_max=limits.message_bytes_max),
@@ -280,8 +291,3 @@ def _stopwatch(monotonic_ns: Callable[[], int], observe: Callable[[float], None]
 
 def _api_addresses(settings: NodeSettings) -> dict[str, str]:
     return {member.id: str(member.api) for member in settings.cluster.members}
-
-
-def _peer_service(peers: PeerServicer) -> Service:
-    name = peer_pb2.DESCRIPTOR.services_by_name["PeerService"].full_name
-    return Service(name, lambda server: peer_pb2_grpc.add_PeerServiceServicer_to_server(peers, server), public=False)

@@ -30,8 +30,8 @@ from garbagetruck.cluster.machine.outcomes import Outcome
 from garbagetruck.cluster.node.applier import Applier
 from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
-from garbagetruck.cluster.node.forwarding import Forwarder
 from garbagetruck.cluster.node.leadership import Leadership
+from garbagetruck.cluster.node.peers.forwarding import Forwarder
 from garbagetruck.cluster.node.reads import ReadIndex
 from garbagetruck.cluster.raft.log import ReplicatedLog
 

@@ -18,7 +18,7 @@ from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
 from garbagetruck.cluster.node.identity import NodeIdentity
 from garbagetruck.cluster.node.leadership import Leadership, LeadershipObserver
-from garbagetruck.cluster.node.peer_status import own_role
+from garbagetruck.cluster.node.peers.status import own_role
 from garbagetruck.cluster.observe.facts import NodeFacts
 from garbagetruck.cluster.raft.log import ReplicatedLog
 

@@ -32,6 +32,7 @@ NODES_MAX = 15
 PORT_MAX = 65_535
 HTTP_PORT_OFFSET = 100
 RAFT_PORT_OFFSET = 200
+PEER_PORT_OFFSET = 400
 HOST = "127.0.0.1"
 STORAGES = ("directory", "memory")
 
@@ -71,6 +72,7 @@ class LocalNode:
     api: str
     http: str
     raft: str
+    peer: str
     data_dir: Path
     config: Path
     log: Path
@@ -146,6 +148,7 @@ def announce(cluster: LocalCluster, pids: Mapping[str, int]) -> None:
                 "api": node.api,
                 "http": node.http,
                 "raft": node.raft,
+                "peer": node.peer,
                 "data_dir": str(node.data_dir),
                 "config": str(node.config),
                 "log": str(node.log),
@@ -162,7 +165,7 @@ def check_ports(cluster: LocalCluster) -> None:
     taken = [
         f"{address} ({node.id}'s {part})"
         for node in cluster.nodes
-        for part, address in (("api", node.api), ("http", node.http), ("raft", node.raft))
+        for part, address in (("api", node.api), ("http", node.http), ("raft", node.raft), ("peer", node.peer))
         if not _is_free(address)
     ]
     if taken:
@@ -179,7 +182,7 @@ def _check(options: UpOptions) -> None:
         raise UpError(f"--storage {options.storage} is not known; choose one of {', '.join(STORAGES)}")
     if not 1 <= options.nodes <= NODES_MAX:
         raise UpError(f"--nodes {options.nodes} is out of bounds; choose from 1 to {NODES_MAX}, 3 or 5 best")
-    base_port_max = PORT_MAX - RAFT_PORT_OFFSET - options.nodes
+    base_port_max = PORT_MAX - PEER_PORT_OFFSET - options.nodes
     if not 1 <= options.base_port <= base_port_max:
         raise UpError(f"--base-port {options.base_port} is out of bounds; choose from 1 to {base_port_max}")
     for root in options.file_roots:
@@ -195,6 +198,7 @@ def _node(options: UpOptions, folder: Path, number: int, *, served: bool) -> Loc
         api=f"{HOST}:{options.base_port + number}",
         http=f"{HOST}:{options.base_port + HTTP_PORT_OFFSET + number}",
         raft=f"{HOST}:{options.base_port + RAFT_PORT_OFFSET + number}",
+        peer=f"{HOST}:{options.base_port + PEER_PORT_OFFSET + number}",
         data_dir=data_dir,
         config=folder / f"{node_id}.toml",
         log=folder / f"{node_id}.log",
@@ -222,7 +226,8 @@ def _config_of(cluster: LocalCluster, node: LocalNode, options: UpOptions) -> di
         "cluster": {
             "id": cluster.cluster_id,
             "members": [
-                {"id": each.id, "api": each.api, "http": each.http, "raft": each.raft} for each in cluster.nodes
+                {"id": each.id, "api": each.api, "http": each.http, "raft": each.raft, "peer": each.peer}
+                for each in cluster.nodes
             ],
         },
         "node": {"id": node.id, "data_dir": str(node.data_dir)},

@@ -54,7 +54,9 @@ class RaftSection:
     ] = 3_000
     tls_certificate: Annotated[
         Path | None,
-        File(meaning="PEM file of this node's certificate, for Raft's connections. See docs/consensus.md."),
+        File(
+            meaning="PEM file of this node's certificate, for the connections between nodes: Raft's, and the peers'. See docs/consensus.md."
+        ),
     ] = None
     tls_key: Annotated[Path | None, File(meaning="PEM file of its key.")] = None
     tls_authority: Annotated[
@@ -63,7 +65,7 @@ class RaftSection:
     insecure_plaintext: Annotated[
         bool,
         Switch(
-            meaning="Let Raft talk unencrypted to addresses that are not on this machine. Whoever reaches such a port can"
-            " read and write everything."
+            meaning="Let nodes talk to each other unencrypted at addresses that are not on this machine. Whoever reaches such"
+            " a port can read and write everything."
         ),
     ] = False

@@ -10,6 +10,7 @@ from dataclasses import MISSING, fields
 
 from garbagetruck.cluster.node.loading import Leaf, leaves
 from garbagetruck.cluster.node.settings import NodeSettings
+from garbagetruck.cluster.node.values import Endpoint
 
 _EXAMPLE_MEMBERS = """\
 [[cluster.members]]
@@ -17,18 +18,21 @@ id = "n1"
 api = "127.0.0.1:7101"
 http = "127.0.0.1:7201"
 raft = "127.0.0.1:7301"
+peer = "127.0.0.1:7501"
 
 [[cluster.members]]
 id = "n2"
 api = "127.0.0.1:7102"
 http = "127.0.0.1:7202"
 raft = "127.0.0.1:7302"
+peer = "127.0.0.1:7502"
 
 [[cluster.members]]
 id = "n3"
 api = "127.0.0.1:7103"
 http = "127.0.0.1:7203"
 raft = "127.0.0.1:7303"
+peer = "127.0.0.1:7503"
 """
 
 _EXAMPLE_HANDLERS = """\
@@ -74,7 +78,7 @@ def render_example() -> str:
         elif leaf.default is MISSING:
             parts += [f'{last} = "{leaf.kind.example}"', ""]
         elif leaf.default is None:
-            parts += [f'# {last} = "HOST:PORT"', ""]
+            parts += [f'# {last} = "{"HOST:PORT" if isinstance(leaf.kind, Endpoint) else "FILE"}"', ""]
         else:
             parts += [f"# {last} = {leaf.kind.show(leaf.default)}", ""]
     return "\n".join(parts)

@@ -23,10 +23,11 @@ from garbagetruck.cluster.api.server import ApiServer
 from garbagetruck.cluster.cleanup.executor import CleanupExecutor
 from garbagetruck.cluster.cleanup.registry import HandlerRegistry
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
-from garbagetruck.cluster.node.forwarding import Forwarder, ForwardHandler
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.health import Core, Health
-from garbagetruck.cluster.node.peer_status import NodeStatusBoard
+from garbagetruck.cluster.node.peers.forwarding import Forwarder, ForwardHandler
+from garbagetruck.cluster.node.peers.mesh import PeerMesh
+from garbagetruck.cluster.node.peers.status import NodeStatusBoard
 from garbagetruck.cluster.node.settings import NodeSettings
 from garbagetruck.cluster.observe.http import HttpServer
 
@@ -48,6 +49,7 @@ class Cleaning:
 class Forwarding:
     """The ways between nodes, and the gateway over them."""
 
+    mesh: PeerMesh
     forwarder: Forwarder
     handler: ForwardHandler
     gateway: NodeGateway
@@ -93,7 +95,6 @@ class ServerNode:
         core = self.core
         await self.cleaning.registry.start()
         self._started.append(self.cleaning.registry.stop)
-        self._started.append(self.forwarding.status.stop)
         try:
             await core.log.start(core.applier)
         except OSError as error:
@@ -102,6 +103,11 @@ class ServerNode:
         self._started.append(core.log.stop)
         self._started.append(core.leadership.stop)
         self._started.append(self.cleaning.executor.stop)
+        try:
+            await self.forwarding.mesh.start()
+        except OSError as error:
+            raise OSError(f"peers at {self._settings.peer_listen}: {error}") from error
+        self._started.append(self.forwarding.mesh.stop)
         self._started.append(self.forwarding.forwarder.stop)
         await self.http.start()
         self._started.append(self.http.stop)
@@ -113,6 +119,7 @@ class ServerNode:
             api=str(settings.api_listen),
             http=str(settings.http_listen),
             raft=str(settings.raft_listen),
+            peer=str(settings.peer_listen),
         )
         self._run(self.api.follow_readiness(), "follow-readiness")
 

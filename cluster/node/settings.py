@@ -68,7 +68,14 @@ class NodeSection:
     raft: Annotated[
         Address | None,
         Endpoint(
-            meaning="Where Raft listens: on loopback, unless Raft has TLS. Default: the `raft` address of this member."
+            meaning="Where Raft listens: on loopback, unless nodes have TLS. Default: the `raft` address of this member."
+        ),
+    ] = None
+    peer: Annotated[
+        Address | None,
+        Endpoint(
+            meaning="Where the other nodes bring what is for the leader: on loopback, unless nodes have TLS. Default: the"
+            " `peer` address of this member."
         ),
     ] = None
     drain_timeout_ms: Annotated[
@@ -294,3 +301,8 @@ class NodeSettings:
     def raft_listen(self) -> Address:
         """Where Raft listens."""
         return self.node.raft or self.member.raft
+
+    @property
+    def peer_listen(self) -> Address:
+        """Where the other nodes' requests are listened for."""
+        return self.node.peer or self.member.peer

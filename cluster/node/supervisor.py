@@ -43,7 +43,17 @@ STOP_TIMEOUT_S = 30.0
 RESTART_DELAY_S_MIN = 0.5
 RESTART_DELAY_S_MAX = 30.0
 LOG_TAIL_LINES = 5
-DECIDED_BY_UP = ("cluster.", "node.id", "node.data_dir", "node.api", "node.http", "node.raft", "storage.", "handlers")
+DECIDED_BY_UP = (
+    "cluster.",
+    "node.id",
+    "node.data_dir",
+    "node.api",
+    "node.http",
+    "node.raft",
+    "node.peer",
+    "storage.",
+    "handlers",
+)
 """Keys, and beginnings of keys, that the files written by `up` hold."""
 EXIT_DONE = 0
 EXIT_FAILED = 1

@@ -41,6 +41,10 @@ _COMMON = ("kind", "slots", "attempt_timeout")
 """What every handler's table may hold; the rest is the handler's own."""
 
 
+ADDRESSES = ("api", "http", "raft", "peer")
+"""What of a member is an address, in the order of its fields."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberSettings:
     """One node of the cluster, and where the others reach it."""
@@ -49,6 +53,7 @@ class MemberSettings:
     api: Address
     http: Address
     raft: Address
+    peer: Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +83,7 @@ def looks_like_credential(key: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Members(Kind):
-    """A list of tables with `id`, `api`, `http` and `raft`."""
+    """A list of tables with `id`, `api`, `http`, `raft` and `peer`."""
 
     @property
     @override
@@ -88,11 +93,11 @@ class Members(Kind):
     @property
     @override
     def bounds(self) -> str:
-        return f"1 to {MEMBERS_MAX} tables of `id`, `api`, `http`, `raft`; 3 or 5 are sensible"
+        return f"1 to {MEMBERS_MAX} tables of `id`, `api`, `http`, `raft`, `peer`; 3 or 5 are sensible"
 
     @override
     def parse(self, raw: object) -> tuple[MemberSettings, ...]:
-        remedy = "write one [[cluster.members]] table with id, api, http and raft for each node"
+        remedy = "write one [[cluster.members]] table with id, api, http, raft and peer for each node"
         rows = _from_json(raw, remedy)
         if not isinstance(rows, list | tuple) or not rows:
             raise InvalidValueError("there is no list of members", remedy)
@@ -106,7 +111,7 @@ class Members(Kind):
     def show(self, value: object) -> str:
         members = cast("tuple[MemberSettings, ...]", value)
         rows = (
-            f'{{ id = "{each.id}", api = "{each.api}", http = "{each.http}", raft = "{each.raft}" }}'
+            f'{{ id = "{each.id}", api = "{each.api}", http = "{each.http}", raft = "{each.raft}", peer = "{each.peer}" }}'
             for each in members
         )
         return f"[{', '.join(rows)}]"
@@ -160,21 +165,24 @@ def _from_json(raw: object, remedy: str) -> object:
 
 def _parse_member(row: object, position: int) -> MemberSettings:
     wanted = tuple(each.name for each in fields(MemberSettings))
-    if not isinstance(row, Mapping) or set(row) != set(wanted):
-        found = ", ".join(map(str, row)) if isinstance(row, Mapping) else repr(row)
-        raise InvalidValueError(
-            f"it holds {found or 'nothing'}", f"give exactly {', '.join(wanted)}", at=f"[{position}]"
-        )
+    remedy = f"give exactly {', '.join(wanted)}"
+    if not isinstance(row, Mapping):
+        raise InvalidValueError(f"{row!r} is not a table", remedy, at=f"[{position}]")
+    if set(row) != set(wanted):
+        missing = ", ".join(each for each in wanted if each not in row)
+        strange = ", ".join(str(each) for each in row if each not in wanted)
+        found = (missing and f"{missing} is missing", strange and f"{strange} is not known")
+        raise InvalidValueError(" and ".join(filter(None, found)), remedy, at=f"[{position}]")
     part = "id"
     try:
         member_id = _NAME.parse(row["id"])
         addresses = []
-        for part in ("api", "http", "raft"):
+        for part in ADDRESSES:
             addresses.append(_ENDPOINT.parse(row[part]))
     except InvalidValueError as error:
         raise InvalidValueError(error.problem, error.remedy, at=f"[{position}].{part}") from error
-    api, http, raft = addresses
-    return MemberSettings(id=member_id, api=api, http=http, raft=raft)
+    api, http, raft, peer = addresses
+    return MemberSettings(id=member_id, api=api, http=http, raft=raft, peer=peer)
 
 
 def _check_unique(members: tuple[MemberSettings, ...]) -> None:
@@ -184,7 +192,7 @@ def _check_unique(members: tuple[MemberSettings, ...]) -> None:
         if member.id in ids:
             raise InvalidValueError(f"{member.id} is named twice", "give each node its own id", at=f"[{position}].id")
         ids.add(member.id)
-        for part, address in (("api", member.api), ("http", member.http), ("raft", member.raft)):
+        for part, address in ((each, getattr(member, each)) for each in ADDRESSES):
             owner = addresses.setdefault(address, f"{member.id}'s {part}")
             if owner != f"{member.id}'s {part}":
                 raise InvalidValueError(

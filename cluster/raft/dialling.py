@@ -4,7 +4,7 @@ Duty: for each peer that is this node's to call, one task that connects whenever
 it waits twice as long as before, up to a bound, less a random part, so that nodes that lost each other at one moment do
 not all call at one moment.
 
-Threads: the Raft thread only.
+Threads: that of its loop only.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from garbagetruck.cluster.raft.frames import RAFT, Language
 from garbagetruck.cluster.raft.network import Network
 from garbagetruck.cluster.raft.refusals import Refusals
 from garbagetruck.cluster.raft.sessions import Sessions
@@ -53,7 +54,9 @@ class Dialler:
         settings: RaftSettings,
         random: random.Random,
         on_bug: Callable[[BaseException], None],
+        language: Language = RAFT,
     ) -> None:
+        self._language = language
         self._peers = peers
         self._network = network
         self._sessions = sessions
@@ -65,7 +68,8 @@ class Dialler:
 
     def start(self) -> None:
         for peer in self._peers:
-            task = asyncio.get_running_loop().create_task(self._keep_calling(peer), name=f"raft-dial-{peer.node_id}")
+            name = f"{self._language.name}-dial-{peer.node_id}"
+            task = asyncio.get_running_loop().create_task(self._keep_calling(peer), name=name)
             task.add_done_callback(self._on_ended)
             self._tasks.append(task)
 
@@ -85,7 +89,9 @@ class Dialler:
             except ssl.SSLError as error:
                 self._refusals.refuse("TLS handshake failed", peer.node_id, why=error.reason or str(error))
             except OSError as error:
-                _log.debug("raft_cannot_connect", peer=peer.node_id, address=peer.address, reason=str(error))
+                _log.debug(
+                    f"{self._language.name}_cannot_connect", peer=peer.node_id, address=peer.address, reason=str(error)
+                )
             else:
                 await vacancy.wait()
                 if self._sessions.met(peer.node_id):

@@ -6,23 +6,32 @@ sides of a connection do.
 Must not know: connections.
 """
 
-from garbagetruck.cluster.raft.peers import PeerDisks
+from typing import Protocol
+
 from garbagetruck.cluster.raft.settings import Identity
 from garbagetruck.cluster.raft.tls import PeerNames
 from garbagetruck.cluster.raft.wire import FORMAT, PROTOCOL, Hello
 
 
+class Disks(Protocol):
+    """Which disk each peer has."""
+
+    def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
+        """Whether `node_id` has `disk_id`, or may have it because it was never met."""
+
+
 class Door:
     """Lets in the peers of one cluster, each with the disk it was first met with."""
 
-    def __init__(self, identity: Identity, peer_ids: frozenset[str], disks: PeerDisks) -> None:
+    def __init__(self, identity: Identity, peer_ids: frozenset[str], disks: Disks, *, protocol: int = PROTOCOL) -> None:
+        self._protocol = protocol
         self._identity = identity
         self._peer_ids = peer_ids
         self._disks = disks
 
     def hello(self, *, to: str) -> Hello:
         own = self._identity
-        return Hello(PROTOCOL, own.cluster_id, own.incarnation, own.node_id, own.disk_id, to, FORMAT)
+        return Hello(self._protocol, own.cluster_id, own.incarnation, own.node_id, own.disk_id, to, FORMAT)
 
     def reason_to_refuse(self, hello: Hello, expected: str | None, names: PeerNames | None) -> str | None:
         """Why `hello` is refused, or None.
@@ -32,7 +41,7 @@ class Door:
         The first greeting of a peer fixes its disk. Raises what reading and writing the known disks raises.
         """
         own = self._identity
-        if hello.protocol != PROTOCOL:
+        if hello.protocol != self._protocol:
             return "another protocol"
         if hello.cluster_id != own.cluster_id:
             return "another cluster"

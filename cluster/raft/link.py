@@ -6,7 +6,7 @@ take in time is bounded by its owner, who looks at `waiting_bytes` after every m
 Invariants: the owner is told `on_open` first, `on_lost` last, and each once. What the owner raises is a bug and goes to
 `on_bug`; asyncio would only log it.
 
-Threads: the Raft thread only.
+Threads: that of its loop only.
 """
 
 import asyncio
@@ -15,8 +15,14 @@ from typing import Protocol, cast
 
 from typing_extensions import override
 
-from garbagetruck.cluster.raft import wire
-from garbagetruck.cluster.raft.frames import GREETING_BYTES_MAX, FrameReader, FrameRefusedError, frame_of
+from garbagetruck.cluster.raft.frames import (
+    GREETING_BYTES_MAX,
+    Frame,
+    FrameReader,
+    FrameRefusedError,
+    Language,
+    frame_of,
+)
 from garbagetruck.cluster.raft.tls import PeerNames, names_of
 
 
@@ -49,8 +55,11 @@ class Channel(Protocol):
     def forgive(self, since_ns: int) -> None:
         """Do as if something had been read at `since_ns`, if that is later than it was."""
 
-    def send(self, message: wire.Message) -> None:
+    def send(self, message: Frame) -> None:
         """Say `message`, unless the link has ended."""
+
+    async def drain(self) -> None:
+        """Return once most of what was said has left, or the link has ended."""
 
     def abort(self) -> None:
         """End it now; what has not left never will. The owner is told, later."""
@@ -64,7 +73,7 @@ class LinkOwner(Protocol):
 
     def on_open(self, link: Channel) -> None: ...
 
-    def on_message(self, link: Channel, message: wire.Message) -> None: ...
+    def on_message(self, link: Channel, message: Frame) -> None: ...
 
     def on_malformed(self, link: Channel, error: FrameRefusedError) -> None:
         """What was read is no message. The link is lost next."""
@@ -78,12 +87,14 @@ class Link(asyncio.Protocol):
     def __init__(
         self,
         *,
+        language: Language,
         owner: LinkOwner,
         expected: str | None,
         address: str,
         monotonic_ns: Callable[[], int],
         on_bug: Callable[[BaseException], None],
     ) -> None:
+        self._language = language
         self.expected = expected
         self.address = address
         self.names: PeerNames | None = None
@@ -91,8 +102,10 @@ class Link(asyncio.Protocol):
         self._owner = owner
         self._monotonic_ns = monotonic_ns
         self._on_bug = on_bug
-        self._reader = FrameReader(GREETING_BYTES_MAX)
+        self._reader = FrameReader(GREETING_BYTES_MAX, language)
         self._transport: asyncio.Transport | None = None
+        self._room: asyncio.Future[None] | None = None
+        """Exists while the other side does not read as fast as this one writes."""
 
     # --- the owner --------------------------------------------------------------------------------------------------
 
@@ -106,9 +119,13 @@ class Link(asyncio.Protocol):
     def forgive(self, since_ns: int) -> None:
         self.read_ns = max(self.read_ns, since_ns)
 
-    def send(self, message: wire.Message) -> None:
+    def send(self, message: Frame) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(frame_of(message))
+            self._transport.write(frame_of(message, self._language))
+
+    async def drain(self) -> None:
+        if self._room is not None:
+            await asyncio.shield(self._room)
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -144,7 +161,19 @@ class Link(asyncio.Protocol):
             self.abort()
 
     @override
+    def pause_writing(self) -> None:
+        if self._room is None:
+            self._room = asyncio.get_running_loop().create_future()
+
+    @override
+    def resume_writing(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
+        self.resume_writing()
         if self._transport is not None:
             self._transport = None
             self._tell(lambda: self._owner.on_lost(self))

@@ -1,10 +1,10 @@
 """TCP and TLS: listening, and connecting to peers.
 
-Duty: open links. Names are resolved by the loop, off this thread, anew for every attempt. Accepting goes on whatever
+Duty: open links. Names are resolved by the loop, off the loop, anew for every attempt. Accepting goes on whatever
 happens to one connection; one that does not end its TLS handshake in time is closed, and so is what comes past
 `strangers_max` at once, before a byte is read from it.
 
-Threads: the Raft thread only.
+Threads: that of its loop only.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from garbagetruck.cluster.raft.frames import RAFT, Language
 from garbagetruck.cluster.raft.link import Link, LinkOwner
 from garbagetruck.cluster.raft.settings import Member
 from garbagetruck.cluster.raft.tls import TlsContexts
@@ -52,7 +53,9 @@ class TcpNetwork:
         monotonic_ns: Callable[[], int],
         refuse: Callable[[str, str, str], None],
         on_bug: Callable[[BaseException], None],
+        language: Language = RAFT,
     ) -> None:
+        self._language = language
         self._tls = tls
         self._handshake_s = handshake_s
         self._strangers_max = strangers_max
@@ -69,7 +72,7 @@ class TcpNetwork:
         family, _, _, _, address = found[0]
         self._listening = socket.create_server(address[:2], family=family, backlog=BACKLOG)
         self._listening.setblocking(False)
-        self._accepting = loop.create_task(self._accept(self._listening, owner), name="raft-accept")
+        self._accepting = loop.create_task(self._accept(self._listening, owner), name=f"{self._language.name}-accept")
         self._accepting.add_done_callback(self._on_accepting_ended)
 
     async def dial(self, peer: Member, owner: LinkOwner) -> None:
@@ -105,7 +108,9 @@ class TcpNetwork:
                 self._refuse("too many strangers", str(address[0]), "")
                 accepted.close()
                 continue
-            task = loop.create_task(self._secure(accepted, str(address[0]), owner), name="raft-secure")
+            task = loop.create_task(
+                self._secure(accepted, str(address[0]), owner), name=f"{self._language.name}-secure"
+            )
             self._securing.add(task)
             task.add_done_callback(self._on_secured)
 
@@ -137,6 +142,7 @@ class TcpNetwork:
 
     def _link(self, owner: LinkOwner, expected: str | None, address: str) -> Link:
         return Link(
+            language=self._language,
             owner=owner,
             expected=expected,
             address=address,

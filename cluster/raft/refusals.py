@@ -22,7 +22,9 @@ _log = structlog.get_logger(__name__)
 class Refusals:
     """Counts by cause; causes are few and fixed."""
 
-    def __init__(self, node_id: str, monotonic_ns: Callable[[], int]) -> None:
+    def __init__(self, node_id: str, monotonic_ns: Callable[[], int], *, event: str = "raft_refused") -> None:
+        """`event` names the line in the log."""
+        self._event = event
         self._node_id = node_id
         self._monotonic_ns = monotonic_ns
         self.counts: Counter[str] = Counter()
@@ -41,4 +43,4 @@ class Refusals:
             self._logged[key] = (logged_ns, suppressed + 1)
             return
         self._logged[key] = (now_ns, 0)
-        _log.warning("raft_refused", node=self._node_id, cause=cause, peer=peer, suppressed=suppressed, **details)
+        _log.warning(self._event, node=self._node_id, cause=cause, peer=peer, suppressed=suppressed, **details)

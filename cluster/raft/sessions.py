@@ -7,7 +7,7 @@ before it; of two nodes the one with the greater id connects; a peer has at most
 former before anything is heard on it. What waits for a peer is bounded by `outgoing_bytes_max`, and strangers by
 `strangers_max`, each for `handshake_ms_max`.
 
-Threads: the Raft thread only.
+Threads: that of its loop only.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from garbagetruck.cluster.raft import wire
-from garbagetruck.cluster.raft.frames import FRAME_BYTES_MAX, FrameRefusedError
+from garbagetruck.cluster.raft.frames import RAFT, Frame, FrameRefusedError, Language
 from garbagetruck.cluster.raft.guard import Carriage
 from garbagetruck.cluster.raft.handshake import Door
 from garbagetruck.cluster.raft.link import Channel
@@ -50,7 +50,7 @@ class SessionListener(Protocol):
     def on_session(self, session: Session) -> None:
         """A member can be talked to."""
 
-    def on_session_message(self, session: Session, message: wire.Message) -> None: ...
+    def on_session_message(self, session: Session, message: Frame) -> None: ...
 
     def on_session_ended(self, session: Session) -> None: ...
 
@@ -67,7 +67,9 @@ class Sessions:
         refusals: Refusals,
         monotonic_ns: Callable[[], int],
         listener: SessionListener,
+        language: Language = RAFT,
     ) -> None:
+        self._language = language
         self._door = door
         self._settings = settings
         self._refusals = refusals
@@ -93,7 +95,7 @@ class Sessions:
         self._met.discard(peer_id)
         return met
 
-    def send(self, session: Session, message: wire.Message) -> None:
+    def send(self, session: Session, message: Frame) -> None:
         """Say it, if the peer reads at all."""
         link = session.link
         session.sent_ns = self._monotonic_ns()
@@ -145,7 +147,7 @@ class Sessions:
             self.vacant[session.peer_id].clear()
             self.send(session, self._door.hello(to=session.peer_id))
 
-    def on_message(self, link: Channel, message: wire.Message) -> None:
+    def on_message(self, link: Channel, message: Frame) -> None:
         session = self._by_link.get(link)
         if session is None:
             return  # it was ended, and this was on its way
@@ -196,7 +198,7 @@ class Sessions:
 
     # --- the handshake ----------------------------------------------------------------------------------------------
 
-    def _on_greeting(self, session: Session, message: wire.Message) -> None:
+    def _on_greeting(self, session: Session, message: Frame) -> None:
         match message:
             case wire.Hello():
                 reason = self._door.reason_to_refuse(message, session.link.expected, session.link.names)
@@ -222,7 +224,7 @@ class Sessions:
         del self._greeting[session.link]
         greet = session.peer_id is None
         session.peer_id, session.format, session.established = peer_id, hello.format, True
-        session.link.allow(FRAME_BYTES_MAX)
+        session.link.allow(self._language.frame_bytes_max)
         self._established[peer_id] = session
         self._met.add(peer_id)
         self.vacant[peer_id].clear()

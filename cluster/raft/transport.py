@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from garbagetruck.cluster.raft import wire
 from garbagetruck.cluster.raft.durability import Durability
 from garbagetruck.cluster.raft.election import Election
+from garbagetruck.cluster.raft.frames import Frame
 from garbagetruck.cluster.raft.guard import Fitted, LogView, fit
 from garbagetruck.cluster.raft.log import Role
 from garbagetruck.cluster.raft.refusals import Refusals
@@ -193,7 +194,7 @@ class GuardedTransport(StockTransport):
         self._election.disconnected(session.peer_id)
         self._around.on_news()
 
-    def on_session_message(self, session: Session, message: wire.Message) -> None:
+    def on_session_message(self, session: Session, message: Frame) -> None:
         peer_id = session.peer_id
         assert peer_id is not None
         consensus = self._consensus
@@ -214,7 +215,7 @@ class GuardedTransport(StockTransport):
                 self._on_election_message(peer_id, message)
         self._around.on_news()
 
-    def _on_election_message(self, peer_id: str, message: wire.Message) -> None:
+    def _on_election_message(self, peer_id: str, message: Frame) -> None:
         consensus, election = self._consensus, self._election
         match message:
             case wire.PreVote():

@@ -198,7 +198,8 @@ def free_base_port() -> int:
     bases = list(BASE_PORTS)
     random.SystemRandom().shuffle(bases)
     for base in bases:
-        if all(_is_free(base + kind + node) for kind, node in itertools.product((0, 100, 200), range(1, NODES + 1))):
+        kinds = (0, 100, 200, 400)
+        if all(_is_free(base + kind + node) for kind, node in itertools.product(kinds, range(1, NODES + 1))):
             return base
     raise Mishap("no free ports on this machine")
 

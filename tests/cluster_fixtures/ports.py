@@ -12,11 +12,13 @@ STEP = 20
 
 
 def free_base_port(nodes: int) -> int:
-    """A base whose ports base + i, base + 100 + i, base + 200 + i are free now, for i from 1 to `nodes`."""
+    """A base whose ports base + i, base + 100 + i, base + 200 + i, base + 400 + i are free now, for i from 1 to `nodes`."""
     bases = list(range(LOWEST_BASE, HIGHEST_BASE, STEP))
     random.SystemRandom().shuffle(bases)
     for base in bases:
-        ports = [base + offset + number for offset, number in itertools.product((0, 100, 200), range(1, nodes + 1))]
+        ports = [
+            base + offset + number for offset, number in itertools.product((0, 100, 200, 400), range(1, nodes + 1))
+        ]
         if _all_free(ports):
             return base
     raise AssertionError("no free ports on this machine")

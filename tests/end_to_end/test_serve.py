@@ -69,7 +69,7 @@ def test_a_wrong_configuration_is_told_whole(tmp_path: Path) -> None:
     assert "cluster.id: must be given" in told
 
 
-@pytest.mark.parametrize("part", ["api", "http", "raft"])
+@pytest.mark.parametrize("part", ["api", "http", "raft", "peer"])
 def test_an_address_that_is_taken_is_named(config: Path, part: str) -> None:
     (member,) = tomllib.loads(config.read_text())["cluster"]["members"]
     host, _, port = member[part].rpartition(":")

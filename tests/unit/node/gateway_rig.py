@@ -4,10 +4,10 @@ import asyncio
 
 from typing_extensions import override
 
-from garbagetruck.cluster.node.forwarding import Forwarder, ForwardHandler
 from garbagetruck.cluster.node.gateway import NodeGateway
-from garbagetruck.cluster.node.peer_connection import MessageBounds
-from garbagetruck.cluster.node.peering import (
+from garbagetruck.cluster.node.peers.connection import MessageBounds
+from garbagetruck.cluster.node.peers.forwarding import Forwarder, ForwardHandler
+from garbagetruck.cluster.node.peers.port import (
     FailureResponse,
     LinkBrokenError,
     PeerHandler,

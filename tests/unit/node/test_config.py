@@ -18,6 +18,7 @@ id = "n1"
 api = "127.0.0.1:7101"
 http = "127.0.0.1:7201"
 raft = "127.0.0.1:7301"
+peer = "127.0.0.1:7501"
 [node]
 id = "n1"
 data_dir = "data"
@@ -47,6 +48,7 @@ def test_a_minimal_file_gets_every_default(tmp_path: Path) -> None:
     assert settings.storage.kind == "directory"
     assert settings.api_listen == settings.member.api
     assert str(settings.raft_listen) == "127.0.0.1:7301"
+    assert str(settings.peer_listen) == "127.0.0.1:7501"
     assert settings.peers == ()
 
 
@@ -67,7 +69,7 @@ def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(tmp_path: Path
 
 
 def test_a_node_can_be_configured_by_the_environment_alone() -> None:
-    members = [{"id": "n1", "api": "127.0.0.1:1", "http": "127.0.0.1:2", "raft": "127.0.0.1:3"}]
+    members = [{"id": "n1", "api": "127.0.0.1:1", "http": "127.0.0.1:2", "raft": "127.0.0.1:3", "peer": "127.0.0.1:4"}]
     environment = {
         "GARBAGETRUCK_CLUSTER_ID": "tests",
         "GARBAGETRUCK_CLUSTER_MEMBERS": json.dumps(members),
@@ -144,6 +146,8 @@ def test_a_misspelt_variable_is_warned_of_and_a_foreign_one_is_not(tmp_path: Pat
         ({"raft.connection_timeout": "500ms"}, "raft.connection_timeout"),
         ({"node.id": "n7"}, "node.id"),
         ({"node.raft": "0.0.0.0:7301"}, "node.raft"),
+        ({"node.peer": "0.0.0.0:7501"}, "node.peer"),
+        ({"node.peer": "127.0.0.1:7301"}, "node.peer"),
         ({"node.http": "127.0.0.1:7101"}, "node.http"),
         ({"queue.operations_max": "100"}, "queue.batch_operations_max"),
     ],
@@ -153,16 +157,38 @@ def test_settings_that_do_not_fit_together_are_refused(tmp_path: Path, flags: di
 
 
 def test_a_member_outside_this_machine_is_refused_while_traffic_is_not_encrypted(tmp_path: Path) -> None:
-    found = problems(tmp_path, MINIMAL.replace('raft = "127.0.0.1:7301"', 'raft = "10.0.0.1:7301"'))
-    assert "not encrypted" in found["cluster.members[0].raft"]
+    for part, port in (("raft", 7301), ("peer", 7501)):
+        found = problems(tmp_path, MINIMAL.replace(f'{part} = "127.0.0.1:{port}"', f'{part} = "10.0.0.1:{port}"'))
+        assert "not encrypted" in found[f"cluster.members[0].{part}"]
+
+
+def test_an_api_that_can_be_reached_from_outside_is_warned_of(tmp_path: Path) -> None:
+    (warning,) = load(tmp_path, MINIMAL.replace("127.0.0.1:7101", "10.0.0.1:7101")).warnings
+    assert "10.0.0.1:7101" in warning
+
+
+def test_a_member_without_an_address_is_told_which_it_lacks(tmp_path: Path) -> None:
+    found = problems(tmp_path, MINIMAL.replace('peer = "127.0.0.1:7501"\n', ""))
+    assert found["cluster.members[0]"].startswith("peer is missing")
+    found = problems(tmp_path, MINIMAL.replace("peer =", "peers ="))
+    assert found["cluster.members[0]"].startswith("peer is missing and peers is not known")
 
 
 @pytest.mark.parametrize(
     ("row", "key"),
     [
-        ('id = "n1"\napi = "127.0.0.1:8101"\nhttp = "127.0.0.1:8201"\nraft = "127.0.0.1:8301"', "[1].id"),
-        ('id = "n2"\napi = "127.0.0.1:7101"\nhttp = "127.0.0.1:8201"\nraft = "127.0.0.1:8301"', "[1].api"),
-        ('id = "n2"\napi = "127.0.0.1:0"\nhttp = "127.0.0.1:8201"\nraft = "127.0.0.1:8301"', "[1].api"),
+        (
+            'id = "n1"\napi = "127.0.0.1:8101"\nhttp = "127.0.0.1:8201"\nraft = "127.0.0.1:8301"\npeer = "127.0.0.1:8501"',
+            "[1].id",
+        ),
+        (
+            'id = "n2"\napi = "127.0.0.1:7101"\nhttp = "127.0.0.1:8201"\nraft = "127.0.0.1:8301"\npeer = "127.0.0.1:8501"',
+            "[1].api",
+        ),
+        (
+            'id = "n2"\napi = "127.0.0.1:0"\nhttp = "127.0.0.1:8201"\nraft = "127.0.0.1:8301"\npeer = "127.0.0.1:8501"',
+            "[1].api",
+        ),
         ('id = "n2"\napi = "127.0.0.1:8101"', "[1]"),
     ],
 )
@@ -172,7 +198,7 @@ def test_a_wrong_member_is_named_by_its_position(tmp_path: Path, row: str, key: 
 
 
 def test_an_even_number_of_members_is_warned_of(tmp_path: Path) -> None:
-    row = 'id = "n2"\napi = "127.0.0.1:8101"\nhttp = "127.0.0.1:8201"\nraft = "127.0.0.1:8301"'
+    row = 'id = "n2"\napi = "127.0.0.1:8101"\nhttp = "127.0.0.1:8201"\nraft = "127.0.0.1:8301"\npeer = "127.0.0.1:8501"'
     (warning,) = load(tmp_path, MINIMAL.replace("[node]", f"[[cluster.members]]\n{row}\n[node]")).warnings
     assert "odd number" in warning
 
@@ -244,10 +270,13 @@ TLS = '[raft]\ntls_certificate = "a.pem"\ntls_key = "a.key"\ntls_authority = "ca
 
 
 @pytest.mark.parametrize("permission", [TLS, "[raft]\ninsecure_plaintext = true\n"])
-def test_a_raft_address_outside_this_machine_needs_tls_or_a_plain_word(tmp_path: Path, permission: str) -> None:
-    exposed = MINIMAL.replace('raft = "127.0.0.1:7301"', 'raft = "10.0.0.1:7301"')
-    assert "cluster.members[0].raft" in problems(tmp_path, exposed)
-    assert load(tmp_path, exposed + permission).settings.member.raft.host == "10.0.0.1"
+@pytest.mark.parametrize(("part", "port"), [("raft", 7301), ("peer", 7501)])
+def test_a_nodes_address_outside_this_machine_needs_tls_or_a_plain_word(
+    tmp_path: Path, permission: str, part: str, port: int
+) -> None:
+    exposed = MINIMAL.replace(f'{part} = "127.0.0.1:{port}"', f'{part} = "10.0.0.1:{port}"')
+    assert f"cluster.members[0].{part}" in problems(tmp_path, exposed)
+    assert getattr(load(tmp_path, exposed + permission).settings.member, part).host == "10.0.0.1"
 
 
 def test_tls_is_all_or_nothing(tmp_path: Path) -> None:

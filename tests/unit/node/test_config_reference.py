@@ -22,7 +22,9 @@ def test_every_default_of_the_example_is_the_default_and_is_within_its_bounds(tm
     lines = render_example().splitlines()
     commented.write_text(
         "\n".join(
-            line.removeprefix("# ") if line.startswith("# ") and " = " in line and "HOST:PORT" not in line else line
+            line.removeprefix("# ")
+            if line.startswith("# ") and " = " in line and not line.endswith(('HOST:PORT"', 'FILE"'))
+            else line
             for line in lines
         )
     )

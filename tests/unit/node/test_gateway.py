@@ -10,7 +10,7 @@ from garbagetruck.cluster.machine.codec import decode_outcomes, encode_operation
 from garbagetruck.cluster.machine.model import Bounds
 from garbagetruck.cluster.machine.operations import AcquireLease
 from garbagetruck.cluster.machine.outcomes import LeaseGranted, Reason, Refused
-from garbagetruck.cluster.node.peering import (
+from garbagetruck.cluster.node.peers.port import (
     FailureResponse,
     OutcomesResponse,
     ReadIndexRequest,

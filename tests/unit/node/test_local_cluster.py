@@ -32,10 +32,10 @@ def prepared(options: UpOptions, cluster_id: str = "c-1") -> LocalCluster:
 
 def test_node_i_has_the_ports_base_plus_i(tmp_path: Path) -> None:
     cluster = plan(UpOptions(data_dir=tmp_path, base_port=7100), new_cluster_id="c-1")
-    assert [(node.id, node.api, node.http, node.raft) for node in cluster.nodes] == [
-        ("n1", "127.0.0.1:7101", "127.0.0.1:7201", "127.0.0.1:7301"),
-        ("n2", "127.0.0.1:7102", "127.0.0.1:7202", "127.0.0.1:7302"),
-        ("n3", "127.0.0.1:7103", "127.0.0.1:7203", "127.0.0.1:7303"),
+    assert [(node.id, node.api, node.http, node.raft, node.peer) for node in cluster.nodes] == [
+        ("n1", "127.0.0.1:7101", "127.0.0.1:7201", "127.0.0.1:7301", "127.0.0.1:7501"),
+        ("n2", "127.0.0.1:7102", "127.0.0.1:7202", "127.0.0.1:7302", "127.0.0.1:7502"),
+        ("n3", "127.0.0.1:7103", "127.0.0.1:7203", "127.0.0.1:7303", "127.0.0.1:7503"),
     ]
     assert all(node.bootstrap for node in cluster.nodes)
 
@@ -68,6 +68,7 @@ def test_cluster_json_is_what_scripts_rely_on(tmp_path: Path) -> None:
                 "api": "127.0.0.1:7101",
                 "http": "127.0.0.1:7201",
                 "raft": "127.0.0.1:7301",
+                "peer": "127.0.0.1:7501",
                 "data_dir": str(tmp_path / "n1"),
                 "config": str(tmp_path / "n1.toml"),
                 "log": str(tmp_path / "n1.log"),

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from garbagetruck.cluster.api.gateway import Consistency, NoLeader, NoQuorum, OutcomeUnknown, Starting
 from garbagetruck.cluster.machine.outcomes import LeaseGranted
-from garbagetruck.cluster.node.peering import FailureResponse, PeerHandler, PeerRequest, PeerResponse, SubmitRequest
+from garbagetruck.cluster.node.peers.port import FailureResponse, PeerHandler, PeerRequest, PeerResponse, SubmitRequest
 from tests.unit.node.gateway_rig import Node, ScriptedPeer
 from tests.unit.node.rig import acquire, turns
 

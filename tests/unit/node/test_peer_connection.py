@@ -8,9 +8,9 @@ from typing_extensions import override
 from garbagetruck.cluster.api.gateway import NoLeader, NotLeader, OutcomeUnknown, Overloaded
 from garbagetruck.cluster.machine.codec import decode_operations, encode_outcomes
 from garbagetruck.cluster.machine.outcomes import Acknowledged
-from garbagetruck.cluster.node.forwarding import Forwarder
-from garbagetruck.cluster.node.peer_connection import MessageBounds
-from garbagetruck.cluster.node.peering import (
+from garbagetruck.cluster.node.peers.connection import MessageBounds
+from garbagetruck.cluster.node.peers.forwarding import Forwarder
+from garbagetruck.cluster.node.peers.port import (
     FailureResponse,
     LinkBrokenError,
     OutcomesResponse,

@@ -1,6 +1,7 @@
 """Time and connections of the stage: all that happens on them is a test's own doing."""
 
 from garbagetruck.cluster.raft import wire
+from garbagetruck.cluster.raft.frames import Frame
 from garbagetruck.cluster.raft.link import Channel, LinkOwner
 from garbagetruck.cluster.raft.seams import Consensus, StockTransport
 from garbagetruck.cluster.raft.sessions import Session
@@ -80,9 +81,12 @@ class FakeLink(Channel):
     def forgive(self, since_ns: int) -> None:  # type: ignore[explicit-override]
         self._read_ns = max(self._read_ns, since_ns)
 
-    def send(self, message: wire.Message) -> None:  # type: ignore[explicit-override]
+    def send(self, message: Frame) -> None:  # type: ignore[explicit-override]
         if self.is_open:
             self.sent.append(wire.decode(wire.encode(message)))
+
+    async def drain(self) -> None:  # type: ignore[explicit-override]
+        """Nothing waits for the test."""
 
     def abort(self) -> None:  # type: ignore[explicit-override]
         if self.is_open:
@@ -133,7 +137,7 @@ class _Nobody:
     """Hears nothing."""
 
     def on_session(self, session: Session) -> None: ...
-    def on_session_message(self, session: Session, message: wire.Message) -> None: ...
+    def on_session_message(self, session: Session, message: Frame) -> None: ...
     def on_session_ended(self, session: Session) -> None: ...
 
 

@@ -16,7 +16,7 @@ from pysyncobj.pipe_notifier import PipeNotifier
 from garbagetruck.cluster.raft import network as network_module
 from garbagetruck.cluster.raft import wire
 from garbagetruck.cluster.raft.dialling import Backoff
-from garbagetruck.cluster.raft.frames import FrameReader, FrameRefusedError, frame_of
+from garbagetruck.cluster.raft.frames import Frame, FrameReader, FrameRefusedError, frame_of
 from garbagetruck.cluster.raft.link import Channel
 from garbagetruck.cluster.raft.network import TcpNetwork
 from garbagetruck.cluster.raft.seams import NoPoller
@@ -32,7 +32,7 @@ class TestFrames:
     def test_messages_come_out_whole_however_the_stream_is_cut(self, cuts: list[int]) -> None:
         stream = b"".join(frame_of(message) for message in self.MESSAGES)
         reader, begin = FrameReader(4_096), 0
-        read: list[wire.Message] = []
+        read: list[Frame] = []
         for cut in [*cuts, len(stream)]:
             read += reader.feed(stream[begin : begin + cut])
             begin += cut
@@ -64,14 +64,14 @@ class Host:
     def __init__(self) -> None:
         self.opened: asyncio.Queue[Channel] = asyncio.Queue()
         self.links: list[Channel] = []
-        self.heard: list[wire.Message] = []
+        self.heard: list[Frame] = []
         self.lost = 0
 
     def on_open(self, link: Channel) -> None:
         self.links.append(link)
         self.opened.put_nowait(link)
 
-    def on_message(self, link: Channel, message: wire.Message) -> None:
+    def on_message(self, link: Channel, message: Frame) -> None:
         self.heard.append(message)
 
     def on_malformed(self, link: Channel, error: FrameRefusedError) -> None: ...

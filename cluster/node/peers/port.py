@@ -3,18 +3,18 @@
 Duty: the messages between a follower and the leader's node, as values, and what a stream of them promises.
 Invariants: a response answers the request of its id, in any order, once. A stream that broke stays broken: whatever
 was sent on it and not answered may or may not have been done.
-Must not know: gRPC; a simulator implements the same port.
+Must not know: connections; a simulator implements the same port.
 """
 
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from garbagetruck.cluster.api.errors import OPERATING_ERRORS
 from garbagetruck.cluster.api.gateway import NotLeader, OperatingError
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitRequest:
+class SubmitRequest(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     """Operations to commit, in the machine's own encoding."""
 
     id: int
@@ -23,8 +23,7 @@ class SubmitRequest:
     """From now on: what is not sealed into a batch by then is not applied."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReadIndexRequest:
+class ReadIndexRequest(msgspec.Struct, frozen=True, array_like=True, tag="read_index"):
     """How far must the log have been applied for a read that begins now?"""
 
     id: int
@@ -33,16 +32,14 @@ class ReadIndexRequest:
 PeerRequest = SubmitRequest | ReadIndexRequest
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomesResponse:
+class OutcomesResponse(msgspec.Struct, frozen=True, array_like=True, tag="outcomes"):
     """The outcomes of the operations, in their order, in the machine's own encoding."""
 
     id: int
     outcomes: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ReadIndexResponse:
+class ReadIndexResponse(msgspec.Struct, frozen=True, array_like=True, tag="indexed"):
     """A majority echoed the leader's term after the question had arrived."""
 
     id: int
@@ -51,8 +48,7 @@ class ReadIndexResponse:
     term: int
 
 
-@dataclass(frozen=True, slots=True)
-class FailureResponse:
+class FailureResponse(msgspec.Struct, frozen=True, array_like=True, tag="failure"):
     """An operating error at the leader's node."""
 
     id: int

@@ -3,19 +3,19 @@
 Duty: put everything that waits into one message, match responses to callers, and say exactly what is known when the
 stream breaks: what was not sent was not applied, what was sent and not answered is unknown.
 Invariants: at most `outstanding_max` calls wait or are under way. A broken connection never heals; a new one is made.
-Must not know: who leads, gRPC.
+Must not know: who leads, what carries the stream.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from garbagetruck.cluster.api.gateway import NoLeader, OperatingError, OutcomeUnknown, Overloaded
 from garbagetruck.cluster.machine.codec import Unreadable, decode_outcomes, encode_operations
 from garbagetruck.cluster.machine.operations import ForwardedOperation
 from garbagetruck.cluster.machine.outcomes import Outcome
-from garbagetruck.cluster.node.peering import (
+from garbagetruck.cluster.node.peers.port import (
     FAILURES,
     FailureResponse,
     LinkBrokenError,
@@ -44,7 +44,7 @@ class MessageBounds:
 @dataclass(slots=True, eq=False)
 class _Submit:
     operations: tuple[ForwardedOperation, ...]
-    encoded_bytes: int
+    encoded: bytes
     deadline_s: float
     future: "asyncio.Future[tuple[Outcome, ...]]"
     sent: bool = False
@@ -59,7 +59,8 @@ class _Read:
 class PeerConnection:
     """Runs on the node's main loop, from `start` until it breaks or is stopped; `on_end` is called then.
 
-    `on_fatal` ends the node when the connection dies of a bug.
+    `on_fatal` ends the node when the connection dies of a bug. `serials` are the ids of its requests: no other connection
+    to that peer may use the same.
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class PeerConnection:
         node_id: str,
         link: PeerLink,
         bounds: MessageBounds,
+        serials: Iterator[int],
         on_end: Callable[["PeerConnection"], None],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self.node_id = node_id
         self._link = link
         self._bounds = bounds
+        self._serials = serials
         self._on_end = on_end
         self._on_fatal = on_fatal
         self._submits: OrderedDict[int, _Submit] = OrderedDict()
@@ -82,7 +85,6 @@ class PeerConnection:
         self._calls = 0
         self._retired = False
         self._broken = "given up by this node"
-        self._serial = 0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -120,8 +122,7 @@ class PeerConnection:
     async def submit(self, operations: tuple[ForwardedOperation, ...], *, timeout_s: float) -> tuple[Outcome, ...]:
         """Have the operations committed. Raises `OperatingError`s: the leader's, or `NoLeader`, `OutcomeUnknown`."""
         loop = asyncio.get_running_loop()
-        size_bytes = len(encode_operations(operations))
-        call = _Submit(operations, size_bytes, loop.time() + timeout_s, loop.create_future())
+        call = _Submit(operations, encode_operations(operations), loop.time() + timeout_s, loop.create_future())
         serial = self._admit()
         self._submits[serial] = call
         self._wake.set()
@@ -151,8 +152,7 @@ class PeerConnection:
                 f"{self._calls} calls are on their way to the leader; no more are sent, nothing was applied"
             )
         self._calls += 1
-        self._serial += 1
-        return self._serial
+        return next(self._serials)
 
     def _forget_call(self) -> None:
         self._calls -= 1
@@ -199,9 +199,8 @@ class PeerConnection:
                 calls = self._gather()
                 if not calls:
                     break  # all of them gave up waiting
-                operations = [operation for call in calls for operation in call.operations]
                 timeout_ms = self._timeout_ms(calls)
-                await stream.send(SubmitRequest(self._launch(calls), encode_operations(operations), timeout_ms))
+                await stream.send(SubmitRequest(self._launch(calls), _encoded(calls), timeout_ms))
 
     def _gather(self) -> list[_Submit]:
         """Take from the front what fits into one message."""
@@ -210,7 +209,7 @@ class PeerConnection:
         while self._submits:
             serial, call = next(iter(self._submits.items()))
             operations += len(call.operations)
-            size_bytes += call.encoded_bytes
+            size_bytes += len(call.encoded)
             if calls and (operations > self._bounds.operations_max or size_bytes > self._bounds.bytes_max):
                 break
             del self._submits[serial]
@@ -219,11 +218,11 @@ class PeerConnection:
         return calls
 
     def _launch(self, calls: "list[_Submit] | list[_Read]") -> int:
-        self._serial += 1
-        self._under_way[self._serial] = calls
+        serial = next(self._serials)
+        self._under_way[serial] = calls
         for call in calls:
             call.sent = True
-        return self._serial
+        return serial
 
     def _timeout_ms(self, calls: list[_Submit]) -> int:
         """What the leader may take: as long as the most patient caller waits, less the way back."""
@@ -287,3 +286,10 @@ class PeerConnection:
             else:
                 message = f"the leader, {self.node_id}, cannot be reached ({broken}); nothing was applied"
                 call.future.set_exception(NoLeader(message))
+
+
+def _encoded(calls: list[_Submit]) -> bytes:
+    """All their operations in one sequence."""
+    if len(calls) == 1:
+        return calls[0].encoded
+    return encode_operations([operation for call in calls for operation in call.operations])

@@ -4,10 +4,11 @@ Duty: keep one connection to the node that leads (`Forwarder`); serve what arriv
 (`ForwardHandler`).
 Invariants: the leader checks every forwarded operation again, for a door may be older, or wrong; what it refuses has no
 part in the batch. An error tells exactly what is known (`api.gateway`).
-Must not know: gRPC; how operations are applied.
+Must not know: what carries the messages; how operations are applied.
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable, Mapping
 
 from typing_extensions import override
@@ -20,8 +21,8 @@ from garbagetruck.cluster.machine.outcomes import Outcome
 from garbagetruck.cluster.machine.validation import check_operation
 from garbagetruck.cluster.node.commit_queue import CommitQueue
 from garbagetruck.cluster.node.leadership import Leadership
-from garbagetruck.cluster.node.peer_connection import MessageBounds, PeerConnection
-from garbagetruck.cluster.node.peering import (
+from garbagetruck.cluster.node.peers.connection import MessageBounds, PeerConnection
+from garbagetruck.cluster.node.peers.port import (
     OutcomesResponse,
     PeerHandler,
     PeerLink,
@@ -53,6 +54,7 @@ class Forwarder:
         self._connections: dict[str, PeerConnection] = {}
         """To the node that leads; by its id."""
         self._retired: list[PeerConnection] = []
+        self._serials = itertools.count(1)
 
     async def submit(
         self, leader_id: str, operations: tuple[ForwardedOperation, ...], *, timeout_s: float
@@ -88,7 +90,12 @@ class Forwarder:
         if connection is None:
             self._retire_all()
             connection = PeerConnection(
-                node_id=node_id, link=self._link, bounds=self._bounds, on_end=self._ended, on_fatal=self._on_fatal
+                node_id=node_id,
+                link=self._link,
+                bounds=self._bounds,
+                serials=self._serials,
+                on_end=self._ended,
+                on_fatal=self._on_fatal,
             )
             self._connections[node_id] = connection
             connection.start()

@@ -1,0 +1,214 @@
+"""The connections between the nodes' main loops: one to each peer, kept for as long as both live.
+
+Duty: listen, call, let in and cut off, by the same rules as Raft's own connections (`cluster.raft.sessions`): mutual TLS
+or loopback, a greeting that names cluster, incarnation, disk and format, bounds on everything that waits. Hand what
+members say to the half that it is for.
+Invariants: of two nodes the one with the greater id connects, and both ask and answer over that connection, so that a
+follower never has to connect first when another node becomes the leader.
+Must not know: what is asked, who leads.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Sequence
+
+from typing_extensions import override
+
+from garbagetruck.cluster.api.ports import NodeStatus
+from garbagetruck.cluster.machine.model import Member as MemberRecord
+from garbagetruck.cluster.node.clock import NS_PER_MS
+from garbagetruck.cluster.node.peers.calls import PeerCalls
+from garbagetruck.cluster.node.peers.port import (
+    FailureResponse,
+    OutcomesResponse,
+    PeerHandler,
+    ReadIndexRequest,
+    ReadIndexResponse,
+    SubmitRequest,
+)
+from garbagetruck.cluster.node.peers.service import PeerService
+from garbagetruck.cluster.node.peers.wire import PEER, StatusRequest, StatusResponse
+from garbagetruck.cluster.raft.dialling import Dialler
+from garbagetruck.cluster.raft.frames import Frame
+from garbagetruck.cluster.raft.handshake import Disks, Door
+from garbagetruck.cluster.raft.network import Network, TcpNetwork
+from garbagetruck.cluster.raft.refusals import Refusals
+from garbagetruck.cluster.raft.sessions import Session, SessionListener, Sessions
+from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
+from garbagetruck.cluster.raft.tls import load
+
+CHECK_MS = 200
+"""How often silence is looked for. It is far below what a greeting or a silence may last."""
+FAREWELL_S = 1.0
+"""How long a stopping node waits for the answers it still owes."""
+
+
+class MemberDisks(Disks):
+    """The disks that the cluster's own record names: `members` is the machine's."""
+
+    def __init__(self, members: Callable[[], Iterable[MemberRecord]]) -> None:
+        self._members = members
+
+    @override
+    def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
+        known = next((each.disk_id for each in self._members() if each.id == node_id), "")
+        return known in ("", disk_id)
+
+
+class PeerMesh(SessionListener):
+    """Runs on the node's main loop. `start`, then `stop`.
+
+    `members` are all nodes, this one included, with the addresses of this kind of connection. `settings` are Raft's:
+    what is bounded there is bounded here. `network` is for tests; by default it is TCP. `on_fatal` ends the node.
+    """
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        members: Sequence[Member],
+        disks: Disks,
+        settings: RaftSettings,
+        outstanding_max: int,
+        monotonic_ns: Callable[[], int],
+        random: random.Random,
+        on_fatal: Callable[[BaseException], None],
+        network: Network | None = None,
+    ) -> None:
+        self._own = next(each for each in members if each.node_id == identity.node_id)
+        self._peers = [each for each in members if each.node_id != identity.node_id]
+        self._settings = settings
+        self._outstanding_max = outstanding_max
+        self._monotonic_ns = monotonic_ns
+        self._random = random
+        self._on_fatal = on_fatal
+        self._refusals = Refusals(identity.node_id, monotonic_ns, event="peer_refused")
+        peer_ids = frozenset(each.node_id for each in self._peers)
+        self._sessions = Sessions(
+            door=Door(identity, peer_ids, disks, protocol=PEER.protocol),
+            peer_ids=peer_ids,
+            settings=settings,
+            refusals=self._refusals,
+            monotonic_ns=monotonic_ns,
+            listener=self,
+            language=PEER,
+        )
+        self.calls = PeerCalls(find=self._sessions.get, say=self._sessions.send)
+        self._service: PeerService | None = None
+        self._status: Callable[[], NodeStatus] | None = None
+        self._network = network
+        self._dialler: Dialler | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._checked_ns = 0
+
+    def serve(self, handler: PeerHandler, status: Callable[[], NodeStatus]) -> None:
+        """Say who answers the peers. Before `start`."""
+        self._status = status
+        self._service = PeerService(
+            handler=handler,
+            say=self._sessions.send,
+            outstanding_max=self._outstanding_max,
+            on_fatal=self._on_fatal,
+        )
+
+    @property
+    def connected(self) -> frozenset[str]:
+        """Peers that can be talked to."""
+        return self._sessions.connected
+
+    async def start(self) -> None:
+        """Listen, and connect to the peers whose ids are less. Raises OSError."""
+        assert self._service is not None, "nobody answers the peers"
+        network = self._network = self._network or self._make_network()
+        await network.listen(self._own, self._sessions)
+        self._dialler = Dialler(
+            peers=[each for each in self._peers if each.node_id < self._own.node_id],
+            network=network,
+            sessions=self._sessions,
+            refusals=self._refusals,
+            settings=self._settings,
+            random=random.Random(self._random.getrandbits(64)),
+            on_bug=self._on_fatal,
+            language=PEER,
+        )
+        self._dialler.start()
+        self._checked_ns = self._monotonic_ns()
+        self._schedule_check()
+
+    async def stop(self) -> None:
+        """Answer what can be answered soon, and end all connections. Idempotent."""
+        if self._dialler is None or self._network is None or self._service is None:
+            return
+        dialler, self._dialler = self._dialler, None
+        await dialler.stop()
+        await self._network.close()
+        await self._service.finish(FAREWELL_S)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._sessions.close()
+
+    def _make_network(self) -> Network:
+        settings = self._settings
+        return TcpNetwork(
+            tls=None if settings.tls is None else load(settings.tls),
+            handshake_s=settings.handshake_ms_max / 1_000,
+            strangers_max=settings.strangers_max,
+            monotonic_ns=self._monotonic_ns,
+            refuse=lambda cause, address, why: self._refusals.refuse(cause, address, why=why),
+            on_bug=self._on_fatal,
+            language=PEER,
+        )
+
+    def _schedule_check(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(CHECK_MS / 1_000, self._check)
+
+    def _check(self) -> None:
+        now_ns = self._monotonic_ns()
+        held_up_ms = (now_ns - self._checked_ns) // NS_PER_MS - CHECK_MS
+        self._checked_ns = now_ns
+        if held_up_ms > self._settings.keep_alive_ms:
+            self._sessions.excuse_silence()  # this process stood still: what arrived meanwhile is read first
+        else:
+            self._sessions.check()
+        self._schedule_check()
+
+    # -- sessions ---------------------------------------------------------------------------------------------
+
+    @override
+    def on_session(self, session: Session) -> None:
+        """Nothing is said before somebody asks."""
+
+    @override
+    def on_session_message(self, session: Session, message: Frame) -> None:
+        assert self._service is not None
+        match message:
+            case SubmitRequest() | ReadIndexRequest():
+                self._service.hear(session, message)
+            case OutcomesResponse() | ReadIndexResponse() | FailureResponse():
+                self.calls.hear(session, message)
+            case StatusRequest():
+                self._sessions.send(session, self._status_response(message))
+            case StatusResponse():
+                self.calls.hear_status(session, message)
+            case _:
+                raise AssertionError(f"sessions pass on {message!r}")
+
+    @override
+    def on_session_ended(self, session: Session) -> None:
+        assert self._service is not None
+        self.calls.ended(session)
+        self._service.ended(session)
+
+    def _status_response(self, request: StatusRequest) -> StatusResponse:
+        assert self._status is not None
+        own = self._status()
+        return StatusResponse(
+            id=request.id,
+            role=own.role.value,
+            term=own.term,
+            applied_index=own.applied_index,
+            commit_index=own.commit_index,
+            version=own.version,
+            digest=own.digest,
+            clock_ms=own.clock_ms,
+        )

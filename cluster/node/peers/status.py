@@ -1,0 +1,97 @@
+"""How this node and its peers are, for `ClusterService.GetStatus`.
+
+Duty: tell this node's role and indexes from memory; ask a peer the same.
+Invariants: asking never waits for the log, and a node of another cluster is never taken for a peer: the connection's
+greeting sees to it.
+Must not know: who asks, and what healthy means.
+"""
+
+from typing import Protocol
+
+from typing_extensions import override
+
+from garbagetruck.cluster.api.ports import NodeRole, NodeStatus, PeerStatus, PeerUnreachable
+from garbagetruck.cluster.machine.machine import Machine
+from garbagetruck.cluster.machine.model import Member
+from garbagetruck.cluster.node.applier import Applier
+from garbagetruck.cluster.node.clock import ClusterClock
+from garbagetruck.cluster.node.leadership import Leadership
+from garbagetruck.cluster.node.peers.wire import StatusResponse
+from garbagetruck.cluster.raft.log import LogStatus, ReplicatedLog, Role
+
+
+class StatusAsker(Protocol):
+    """The way to the peers."""
+
+    async def ask_status(self, node_id: str) -> StatusResponse:
+        """Raises `PeerUnreachable`; the caller sets the deadline, by cancelling."""
+
+
+class NodeStatusBoard(PeerStatus):
+    """Runs on the node's main loop."""
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        version: str,
+        log: ReplicatedLog,
+        machine: Machine,
+        applier: Applier,
+        clock: ClusterClock,
+        leadership: Leadership,
+        peers: StatusAsker,
+    ) -> None:
+        self._node_id = node_id
+        self._version = version
+        self._log = log
+        self._machine = machine
+        self._applier = applier
+        self._clock = clock
+        self._leadership = leadership
+        self._peers = peers
+
+    @override
+    def own(self) -> NodeStatus:
+        status = self._log.status
+        leading = self._leadership.leading
+        return NodeStatus(
+            node_id=self._node_id,
+            role=own_role(status, leads=leading),
+            term=status.term,
+            applied_index=self._applier.applied_index,
+            commit_index=status.commit_index,
+            version=self._version,
+            digest=self._machine.digest(),
+            clock_ms=self._clock.now_ms() if leading else self._machine.clock_ms,
+        )
+
+    @override
+    async def ask(self, member: Member) -> NodeStatus:
+        if member.id == self._node_id:
+            return self.own()
+        return _status_of(member.id, await self._peers.ask_status(member.id))
+
+
+def own_role(status: LogStatus, *, leads: bool) -> NodeRole:
+    """What this node is to Raft: elected is not yet leading."""
+    if leads:
+        return NodeRole.LEADER
+    return NodeRole.FOLLOWER if status.role is Role.FOLLOWER else NodeRole.CANDIDATE
+
+
+def _status_of(node_id: str, answer: StatusResponse) -> NodeStatus:
+    try:
+        role = NodeRole(answer.role)
+    except ValueError as error:
+        raise PeerUnreachable(f"{node_id} answered with a role that this version does not know") from error
+    return NodeStatus(
+        node_id=node_id,
+        role=role,
+        term=answer.term,
+        applied_index=answer.applied_index,
+        commit_index=answer.commit_index,
+        version=answer.version,
+        digest=answer.digest,
+        clock_ms=answer.clock_ms,
+    )
