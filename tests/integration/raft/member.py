@@ -19,6 +19,7 @@ import structlog
 from garbagetruck.cluster.raft.log import Entry, LogStatus, Role
 from garbagetruck.cluster.raft.replica import Replica
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
+from garbagetruck.cluster.raft.tls import TlsFiles
 from tests.integration.raft.replicas import make_thread
 
 
@@ -47,7 +48,7 @@ async def main() -> None:
         identity=Identity("c", own["node_id"], f"disk-{own['node_id']}"),
         members=[Member(node_id, address) for node_id, address in own["members"].items()],
         folder=Path(own["folder"]),
-        settings=RaftSettings(),
+        settings=RaftSettings(tls=TlsFiles(*map(Path, own["tls"])) if own["tls"] else None),
         thread_factory=make_thread,
         monotonic_ns=time.monotonic_ns,
         random=random.SystemRandom(),

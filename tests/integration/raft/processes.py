@@ -4,8 +4,9 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.integration.raft.replicas import IDS, Bell, free_ports
@@ -45,16 +46,35 @@ class Process:
         await self.reading
 
 
+@dataclass(frozen=True)
+class Site:
+    """Where members run: their addresses, what their commands begin with, and the PEM files of each, or none."""
+
+    members: Mapping[str, str]
+    prefix: Callable[[str], Sequence[str]] = lambda _: ()
+    tls: Callable[[str], Sequence[Path]] = lambda _: ()
+
+
 class Processes:
-    def __init__(self, folder: Path) -> None:
+    """`site` says where they run, if not all on loopback."""
+
+    def __init__(self, folder: Path, site: Site | None = None) -> None:
         self._folder = folder
-        self._members = {node_id: f"127.0.0.1:{port}" for node_id, port in zip(IDS, free_ports(len(IDS)), strict=True)}
+        self._site = site or Site(
+            {node_id: f"127.0.0.1:{port}" for node_id, port in zip(IDS, free_ports(len(IDS)), strict=True)}
+        )
         self.bell = Bell()
         self.running: dict[str, Process] = {}
 
     async def start(self, node_id: str) -> None:
-        own = {"node_id": node_id, "members": self._members, "folder": str(self._folder / node_id)}
+        own = {
+            "node_id": node_id,
+            "members": self._site.members,
+            "folder": str(self._folder / node_id),
+            "tls": [str(path) for path in self._site.tls(node_id)],
+        }
         process = await asyncio.create_subprocess_exec(
+            *self._site.prefix(node_id),
             sys.executable,
             "-m",
             "tests.integration.raft.member",
@@ -98,8 +118,8 @@ class Processes:
 
 
 @asynccontextmanager
-async def processes(folder: Path) -> AsyncIterator[Processes]:
-    nodes = Processes(folder)
+async def processes(folder: Path, site: Site | None = None) -> AsyncIterator[Processes]:
+    nodes = Processes(folder, site)
     try:
         for node_id in IDS:
             await nodes.start(node_id)
