@@ -11,7 +11,7 @@ from garbagetruck.cli.invocation import examples_text
 from garbagetruck.cli.render import note, say
 
 if TYPE_CHECKING:
-    from garbagetruck.cluster.node.loading import LoadedSettings
+    from garbagetruck.cluster.node.config.loading import LoadedSettings
 
 app = typer.Typer(help="Check and show a node's configuration.", no_args_is_help=True)
 ConfigFile = Annotated[Path, typer.Option("--config", metavar="FILE", help="TOML file; see docs/configuration.md.")]
@@ -102,8 +102,8 @@ def load(config: Path, arguments: list[str]) -> "LoadedSettings":
     """The settings out of file, environment and flags. Ends the process, with everything that is wrong, when they do
     not fit.
     """
-    from garbagetruck.cluster.node.loading import load_settings
-    from garbagetruck.cluster.node.problems import SettingsError
+    from garbagetruck.cluster.node.config.loading import load_settings
+    from garbagetruck.cluster.node.config.problems import SettingsError
 
     try:
         return load_settings(config, os.environ, _setting_flags(arguments))
@@ -114,7 +114,7 @@ def load(config: Path, arguments: list[str]) -> "LoadedSettings":
 
 def _setting_flags(arguments: list[str]) -> dict[str, str]:
     """`--raft-heartbeat 50ms` and `--raft-heartbeat=50ms`, by the key of the setting."""
-    from garbagetruck.cluster.node.loading import leaves
+    from garbagetruck.cluster.node.config.loading import leaves
 
     keys = {leaf.flag: leaf.key for leaf in leaves()}
     flags: dict[str, str] = {}

@@ -31,8 +31,8 @@ def up(  # noqa: PLR0917  # typer reads flags from parameters
 
     Prints one line that begins with `ready` when every node serves, and writes DIR/cluster.json.
     """
-    from garbagetruck.cluster.node.local_cluster import UpOptions
-    from garbagetruck.cluster.node.supervisor import up as run
+    from garbagetruck.cluster.node.local.layout import UpOptions
+    from garbagetruck.cluster.node.local.supervisor import up as run
 
     options = UpOptions(
         data_dir=data_dir,

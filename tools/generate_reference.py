@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from garbagetruck.cluster.node.reference import render_reference
+from garbagetruck.cluster.node.config.reference import render_reference
 
 TARGET = Path(__file__).parent.parent / "docs" / "configuration.md"
 

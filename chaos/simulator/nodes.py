@@ -27,13 +27,13 @@ from garbagetruck.cluster.node.applier import Applier, ApplyListener
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
 from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
+from garbagetruck.cluster.node.config.settings import ClockSection, QueueSection
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.leadership import Leadership
 from garbagetruck.cluster.node.peers.connection import MessageBounds
 from garbagetruck.cluster.node.peers.forwarding import Forwarder, ForwardHandler
 from garbagetruck.cluster.node.proposer import Proposer
 from garbagetruck.cluster.node.reads import ReadIndex
-from garbagetruck.cluster.node.settings import ClockSection, QueueSection
 from garbagetruck.cluster.raft.log import LogStatus
 
 CLOCK_DRIFT_PPM_MAX = 500

@@ -32,7 +32,7 @@ from garbagetruck.cluster.machine.model import (
     NamespaceLimits,
 )
 from garbagetruck.cluster.machine.operations import ClientOperation, EnterEpoch, ResumeCleanups, SetNamespace
-from garbagetruck.cluster.node.settings import ClockSection, QueueSection
+from garbagetruck.cluster.node.config.settings import ClockSection, QueueSection
 
 NODES = ("n1", "n2", "n3")
 CLIENTS = ("c1", "c2", "c3", "c4", "c5", "c6")

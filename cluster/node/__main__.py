@@ -8,9 +8,9 @@ import os
 import sys
 from pathlib import Path
 
+from garbagetruck.cluster.node.config.loading import load_settings
+from garbagetruck.cluster.node.config.problems import SettingsError
 from garbagetruck.cluster.node.lifecycle import EXIT_REFUSED, serve
-from garbagetruck.cluster.node.loading import load_settings
-from garbagetruck.cluster.node.problems import SettingsError
 
 
 def main() -> int:

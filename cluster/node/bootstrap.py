@@ -17,9 +17,9 @@ from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.model import Member
 from garbagetruck.cluster.machine.operations import CreateCluster, Operation, RegisterMember
 from garbagetruck.cluster.machine.outcomes import Refused
+from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.identity import NodeIdentity
-from garbagetruck.cluster.node.settings import NodeSettings
 
 FEATURE_LEVEL = 1
 """What this version can apply; the cluster's level is the lowest of its members'."""

@@ -20,9 +20,9 @@ from garbagetruck.cluster.machine.machine import Applied
 from garbagetruck.cluster.machine.operations import Operation
 from garbagetruck.cluster.machine.outcomes import Outcome, Reason
 from garbagetruck.cluster.node.clock import ClusterClock
+from garbagetruck.cluster.node.config.settings import QueueSection
 from garbagetruck.cluster.node.fatal import OnFatal, or_die
 from garbagetruck.cluster.node.proposer import Proposer
-from garbagetruck.cluster.node.settings import QueueSection
 from garbagetruck.cluster.node.waiting_room import Part, Probe, Submission, WaitingRoom
 from garbagetruck.cluster.raft.errors import RaftError
 

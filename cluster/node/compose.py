@@ -21,10 +21,11 @@ from garbagetruck.cluster.cleanup.settings import ExecutorSettings
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.node.applier import NS_PER_S, Applier
 from garbagetruck.cluster.node.bootstrap import Enrolment
-from garbagetruck.cluster.node.checks import raft_settings
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
 from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
+from garbagetruck.cluster.node.config.checks import raft_settings
+from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.handlers import RegistryDoor, registry_of
 from garbagetruck.cluster.node.health import Core, Health, LeadershipJournal, facts_of
@@ -38,7 +39,6 @@ from garbagetruck.cluster.node.peers.status import NodeStatusBoard
 from garbagetruck.cluster.node.proposer import Proposer
 from garbagetruck.cluster.node.reads import ReadIndex
 from garbagetruck.cluster.node.server_node import Cleaning, Forwarding, ServerNode
-from garbagetruck.cluster.node.settings import NodeSettings
 from garbagetruck.cluster.observe.http import HttpServer
 from garbagetruck.cluster.observe.metrics import NodeMetrics
 from garbagetruck.cluster.raft.replica import Replica

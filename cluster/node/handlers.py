@@ -20,8 +20,8 @@ from garbagetruck.cluster.cleanup.registry import (
 from garbagetruck.cluster.cleanup.running import RunBlocking, run_directly
 from garbagetruck.cluster.cleanup.settings import HandlerSettings, HandlerSettingsError
 from garbagetruck.cluster.machine.model import CleanupSpec
-from garbagetruck.cluster.node.problems import Problem
-from garbagetruck.cluster.node.settings import NodeSettings
+from garbagetruck.cluster.node.config.problems import Problem
+from garbagetruck.cluster.node.config.settings import NodeSettings
 
 _log = structlog.get_logger(__name__)
 

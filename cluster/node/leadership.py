@@ -21,8 +21,8 @@ from garbagetruck.cluster.machine.operations import EnterEpoch, Operation
 from garbagetruck.cluster.node.applier import ApplyListener
 from garbagetruck.cluster.node.clock import NS_PER_MS, ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
+from garbagetruck.cluster.node.config.settings import ClockSection
 from garbagetruck.cluster.node.proposer import Proposer
-from garbagetruck.cluster.node.settings import ClockSection
 from garbagetruck.cluster.node.ticker import Ticker
 from garbagetruck.cluster.raft.errors import RaftError
 from garbagetruck.cluster.raft.log import LogStatus, ReplicatedLog, Role

@@ -27,9 +27,9 @@ import structlog
 from garbagetruck.cluster.cleanup.settings import HandlerSettingsError
 from garbagetruck.cluster.node.bootstrap import NotThisClusterError
 from garbagetruck.cluster.node.compose import World, compose
+from garbagetruck.cluster.node.config.loading import LoadedSettings
 from garbagetruck.cluster.node.handlers import problem_of
 from garbagetruck.cluster.node.identity import DataFolder, IdentityError, NodeIdentity
-from garbagetruck.cluster.node.loading import LoadedSettings
 from garbagetruck.cluster.node.logs import configure_logs
 from garbagetruck.cluster.node.server_node import ServerNode
 from garbagetruck.cluster.raft.errors import DiskFailed, RaftError, StorageRefused

@@ -23,12 +23,12 @@ from garbagetruck.cluster.api.server import ApiServer
 from garbagetruck.cluster.cleanup.executor import CleanupExecutor
 from garbagetruck.cluster.cleanup.registry import HandlerRegistry
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
+from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.health import Core, Health
 from garbagetruck.cluster.node.peers.forwarding import Forwarder, ForwardHandler
 from garbagetruck.cluster.node.peers.mesh import PeerMesh
 from garbagetruck.cluster.node.peers.status import NodeStatusBoard
-from garbagetruck.cluster.node.settings import NodeSettings
 from garbagetruck.cluster.observe.http import HttpServer
 
 READY_POLL_S = 0.05

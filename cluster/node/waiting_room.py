@@ -15,7 +15,7 @@ from garbagetruck.cluster.api.gateway import Overloaded
 from garbagetruck.cluster.machine.codec import encode_operations
 from garbagetruck.cluster.machine.operations import Operation, ReleaseLeases, RenewLeases, RenewSessions
 from garbagetruck.cluster.machine.outcomes import Outcome
-from garbagetruck.cluster.node.settings import QueueSection
+from garbagetruck.cluster.node.config.settings import QueueSection
 
 RENEWALS = (RenewLeases, RenewSessions, ReleaseLeases)
 """What may use the reserved room: what keeps leases alive, and what makes room."""

@@ -28,8 +28,8 @@ POLL_S = 0.05
 UP = """
 import sys
 from pathlib import Path
-from garbagetruck.cluster.node.local_cluster import UpOptions
-from garbagetruck.cluster.node.supervisor import up
+from garbagetruck.cluster.node.local.layout import UpOptions
+from garbagetruck.cluster.node.local.supervisor import up
 options = UpOptions(data_dir=Path(sys.argv[1]), base_port=int(sys.argv[2]), nodes=int(sys.argv[3]))
 sys.exit(up(options, new_cluster_id="tests"))
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from garbagetruck.cluster.node.local_cluster import UpOptions, plan, prepare
+from garbagetruck.cluster.node.local.layout import UpOptions, plan, prepare
 from tests.cluster_fixtures.ports import free_base_port
 
 

@@ -21,9 +21,9 @@ from garbagetruck.client.errors import Unavailable
 from garbagetruck.client.truck import Truck
 from garbagetruck.cluster.machine.model import Tombstone
 from garbagetruck.cluster.node.compose import World, compose
+from garbagetruck.cluster.node.config.loading import load_settings
 from garbagetruck.cluster.node.identity import DataFolder
-from garbagetruck.cluster.node.loading import load_settings
-from garbagetruck.cluster.node.local_cluster import UpOptions, plan, prepare
+from garbagetruck.cluster.node.local.layout import UpOptions, plan, prepare
 from garbagetruck.cluster.node.server_node import ServerNode
 from garbagetruck.cluster.raft.errors import JournalForeign
 from tests.cluster_fixtures.ports import free_base_port

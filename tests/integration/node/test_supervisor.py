@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from garbagetruck.cluster.node.local_cluster import LocalCluster, LocalNode, UpOptions, plan, prepare
-from garbagetruck.cluster.node.supervisor import Supervisor, up
+from garbagetruck.cluster.node.local.layout import LocalCluster, LocalNode, UpOptions, plan, prepare
+from garbagetruck.cluster.node.local.supervisor import Supervisor, up
 
 PRETENDER = """
 import http.server, signal, sys, tomllib

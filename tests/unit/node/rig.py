@@ -13,10 +13,10 @@ from garbagetruck.cluster.machine.operations import AcquireLease, Batch, CreateC
 from garbagetruck.cluster.node.applier import Applier
 from garbagetruck.cluster.node.clock import NS_PER_MS, ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
+from garbagetruck.cluster.node.config.settings import ClockSection, QueueSection
 from garbagetruck.cluster.node.leadership import Leadership
 from garbagetruck.cluster.node.proposer import Proposer
 from garbagetruck.cluster.node.reads import ReadIndex
-from garbagetruck.cluster.node.settings import ClockSection, QueueSection
 from garbagetruck.cluster.raft.errors import LogStopped, NotLeader
 from garbagetruck.cluster.raft.log import Confirmation, Entry, LogListener, LogStatus, ReplicatedLog, Role
 

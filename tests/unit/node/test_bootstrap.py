@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from garbagetruck.cluster.node.bootstrap import Enrolment, NotThisClusterError
+from garbagetruck.cluster.node.config.loading import load_settings
 from garbagetruck.cluster.node.identity import NodeIdentity
-from garbagetruck.cluster.node.loading import load_settings
-from garbagetruck.cluster.node.local_cluster import UpOptions, plan, prepare
+from garbagetruck.cluster.node.local.layout import UpOptions, plan, prepare
 from tests.unit.node.gateway_rig import Node
 from tests.unit.node.rig import NODE
 

@@ -8,7 +8,7 @@ from garbagetruck.cluster.api.gateway import NotLeader, NotSealed, OutcomeUnknow
 from garbagetruck.cluster.machine.codec import encode_batch
 from garbagetruck.cluster.machine.operations import BATCH_FORMAT, Batch, EnterEpoch, RenewLeases
 from garbagetruck.cluster.machine.outcomes import LeaseGranted, LeasesRenewed
-from garbagetruck.cluster.node.settings import QueueSection
+from garbagetruck.cluster.node.config.settings import QueueSection
 from tests.unit.node.rig import Rig, acquire, renew, turns
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from garbagetruck.cluster.node.loading import LoadedSettings, leaves, load_settings
-from garbagetruck.cluster.node.problems import SettingsError
-from garbagetruck.cluster.node.values import Secret
+from garbagetruck.cluster.node.config.loading import LoadedSettings, leaves, load_settings
+from garbagetruck.cluster.node.config.problems import SettingsError
+from garbagetruck.cluster.node.config.values import Secret
 
 MINIMAL = """
 [cluster]

@@ -3,8 +3,8 @@
 from dataclasses import MISSING
 from pathlib import Path
 
-from garbagetruck.cluster.node.loading import leaves, load_settings
-from garbagetruck.cluster.node.reference import render_example, render_reference
+from garbagetruck.cluster.node.config.loading import leaves, load_settings
+from garbagetruck.cluster.node.config.reference import render_example, render_reference
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "configuration.md"
 

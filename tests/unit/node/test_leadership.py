@@ -8,7 +8,7 @@ from garbagetruck.cluster.machine.codec import encode_batch
 from garbagetruck.cluster.machine.model import LeaseState
 from garbagetruck.cluster.machine.operations import BATCH_FORMAT, Batch, EnterEpoch, RenewLeases
 from garbagetruck.cluster.machine.outcomes import LeaseGranted
-from garbagetruck.cluster.node.settings import ClockSection
+from garbagetruck.cluster.node.config.settings import ClockSection
 from tests.unit.node.rig import Rig, acquire, renew, turns
 
 FAST = ClockSection(step_ms=250, probe_interval_ms=5, tick_ms=1_000, drift_ppm_max=0)

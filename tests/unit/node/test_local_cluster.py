@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from garbagetruck.cluster.node.loading import load_settings
-from garbagetruck.cluster.node.local_cluster import (
+from garbagetruck.cluster.node.config.loading import load_settings
+from garbagetruck.cluster.node.local.layout import (
     LocalCluster,
     UpError,
     UpOptions,
@@ -20,7 +20,7 @@ from garbagetruck.cluster.node.local_cluster import (
     plan,
     prepare,
 )
-from garbagetruck.cluster.node.supervisor import node_environment
+from garbagetruck.cluster.node.local.supervisor import node_environment
 
 
 def prepared(options: UpOptions, cluster_id: str = "c-1") -> LocalCluster:

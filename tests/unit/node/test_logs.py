@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from garbagetruck.cluster.node.config.values import Secret
 from garbagetruck.cluster.node.logs import configure_logs
-from garbagetruck.cluster.node.values import Secret
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from garbagetruck.cluster.node.values import Duration, File, Switch
+from garbagetruck.cluster.node.config.values import Duration, File, Switch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

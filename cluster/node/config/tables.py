@@ -14,7 +14,7 @@ from typing import cast
 from typing_extensions import override
 
 from garbagetruck.cluster.cleanup.settings import ATTEMPT_TIMEOUT_MS_MAX, ATTEMPT_TIMEOUT_MS_MIN, SLOTS_MAX
-from garbagetruck.cluster.node.values import (
+from garbagetruck.cluster.node.config.values import (
     HIDDEN,
     Address,
     Duration,

@@ -2,7 +2,7 @@
 
 Duty: name what can be set. The annotations here are the only description of a setting: the loader, the example file
 and the reference table are all made from them.
-Invariants: a tree that `cluster.node.loading` returned is complete and within bounds, and its parts fit together.
+Invariants: a tree that `cluster.node.config.loading` returned is complete and within bounds, and its parts fit together.
 A field whose name carries `_ms` is a duration in milliseconds; its key in a file has no `_ms`, but a unit in its value.
 Must not know: where a value came from, nor how the parts that take these values work.
 """
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Annotated
 
 from garbagetruck.cluster.cleanup.settings import SLOTS_MAX
-from garbagetruck.cluster.node.raft_section import RaftSection
-from garbagetruck.cluster.node.tables import ATTEMPT_TIMEOUT, Handlers, HandlerSettings, Members, MemberSettings
-from garbagetruck.cluster.node.values import (
+from garbagetruck.cluster.node.config.raft_section import RaftSection
+from garbagetruck.cluster.node.config.tables import ATTEMPT_TIMEOUT, Handlers, HandlerSettings, Members, MemberSettings
+from garbagetruck.cluster.node.config.values import (
     Address,
     Choice,
     Duration,

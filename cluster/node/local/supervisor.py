@@ -21,8 +21,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
-from garbagetruck.cluster.node.loading import leaves
-from garbagetruck.cluster.node.local_cluster import (
+from garbagetruck.cluster.node.config.loading import leaves
+from garbagetruck.cluster.node.local.layout import (
     LocalCluster,
     LocalNode,
     UpError,

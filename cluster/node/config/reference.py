@@ -8,9 +8,9 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 
-from garbagetruck.cluster.node.loading import Leaf, leaves
-from garbagetruck.cluster.node.settings import NodeSettings
-from garbagetruck.cluster.node.values import Endpoint
+from garbagetruck.cluster.node.config.loading import Leaf, leaves
+from garbagetruck.cluster.node.config.settings import NodeSettings
+from garbagetruck.cluster.node.config.values import Endpoint
 
 _EXAMPLE_MEMBERS = """\
 [[cluster.members]]
@@ -43,7 +43,7 @@ roots = ["/srv/files"]
 _PREAMBLE = """\
 # Configuration
 
-<!-- Made by tools/generate_reference.py from cluster/node/settings.py; a test keeps it fresh. -->
+<!-- Made by tools/generate_reference.py from cluster/node/config/settings.py; a test keeps it fresh. -->
 
 A node reads a TOML file (`serve --config FILE`), then the environment, then flags. A flag beats a variable, a variable
 beats the file, the file beats the default; `garbagetruck config show --origin` tells where each value came from, and

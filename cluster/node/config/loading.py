@@ -19,11 +19,11 @@ from typing import Any, get_args, get_type_hints
 
 from typing_extensions import override
 
-from garbagetruck.cluster.node.checks import check_relations, warn_of
-from garbagetruck.cluster.node.problems import Problem, SettingsError
-from garbagetruck.cluster.node.settings import NodeSettings
-from garbagetruck.cluster.node.tables import HandlerSettings, looks_like_credential
-from garbagetruck.cluster.node.values import InvalidValueError, Kind, Secret
+from garbagetruck.cluster.node.config.checks import check_relations, warn_of
+from garbagetruck.cluster.node.config.problems import Problem, SettingsError
+from garbagetruck.cluster.node.config.settings import NodeSettings
+from garbagetruck.cluster.node.config.tables import HandlerSettings, looks_like_credential
+from garbagetruck.cluster.node.config.values import InvalidValueError, Kind, Secret
 
 VARIABLE_PREFIX = "GARBAGETRUCK_"
 CONFIG_BYTES_MAX = 1_048_576

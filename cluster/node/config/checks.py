@@ -7,9 +7,9 @@ Must not know: where the values came from.
 
 from collections.abc import Iterator
 
-from garbagetruck.cluster.node.problems import Problem
-from garbagetruck.cluster.node.raft_section import RaftSection
-from garbagetruck.cluster.node.settings import NodeSettings
+from garbagetruck.cluster.node.config.problems import Problem
+from garbagetruck.cluster.node.config.raft_section import RaftSection
+from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.raft.settings import PROPOSAL_BYTES_MAX, RaftSettings
 from garbagetruck.cluster.raft.tls import TlsFiles
 from garbagetruck.durations import format_duration
