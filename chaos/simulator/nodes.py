@@ -188,6 +188,10 @@ class SimulatedNode(ApplyListener):
         self._around.on_applied(self, applied)
 
     @override
+    def on_restored(self) -> None:
+        """The model's log has no snapshots."""
+
+    @override
     def on_progress(self) -> None:
         """Nothing more to see."""
 

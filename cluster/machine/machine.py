@@ -8,6 +8,7 @@ Laws:
 It knows nothing of Raft, networks, disks or wall clocks.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -20,6 +21,7 @@ from garbagetruck.cluster.machine import (
     requests,
     resources,
     sessions,
+    snapshot,
     sweep,
 )
 from garbagetruck.cluster.machine.operations import (
@@ -71,6 +73,18 @@ class Machine(Queries):
 
     def __init__(self, state: State | None = None) -> None:
         super().__init__(state if state is not None else State())
+        self._begin()
+
+    def restore(self, state: State) -> None:
+        """Go on from `state` instead, which the caller gives away."""
+        self._state = state
+        self._begin()
+
+    def capture(self, applied_index: int) -> Iterator[bytes]:
+        """The state's snapshot (`snapshot.write`). Nothing may be applied until the iterator is exhausted."""
+        return snapshot.write(self._state, applied_index, self._state.epoch)
+
+    def _begin(self) -> None:
         self._state.ensure_default_namespace()
         self._state.order_ready()
 

@@ -16,6 +16,7 @@ from typing import Protocol
 from typing_extensions import override
 
 from garbagetruck.cluster.machine.machine import Applied, Machine
+from garbagetruck.cluster.machine.state import State
 from garbagetruck.cluster.node.clock import NS_PER_MS
 from garbagetruck.cluster.raft.log import Entry, LogListener, LogStatus
 
@@ -29,6 +30,9 @@ class ApplyListener(Protocol):
 
     def on_applied(self, applied: Applied) -> None:
         """One entry was applied; the machine stands right behind it."""
+
+    def on_restored(self) -> None:
+        """The machine's state was replaced by a later one: what happened in between is heard by nobody here."""
 
     def on_progress(self) -> None:
         """A slice is over: a good moment to look at the machine."""
@@ -110,6 +114,18 @@ class Applier(LogListener):
     # -- the log's listener -----------------------------------------------------------------------------------
 
     @override
+    def on_restored(self, state: object, index: int) -> None:
+        if self._dead:
+            return
+        assert index >= self._applied_index, "a snapshot never goes back"
+        assert isinstance(state, State), "the log restores what this node's own machine decoded"
+        self._backlog.clear()  # all of it is in the state
+        self._machine.restore(state)
+        self._applied_index = index
+        self._tell(lambda listener: listener.on_restored())
+        self._wake(events=True)
+
+    @override
     def on_entries(self, entries: Sequence[Entry], applied_index: int) -> None:
         if self._dead:
             return
@@ -159,7 +175,7 @@ class Applier(LogListener):
         if self._backlog:
             self._drain_scheduled = True
             asyncio.get_running_loop().call_soon(self._drain)
-        self._wake(self._machine.event_index > events_before)
+        self._wake(events=self._machine.event_index > events_before)
         self._tell(lambda listener: listener.on_progress())
 
     def _apply(self, index: int, payload: bytes | None, came_ns: int) -> None:
@@ -183,7 +199,7 @@ class Applier(LogListener):
         except Exception as error:  # noqa: BLE001 - as above
             self.on_fatal(error)
 
-    def _wake(self, events: bool) -> None:
+    def _wake(self, *, events: bool) -> None:
         while self._waiters and self._waiters[0][0] <= self._applied_index:
             _, _, future = heapq.heappop(self._waiters)
             if not future.done():

@@ -92,6 +92,10 @@ class NodeLedger(Ledger, ApplyListener):
         """One entry says little; `on_progress` looks at the machine once for a whole slice."""
 
     @override
+    def on_restored(self) -> None:
+        """Nothing: whoever leads has the whole log, and restores nothing."""
+
+    @override
     def on_progress(self) -> None:
         if self._leadership.leading and self._machine.ready(1):
             self._work.set()

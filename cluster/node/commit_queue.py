@@ -153,6 +153,20 @@ class CommitQueue:
                 self._refuse(self._adrift.pop(sequence), _lost)
         self._schedule_pump()
 
+    def lose_track(self) -> None:
+        """The machine went on from a snapshot. What was in flight may be in it, or not: nobody will know."""
+        assert not self._in_flight, "a leader's log is never replaced"
+        adrift, self._adrift = self._adrift, {}
+        for batch in adrift.values():
+            for part in batch.parts:
+                self._room.withdraw(part.submission)
+                if not part.submission.future.done():
+                    message = (
+                        "this node lost track of it when it caught up from a snapshot; it may or may not be applied"
+                    )
+                    part.submission.future.set_exception(OutcomeUnknown(message))
+            _fail_all(batch.probes, _lost)
+
     # -- sealing ----------------------------------------------------------------------------------------------
 
     def _check_open(self) -> None:

@@ -9,6 +9,7 @@ Must not know: in what order things start and stop (`server_node`), signals, exi
 import random
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import garbagetruck
@@ -32,6 +33,7 @@ from garbagetruck.cluster.node.health import Core, Health, LeadershipJournal, fa
 from garbagetruck.cluster.node.identity import DataFolder, NodeIdentity
 from garbagetruck.cluster.node.ids import id_source
 from garbagetruck.cluster.node.leadership import Leadership
+from garbagetruck.cluster.node.machine_snapshots import MachineSnapshots
 from garbagetruck.cluster.node.peers.connection import MessageBounds
 from garbagetruck.cluster.node.peers.forwarding import Forwarder, ForwardHandler
 from garbagetruck.cluster.node.peers.mesh import MemberDisks, PeerMesh
@@ -43,6 +45,7 @@ from garbagetruck.cluster.observe.http import HttpServer
 from garbagetruck.cluster.observe.metrics import NodeMetrics
 from garbagetruck.cluster.raft.replica import Replica
 from garbagetruck.cluster.raft.settings import Identity, Member
+from garbagetruck.cluster.raft.snapshots.port import Snapshots
 
 FORWARDS_OUTSTANDING_MAX = 4_096
 """Requests under way between two nodes; more wait at the sender's door."""
@@ -60,6 +63,8 @@ class World:
     """A `random.SystemRandom`: lease ids are drawn from it."""
     make_thread: Callable[[Callable[[], None], str], threading.Thread]
     run_blocking: RunBlocking
+    snapshot_executor: Executor
+    """Of one thread: writes, reads and decodes snapshots."""
     environ: Mapping[str, str]
     on_fatal: Callable[[BaseException], None]
     """Ends the process, promptly and with a failure."""
@@ -113,6 +118,12 @@ def _core(
     world: World,
 ) -> Core:
     """Log, machine, and what decides when this node leads."""
+    applier = Applier(
+        machine=machine,
+        monotonic_ns=world.monotonic_ns,
+        on_fatal=world.on_fatal,
+        meter=metrics.log.applied_entry,
+    )
     log = Replica(
         identity=Identity(identity.cluster_id, identity.node_id, identity.disk_id),
         members=[
@@ -124,12 +135,7 @@ def _core(
         thread_factory=world.make_thread,
         monotonic_ns=world.monotonic_ns,
         random=world.random,
-    )
-    applier = Applier(
-        machine=machine,
-        monotonic_ns=world.monotonic_ns,
-        on_fatal=world.on_fatal,
-        meter=metrics.log.applied_entry,
+        snapshots=Snapshots(MachineSnapshots(machine, applier), world.snapshot_executor),
     )
     clock = ClusterClock(
         monotonic_ns=world.monotonic_ns, step_ms=settings.clock.step_ms, drift_ppm=settings.clock.drift_ppm_max

@@ -156,6 +156,11 @@ class Leadership(ApplyListener):
             self._start_leading(applied)
 
     @override
+    def on_restored(self) -> None:
+        self._stop_leading()  # a leader has the whole log: whoever needs a snapshot is none
+        self._queue.lose_track()
+
+    @override
     def on_progress(self) -> None:
         self._ticker.plan()
 

@@ -6,7 +6,7 @@ Duty: `serve`. Open the folder, build the node, run it until a signal, drain, st
 - What a part cannot survive ends the process at once, too, with one last line, and `EXIT_BUG` or `EXIT_DISK`: nothing is tried that
   might acknowledge, expire or clean anything more.
 
-Threads are made here only: the Raft thread, and a few for the handlers' blocking calls.
+Threads are made here only: the Raft thread, one for snapshots, and a few for the handlers' blocking calls.
 Must not know: what the parts do.
 """
 
@@ -93,6 +93,7 @@ def serve(loaded: LoadedSettings, *, bootstrap: bool, environ: Mapping[str, str]
 async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolder, environ: Mapping[str, str]) -> int:
     loop = asyncio.get_running_loop()
     pool = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
+    snapshot_pool = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
 
     def run_blocking(call: Callable[[], ResultT], /) -> asyncio.Future[ResultT]:
         return loop.run_in_executor(pool, call)
@@ -103,6 +104,7 @@ async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolde
         random=random.SystemRandom(),
         make_thread=lambda target, name: threading.Thread(target=target, name=name, daemon=True),
         run_blocking=run_blocking,
+        snapshot_executor=snapshot_pool,
         environ=environ,
         on_fatal=die,
     )
@@ -117,6 +119,7 @@ async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolde
     finally:
         await node.stop()
         pool.shutdown(wait=False, cancel_futures=True)
+        snapshot_pool.shutdown()
     _log.info("stopped")
     return EXIT_DONE
 

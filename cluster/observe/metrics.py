@@ -217,6 +217,9 @@ class LogMetrics:
         if operations:
             self._batch.observe(operations)
 
+    def on_restored(self) -> None:
+        """What happened meanwhile was counted elsewhere."""
+
     def on_progress(self) -> None:
         """Count the events since the last look. What is replayed before the node was first ready is history."""
         machine = self._machine()

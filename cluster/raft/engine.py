@@ -12,6 +12,7 @@ on. It never blocks: names are resolved elsewhere, and connections are asyncio's
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -22,7 +23,7 @@ from garbagetruck.cluster.raft.disk import Disk
 from garbagetruck.cluster.raft.election import Election
 from garbagetruck.cluster.raft.exchange import Exchange, HandOff, Request
 from garbagetruck.cluster.raft.handshake import Door
-from garbagetruck.cluster.raft.journal.log import SEGMENT_BYTES, Journal
+from garbagetruck.cluster.raft.journal.log import Journal
 from garbagetruck.cluster.raft.journal.segments import NONCE_BYTES, Owner, Site
 from garbagetruck.cluster.raft.journal.writer import ThreadFactory
 from garbagetruck.cluster.raft.log import Role
@@ -32,6 +33,8 @@ from garbagetruck.cluster.raft.refusals import Refusals
 from garbagetruck.cluster.raft.seams import Consensus
 from garbagetruck.cluster.raft.sessions import Sessions
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
+from garbagetruck.cluster.raft.snapshots.port import Snapshots
+from garbagetruck.cluster.raft.snapshots.work import Around, SnapshotWork
 from garbagetruck.cluster.raft.tls import load
 from garbagetruck.cluster.raft.transport import GuardedTransport, Surroundings
 
@@ -40,6 +43,15 @@ _log = structlog.get_logger(__name__)
 
 HEARING_S = 0.002
 """How long a node that stood still listens before it goes on: long enough to read its sockets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Where a replica keeps its files, and the machine that it takes snapshots of, if any stands behind it."""
+
+    folder: Path
+    disk: Disk
+    snapshots: Snapshots | None = None
 
 
 class Engine:
@@ -53,9 +65,8 @@ class Engine:
         *,
         identity: Identity,
         members: Mapping[str, Member],
-        folder: Path,
+        storage: Storage,
         settings: RaftSettings,
-        disk: Disk,
         thread_factory: ThreadFactory,
         monotonic_ns: Callable[[], int],
         random: Random,
@@ -65,9 +76,9 @@ class Engine:
         self._identity = identity
         self._members = members
         self._peer_ids = frozenset(members) - {identity.node_id}
-        self._folder = folder
+        self._folder = storage.folder
         self._settings = settings
-        self._disk = disk
+        self._disk = storage.disk
         self._thread_factory = thread_factory
         self._monotonic_ns = monotonic_ns
         self._random = random
@@ -87,6 +98,20 @@ class Engine:
             random=Random(random.getrandbits(64)),  # drawn from at every message: the system's would be a call each
             monotonic_ns=monotonic_ns,
         )
+        around = Around(
+            identity=identity,
+            settings=settings,
+            disk=storage.disk,
+            folder=storage.folder / "snapshots",
+            refusals=self._refusals,
+            monotonic_ns=monotonic_ns,
+            random=random,
+            call_in=self._call_in,
+            on_bug=self._on_bug,
+            ask_for_snapshot=self._exchange.ask_for_snapshot,
+            restore=self._exchange.restore,
+        )
+        self.snapshots = SnapshotWork(around, storage.snapshots)
         self._network = network
         self._journal: Journal | None = None
         self._transport: GuardedTransport | None = None
@@ -184,10 +209,14 @@ class Engine:
         disks.load()
         owner = Owner(self._identity.cluster_id, self._identity.disk_id)
         site = Site(
-            self._disk, self._folder / "journal", owner, SEGMENT_BYTES, lambda: self._random.randbytes(NONCE_BYTES)
+            self._disk,
+            self._folder / "journal",
+            owner,
+            self._settings.segment_bytes,
+            lambda: self._random.randbytes(NONCE_BYTES),
         )
-        journal = Journal(site, on_progress=self._on_progress)
-        journal.open()
+        journal = Journal(site, on_progress=self._on_progress, free_bytes_alarm=self._settings.free_bytes_alarm)
+        self.snapshots.open_log(journal)
         self._journal = journal
         journal.start(self._thread_factory, f"journal-{self._identity.node_id}")
         self._consensus = Consensus(
@@ -208,6 +237,8 @@ class Engine:
             listener=self._transport,
         )
         self._transport.attach(self._sessions)
+        self.snapshots.join(self._consensus, self._transport, journal)
+        self._transport.attach_snapshots(self.snapshots.catching_up)
         return self._sessions
 
     def _make_transport(self, consensus: Consensus, journal: Journal) -> GuardedTransport:
@@ -318,6 +349,7 @@ class Engine:
         if not self._peer_ids:
             assert self._journal is not None
             self._journal.wait_durable()  # in its next tick pysyncobj commits all that a lone node has in its log
+        self.snapshots.turn(consensus.applied_index)
         turn_over(consensus, transport, sessions, self._election)
 
     def _between(self) -> None:

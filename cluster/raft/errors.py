@@ -71,6 +71,11 @@ class SnapshotDamaged(StorageRefused):
             "more. Keep a copy of the folder, and bring the node back with an empty one while the others are up",
             offset,
         )
+        self.reason = reason
+
+
+class SnapshotUnfit(RaftError):
+    """What a snapshot holds is no state that this version can go on from. Raised by whoever knows what it holds."""
 
 
 class JournalForeign(StorageRefused):

@@ -18,6 +18,7 @@ from garbagetruck.cluster.raft.confirm import EchoRound
 from garbagetruck.cluster.raft.log import Confirmation, Entry, LogStatus, Role
 from garbagetruck.cluster.raft.seams import Consensus
 from garbagetruck.cluster.raft.settings import RaftSettings
+from garbagetruck.cluster.raft.snapshots.port import Restored
 from garbagetruck.cluster.raft.transport import GuardedTransport
 
 _NS_PER_MS = 1_000_000
@@ -57,7 +58,14 @@ class Transferred:
 
 
 Request = Propose | Confirm | Transfer
-Reply = Confirmed | Transferred
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotDue:
+    """The log has grown: a snapshot of the machine's state is wanted, of this moment or later."""
+
+
+Reply = Confirmed | Transferred | SnapshotDue
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,8 @@ class HandOff:
     applied_index: int
     status: LogStatus | None
     replies: Sequence[Reply]
+    restored: Restored | None = None
+    """A state that the log goes on from: it comes alone, before what is applied to it."""
 
 
 @dataclass(slots=True)
@@ -97,6 +107,7 @@ class Exchange:
         self._hand_over = hand_over
         self._requests: deque[Request] = deque()
         self._replies: list[Reply] = []
+        self._restored: Restored | None = None
         self._status: LogStatus | None = None
         self._round: EchoRound | None = None
         self._probed_ns = 0
@@ -112,6 +123,14 @@ class Exchange:
         self._requests.append(request)
         return True
 
+    def restore(self, restored: Restored) -> None:
+        """Hand a state over, before the entries that are applied from now on."""
+        self._restored = restored
+
+    def ask_for_snapshot(self) -> None:
+        """Say that one is due."""
+        self._replies.append(SnapshotDue())
+
     def between(self, consensus: Consensus, transport: GuardedTransport) -> None:
         """Once in every tick, after applying and before sending."""
         self._hand_over_changes(consensus, transport)
@@ -124,7 +143,10 @@ class Exchange:
 
     def _hand_over_changes(self, consensus: Consensus, transport: GuardedTransport) -> None:
         entries, consensus.applied = consensus.applied, []
+        restored, self._restored = self._restored, None
         status = self._changed_status(consensus, transport)
+        if restored is not None:
+            self._hand_over(HandOff((), restored.index, None, (), restored))
         if not entries and status is None and not self._replies:
             return
         while len(entries) > HAND_OVER_ENTRIES_MAX:

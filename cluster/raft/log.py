@@ -69,7 +69,13 @@ class Confirmation:
 
 
 class LogListener(Protocol):
-    """The node's side. All three are called on the main loop, in the order things happened; they must not raise."""
+    """The node's side. All are called on the main loop, in the order things happened; they must not raise."""
+
+    def on_restored(self, state: object, index: int) -> None:
+        """Go on from `state`, which the node's own machine decoded: it is the state right behind the entry at `index`.
+
+        What it comes from are entries that were, or will be, handed over to others only. It never goes back.
+        """
 
     def on_entries(self, entries: Sequence[Entry], applied_index: int) -> None:
         """Apply `entries`, which is not empty and ascends.

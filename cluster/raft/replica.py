@@ -17,18 +17,29 @@ from typing import Any
 import uvloop
 
 from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
-from garbagetruck.cluster.raft.engine import Engine
+from garbagetruck.cluster.raft.engine import Engine, Storage
 from garbagetruck.cluster.raft.errors import LogStopped, NotLeader, ProposalTooLarge
-from garbagetruck.cluster.raft.exchange import Confirm, Confirmed, HandOff, Propose, Reply, Transfer, Transferred
+from garbagetruck.cluster.raft.exchange import (
+    Confirm,
+    Confirmed,
+    HandOff,
+    Propose,
+    Reply,
+    SnapshotDue,
+    Transfer,
+    Transferred,
+)
 from garbagetruck.cluster.raft.journal.writer import ThreadFactory
 from garbagetruck.cluster.raft.log import Confirmation, LogListener, LogStatus, Role
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings, check_members
+from garbagetruck.cluster.raft.snapshots.capturing import write_capture
+from garbagetruck.cluster.raft.snapshots.port import Snapshots
 
 
 class Replica:
     """A `ReplicatedLog` that keeps its files in `folder`, which no other process may use.
 
-    `members` are all nodes of the cluster, this one included; they do not change while it runs. Raises ValueError when
+    `snapshots` is the machine behind the log; without it the log is never compacted. `members` are all nodes of the cluster, this one included; they do not change while it runs. Raises ValueError when
     they are no cluster that `identity` belongs to.
     """
 
@@ -42,6 +53,7 @@ class Replica:
         thread_factory: ThreadFactory,
         monotonic_ns: Callable[[], int],
         random: random.Random,
+        snapshots: Snapshots | None = None,
         disk: Disk = REAL_DISK,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
     ) -> None:
@@ -53,9 +65,8 @@ class Replica:
         self._engine = Engine(
             identity=identity,
             members={member.node_id: member for member in members},
-            folder=folder,
+            storage=Storage(folder, disk, snapshots),
             settings=settings,
-            disk=disk,
             thread_factory=thread_factory,
             monotonic_ns=monotonic_ns,
             random=random,
@@ -75,6 +86,8 @@ class Replica:
         """Callers of `confirm` who came after it began, and share the next."""
         self._sequence = 0
         self._transfer: asyncio.Future[bool] | None = None
+        self._snapshots = snapshots
+        self._capturing: asyncio.Task[None] | None = None
 
     # --- ReplicatedLog ----------------------------------------------------------------------------------------------
 
@@ -151,7 +164,7 @@ class Replica:
 
     @property
     def journal_bytes(self) -> int:
-        """The size of the log on disk, in bytes; about as much again is held in memory. It only ever grows."""
+        """The size of the log on disk, in bytes; about as much again is held in memory. Snapshots keep it within bounds."""
         return self._engine.journal_bytes
 
     # --- the Raft thread --------------------------------------------------------------------------------------------
@@ -212,6 +225,8 @@ class Replica:
             return
         assert self._listener is not None
         try:
+            if hand_off.restored is not None:
+                self._listener.on_restored(hand_off.restored.state, hand_off.restored.index)
             if hand_off.entries:
                 self._listener.on_entries(hand_off.entries, hand_off.applied_index)
             if hand_off.status is not None:
@@ -240,6 +255,22 @@ class Replica:
                 assert self._transfer is not None
                 self._transfer.set_result(done)
                 self._transfer = None
+            case SnapshotDue():
+                assert self._capturing is None or self._capturing.done(), "one snapshot at a time"
+                self._capturing = asyncio.get_running_loop().create_task(self._capture(), name="snapshot")
+
+    async def _capture(self) -> None:
+        work = self._engine.snapshots
+        assert self._snapshots is not None
+        try:
+            work.ended(
+                await write_capture(
+                    self._snapshots, work.store, lambda index: asyncio.wrap_future(work.describe(index))
+                )
+            )
+        except Exception as error:  # noqa: BLE001  # the disk failed, or the machine has a bug
+            if self._running:
+                self._die(error)
 
     def _begin_round(self) -> None:
         self._asking, self._waiting = self._waiting, []
@@ -267,6 +298,9 @@ class Replica:
         assert self._thread is not None
         assert self._ended is not None
         self._request_stop()
+        if self._capturing is not None:
+            self._capturing.cancel()
+            await asyncio.wait({self._capturing})
         error = await asyncio.shield(self._ended)
         self._thread.join()
         return error

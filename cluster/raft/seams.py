@@ -12,7 +12,8 @@ pysyncobj is used as it is published; nothing of it is copied, and no name-mangl
 | message `timeout_now` from `_getLeader()` | has pysyncobj stand for election when `election` says so, and at no other time |
 | message `request_vote` with `last_log_term` -1 | has pysyncobj take a later term, and step down, without a vote |
 | global `syncobj.pickle` | a command is its payload; nothing in the log is ever unpickled |
-| globals `syncobj.createJournal`, `syncobj.createPoller` | take objects of ours where names were expected |
+| globals `syncobj.createJournal`, `createPoller`, `Serializer` | take objects of ours where names were expected |
+| message `append_entries` with `serialized` | has pysyncobj go on from a snapshot that is durable and aligned to |
 | global `syncobj.PIPE_NOTIFIER_ENABLED` | no pipe that nobody reads, and that is full after 65,536 commands |
 
 The globals are set when this module is imported, for the whole process: nothing else in it may use pysyncobj.
@@ -31,8 +32,10 @@ from pysyncobj.poller import Poller
 from pysyncobj.transport import Transport
 
 from garbagetruck.cluster.raft import wire
+from garbagetruck.cluster.raft.compaction import Compaction
 from garbagetruck.cluster.raft.election import Standing
 from garbagetruck.cluster.raft.journal.log import Journal
+from garbagetruck.cluster.raft.journal.replay import LogTuple
 from garbagetruck.cluster.raft.log import Entry, Role
 from garbagetruck.cluster.raft.settings import APPEND_BATCH_BYTES, RaftSettings
 
@@ -55,6 +58,7 @@ class _Commands:
 
 _stock_create_journal = pysyncobj.syncobj.createJournal
 _stock_create_poller = pysyncobj.syncobj.createPoller
+_stock_serializer = pysyncobj.syncobj.Serializer
 
 
 def _create_journal(journal: Any) -> Any:
@@ -65,9 +69,14 @@ def _create_poller(poller: Any) -> Any:
     return poller if isinstance(poller, NoPoller) else _stock_create_poller(poller)
 
 
+def _create_serializer(dump_file: Any, *conf: Any) -> Any:
+    return dump_file if isinstance(dump_file, Compaction) else _stock_serializer(dump_file, *conf)
+
+
 pysyncobj.syncobj.pickle = _Commands
 pysyncobj.syncobj.createJournal = _create_journal
 pysyncobj.syncobj.createPoller = _create_poller
+pysyncobj.syncobj.Serializer = _create_serializer
 pysyncobj.syncobj.PIPE_NOTIFIER_ENABLED = False
 
 
@@ -94,12 +103,32 @@ class StockTransport(Transport):  # type: ignore[misc]  # pysyncobj is published
         """Nothing: connections are ended by who opened them."""
 
     def send(self, node: Node, message: dict[str, Any]) -> bool:
+        if "serialized" in message:
+            self.snapshot_due(node.id)
+            return False
         translated = wire.from_stock(message, self._consensus.term)
         return translated is not None and self.send_to(node.id, translated)
 
     def send_to(self, node_id: str, message: wire.RaftMessage) -> bool:
         """Send what pysyncobj has to say. False when there is no connection."""
         raise NotImplementedError
+
+    def snapshot_due(self, node_id: str) -> None:
+        """A peer needs what the log has no more. It must be withdrawn before this returns, or pysyncobj goes on asking."""
+        raise NotImplementedError
+
+    def follow(self, node_id: str, term: int) -> None:
+        """Have pysyncobj take `node_id` for the leader of `term`, which is not over."""
+        message = {"type": "append_entries", "term": term, "commit_index": 0, "serialized": False}
+        self._onMessageReceived(self._consensus.nodes[node_id], message)
+
+    def install(self, leader_id: str, previous: LogTuple, last: LogTuple) -> None:
+        """Have pysyncobj go on from a snapshot that is durable, and that the journal was aligned to; and say so."""
+        consensus = self._consensus
+        consensus.compaction.go_on_from(previous, last)
+        message = {"type": "append_entries", "term": consensus.term, "commit_index": last[1], "serialized": True}
+        self._onMessageReceived(consensus.nodes[leader_id], message)
+        assert consensus.applied_index == last[1], "pysyncobj did not load the snapshot"
 
     def deliver(self, node_id: str, message: wire.RaftMessage) -> None:
         """Give pysyncobj a message of a peer."""
@@ -149,6 +178,7 @@ class Consensus(SyncObj):  # type: ignore[misc]  # pysyncobj is published withou
         self.applied: list[Entry] = []
         self.sendable: set[str] = set()
         """Peers that pysyncobj believes to be connected."""
+        self.compaction = Compaction(journal)
         self._between = between
         self._stock = make_transport(self)
         super().__init__(
@@ -171,10 +201,7 @@ class Consensus(SyncObj):  # type: ignore[misc]  # pysyncobj is published withou
             appendEntriesBatchSizeBytes=APPEND_BATCH_BYTES,
             commandsWaitLeader=False,
             dynamicMembershipChange=False,
-            # No compaction: its dump and its journal do not survive a crash together.
-            fullDumpFile=None,
-            logCompactionMinEntries=2**62,
-            logCompactionMinTime=2**62,
+            fullDumpFile=self.compaction,
             journalFile=self.journal,
             pollerType=NoPoller(),
             onStateChanged=self._on_state_changed,

@@ -45,6 +45,14 @@ class RaftSettings:
     repeats them later; past all of it the connection is closed, and begins anew."""
     strangers_max: int = 16
     """Connections at once that have not introduced themselves. Past it the newest is closed."""
+    segment_bytes: int = 64 * 1024 * 1024
+    """The size of a journal's segment. One is always reserved ahead on the disk, and deleted only as a whole."""
+    free_bytes_alarm: int = 512 * 1024 * 1024
+    """With less free space on the disk than this, new leases and sessions are refused; renewals still find room."""
+    snapshot_entries: int = 100_000
+    """A snapshot is taken after this many entries of the log, or up to a quarter fewer..."""
+    snapshot_log_bytes: int = 64 * 1024 * 1024
+    """...or when their payloads are this large. The log is kept, on disk and in memory, for up to two snapshots."""
     tls: TlsFiles | None = None
     """Certificates for the connections between nodes. Without them every member must be on loopback, or..."""
     insecure_plaintext: bool = False
@@ -90,6 +98,10 @@ class RaftSettings:
             self.connection_retry_ms,
             f"that is connection_retry_ms ({self.connection_retry_ms}), the first wait",
         )
+        _at_least(self, "segment_bytes", 64 * 1024, "a smaller segment is begun and deleted all the time")
+        _at_least(self, "free_bytes_alarm", 0, "it is a size")
+        _at_least(self, "snapshot_entries", 8, "a snapshot after every entry leaves time for nothing else")
+        _at_least(self, "snapshot_log_bytes", 1_024, "a snapshot after every entry leaves time for nothing else")
         _at_least(self, "strangers_max", 4, "peers are strangers, too, until they have introduced themselves")
         if self.tls is not None and self.insecure_plaintext:
             raise ValueError("raft insecure_plaintext is set, and so is tls: remove one; with TLS nothing is plaintext")

@@ -9,6 +9,7 @@ Duty: pass messages between pysyncobj and sessions, and see to it that
 - nobody is voted for while a leader is heard (`election`), and nobody's vote counts twice;
 - a leader of a former term is told so: pysyncobj leaves it without an answer;
 - no command is forwarded after leadership was lost, nor taken from another node;
+- a peer that needs what the log has no more gets a snapshot (`snapshots`), and no entries meanwhile;
 - a peer that does not keep up is sent no entries until it has read what it was sent, and Raft repeats them then.
 
 Threads: the Raft thread only.
@@ -31,9 +32,15 @@ from garbagetruck.cluster.raft.refusals import Refusals
 from garbagetruck.cluster.raft.seams import Consensus, StockTransport
 from garbagetruck.cluster.raft.sessions import Session, Sessions
 from garbagetruck.cluster.raft.settings import RaftSettings
+from garbagetruck.cluster.raft.snapshots.catching_up import CatchingUp
+from garbagetruck.cluster.raft.snapshots.format import SnapshotHeader, last_entries
 
 ENTRIES_MAX = 4_096
 """In one message; more are sent as several, so that none outgrows a frame."""
+
+
+Vow = wire.NextIndex | wire.Vote | wire.RequestVote | wire.SnapshotWanted | wire.SnapshotUnfit
+"""What rests on the term, or on the vote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,7 @@ class GuardedTransport(StockTransport):
         self._durability = around.durability
         self._refusals = around.refusals
         self._sessions: Sessions | None = None
+        self._catching_up: CatchingUp | None = None
         self._fitted: Fitted | None = None
         self._awaiting_disk: set[str] = set()
         """Peers that will be answered when the disk has come far enough."""
@@ -72,6 +80,9 @@ class GuardedTransport(StockTransport):
 
     def attach(self, sessions: Sessions) -> None:
         self._sessions = sessions
+
+    def attach_snapshots(self, catching_up: CatchingUp) -> None:
+        self._catching_up = catching_up
 
     @property
     def connected(self) -> frozenset[str]:
@@ -95,18 +106,22 @@ class GuardedTransport(StockTransport):
             case wire.NextIndex():
                 self._acknowledge(node_id, message if self._fitted is None else self._fitted.bound(message))
             case wire.RequestVote():
-                self._vow(node_id, replace(message, transfer=self._election.is_transfer(message.term)))
+                self.vow(node_id, replace(message, transfer=self._election.is_transfer(message.term)))
             case wire.Vote():
                 self._election.voted()
-                self._vow(node_id, message)
+                self.vow(node_id, message)
             case wire.TimeoutNow():
-                self._say(node_id, message)
+                self.say(node_id, message)
         return self._session(node_id) is session
+
+    def snapshot_due(self, node_id: str) -> None:  # type: ignore[explicit-override]
+        assert self._catching_up is not None, "the log's beginning is gone, and nothing sends snapshots"
+        self._catching_up.begin(node_id)
 
     def _session(self, node_id: str) -> Session | None:
         return None if self._sessions is None else self._sessions.get(node_id)
 
-    def _say(self, node_id: str, message: wire.Message) -> None:
+    def say(self, node_id: str, message: wire.Message) -> None:
         session = self._session(node_id)
         if session is not None and self._sessions is not None:
             self._sessions.send(session, message)
@@ -116,15 +131,17 @@ class GuardedTransport(StockTransport):
         peer_id = session.peer_id
         while len(message.entries) > ENTRIES_MAX:
             head, tail = message.entries[:ENTRIES_MAX], message.entries[ENTRIES_MAX:]
-            self._say(peer_id, replace(message, entries=head))
+            self.say(peer_id, replace(message, entries=head))
             message = replace(message, prev_index=head[-1][1], prev_term=head[-1][2], entries=tail)
-        self._say(peer_id, message)
+        self.say(peer_id, message)
         if self._session(peer_id) is session and session.link.waiting_bytes > self._settings.outgoing_bytes_max // 2:
             self._paused.add(peer_id)
             self.withdraw(peer_id)
 
     def resume(self) -> None:
         """Let pysyncobj send again to those who have read what they were sent. To be called before every tick."""
+        if self._catching_up is not None:
+            self._catching_up.turn()
         for peer_id in [*self._paused]:
             session = self._session(peer_id)
             if session is None:
@@ -138,13 +155,13 @@ class GuardedTransport(StockTransport):
         the disk is slow, and the leader must not believe that nobody is here.
         """
         if not message.success:
-            self._vow(node_id, message)
+            self.vow(node_id, message)
             return
         durable = self._durability
         if durable.metadata_durable:
             bounded = replace(message, next_index=min(message.next_index, durable.durable_index + 1))
             if bounded == message or node_id in self._awaiting_disk:
-                self._say(node_id, bounded)
+                self.say(node_id, bounded)
             if bounded == message:
                 return
         self._awaiting_disk.add(node_id)
@@ -155,29 +172,47 @@ class GuardedTransport(StockTransport):
         self._awaiting_disk.discard(node_id)
         if message.term == consensus.term and consensus.leader == node_id:
             next_index = min(message.next_index, self._durability.durable_index + 1)
-            self._say(node_id, replace(message, next_index=next_index))
+            self.say(node_id, replace(message, next_index=next_index))
 
-    def _vow(self, node_id: str, message: wire.NextIndex | wire.Vote | wire.RequestVote) -> None:
+    def vow(self, node_id: str, message: Vow) -> None:
         """Say what rests on the term and the vote, once they are durable."""
         if self._durability.metadata_durable:
-            self._say(node_id, message)
+            self.say(node_id, message)
         else:
             self._durability.when_durable(partial(self._vow_late, node_id, message))
 
-    def _vow_late(self, node_id: str, message: wire.NextIndex | wire.Vote | wire.RequestVote) -> None:
+    def _vow_late(self, node_id: str, message: Vow) -> None:
         if message.term == self._consensus.term and self._durability.metadata_durable:
-            self._say(node_id, message)
+            self.say(node_id, message)
+
+    # --- what snapshots need ----------------------------------------------------------------------------------------
+
+    def heard(self, node_id: str) -> None:
+        self._election.heard(node_id)
+
+    def announce_again(self, node_id: str) -> None:
+        if node_id in self.connected and node_id not in self._paused:
+            self.announce(node_id)
+
+    def install_verified(self, leader_id: str, header: SnapshotHeader) -> None:
+        """Have pysyncobj go on from a snapshot, and acknowledge that much and no more."""
+        previous, last = last_entries(header)
+        self._fitted = Fitted(wire.AppendEntries(self._consensus.term, header.index, 0, 0, []), header.index)
+        try:
+            self.install(leader_id, previous, last)
+        finally:
+            self._fitted = None
 
     # --- what the engine says ---------------------------------------------------------------------------------------
 
     def probe(self, node_id: str, probe: wire.Probe) -> None:
         """Ask a peer whether it still follows; it is not sent when there is no connection."""
-        self._say(node_id, probe)
+        self.say(node_id, probe)
 
     def ask_all(self, message: wire.PreVote) -> None:
         """Begin a round of asking."""
         for peer_id in sorted(self.connected):
-            self._say(peer_id, message)
+            self.say(peer_id, message)
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
@@ -192,6 +227,8 @@ class GuardedTransport(StockTransport):
         self._paused.discard(session.peer_id)
         self.withdraw(session.peer_id)
         self._election.disconnected(session.peer_id)
+        if self._catching_up is not None:
+            self._catching_up.ended(session.peer_id)
         self._around.on_news()
 
     def on_session_message(self, session: Session, message: Frame) -> None:
@@ -208,7 +245,10 @@ class GuardedTransport(StockTransport):
                     consensus.learn_term(message.term)
             case wire.Probe():
                 if message.term == consensus.term and consensus.leader == peer_id:
-                    self._say(peer_id, wire.Echo(message.term, message.sequence))
+                    self.say(peer_id, wire.Echo(message.term, message.sequence))
+            case wire.SnapshotOffer() | wire.SnapshotWanted() | wire.SnapshotChunk() | wire.SnapshotUnfit():
+                if self._catching_up is not None:
+                    self._catching_up.on_message(peer_id, message)
             case wire.Echo():
                 self._around.on_echo(peer_id, message)
             case _:
@@ -219,7 +259,7 @@ class GuardedTransport(StockTransport):
         consensus, election = self._consensus, self._election
         match message:
             case wire.PreVote():
-                self._say(peer_id, election.answer(peer_id, message, consensus.standing))
+                self.say(peer_id, election.answer(peer_id, message, consensus.standing))
             case wire.PreVoteAnswer():
                 election.answered(peer_id, message)
                 if message.term > consensus.term:
@@ -241,7 +281,7 @@ class GuardedTransport(StockTransport):
     def _on_append_entries(self, peer_id: str, message: wire.AppendEntries) -> None:
         term = self._consensus.term
         if message.term < term:
-            self._say(peer_id, wire.TermNotice(term))
+            self.say(peer_id, wire.TermNotice(term))
             return
         self._fitted = fit(message, self._around.log_view)
         try:
@@ -261,6 +301,8 @@ class GuardedTransport(StockTransport):
             return
         bounded = replace(message, next_index=min(message.next_index, self._durability.durable_index + 1))
         self.deliver(peer_id, bounded)
+        if self._catching_up is not None and self._catching_up.acknowledged(peer_id, message):
+            session.carriage.forget()
         if bounded != message:
             self._durability.when_durable(partial(self._count_rest, peer_id, message))
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Format of the frames; both sides of a handshake must have the same."""
 
 FORMAT = 1
@@ -144,10 +144,50 @@ class Alive(msgspec.Struct, frozen=True, array_like=True, tag="alive"):
     """Says nothing, on a connection on which nothing else was said for a while."""
 
 
+class SnapshotOffer(msgspec.Struct, frozen=True, array_like=True, tag="offer"):
+    """The leader of `term` has not got the entries that the receiver needs any more: it is to have a snapshot.
+
+    Said again and again until the receiver has it: it is the leader's heartbeat meanwhile.
+    """
+
+    term: Natural
+    snapshot_id: Name
+    index: Natural
+    size_bytes: Natural
+
+
+class SnapshotWanted(msgspec.Struct, frozen=True, array_like=True, tag="wanted"):
+    """The answer: what the receiver needs next begins at `offset`; at the end of the snapshot it needs nothing."""
+
+    term: Natural
+    snapshot_id: Name
+    offset: Natural
+
+
+class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, tag="chunk"):
+    """A part of the snapshot's file. `checksum` is its CRC32."""
+
+    term: Natural
+    snapshot_id: Name
+    offset: Natural
+    checksum: Natural
+    content: Annotated[bytes, msgspec.Meta(min_length=1)]
+
+
+class SnapshotUnfit(msgspec.Struct, frozen=True, array_like=True, tag="unfit"):
+    """The answer to the offer of a snapshot that was sent and found damaged: another one is needed."""
+
+    term: Natural
+    snapshot_id: Name
+    reason: str
+
+
+SnapshotMessage = SnapshotOffer | SnapshotWanted | SnapshotChunk | SnapshotUnfit
+
 RaftMessage = AppendEntries | NextIndex | RequestVote | Vote | TimeoutNow
 """Those that pysyncobj itself sends and receives."""
 
-Message = Hello | Refused | PreVote | PreVoteAnswer | TermNotice | Probe | Echo | Alive | RaftMessage
+Message = Hello | Refused | PreVote | PreVoteAnswer | TermNotice | Probe | Echo | Alive | SnapshotMessage | RaftMessage
 
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 _encoder = msgspec.msgpack.Encoder()
@@ -166,11 +206,11 @@ def from_stock(message: Mapping[str, Any], term: int) -> RaftMessage | None:
     """Translate what pysyncobj sends, in its current `term`; None for what this cluster never lets out.
 
     That is `apply_command` and its response, by which pysyncobj forwards a command after leadership was lost. What
-    would need a snapshot or a cut-up entry fails, because this cluster has neither.
+    would need a cut-up entry fails, because this cluster has none; snapshots go their own way (`snapshots`).
     """
     match message["type"]:
         case "append_entries":
-            assert "entries" in message, "pysyncobj wants to send a snapshot or part of an entry; there are none"
+            assert "entries" in message, "pysyncobj wants to send part of an entry; there are none"
             # prevLogIdx is None when the entry before is not in the log: index 0, which is in no log, says the same.
             return AppendEntries(
                 message["term"],

@@ -21,9 +21,6 @@ from garbagetruck.cluster.raft.journal.replay import LogTuple
 from garbagetruck.cluster.raft.journal.segments import Segments, Site
 from garbagetruck.cluster.raft.journal.writer import JournalWriter, ThreadFactory
 
-SEGMENT_BYTES = 64 * 1024 * 1024
-"""The default size of a segment. One is always reserved ahead on the disk."""
-
 FREE_BYTES_ALARM = 512 * 1024 * 1024
 """The default for the least free space: below it new leases are refused, so that renewals still find room."""
 
@@ -55,15 +52,19 @@ class Journal:
         self._seen_durable = 0
         self._writer: JournalWriter | None = None
         self._closed = False
+        self._putting_back: deque[LogTuple] | None = None
+        """What pysyncobj will add again, having cleared the log for a snapshot that the log is aligned to."""
+        self.payload_bytes = 0
+        """Of all entries after the snapshot that were ever added; it never falls."""
 
     # --- life -------------------------------------------------------------------------------------------------------
 
-    def open(self, *, snapshot_index: int = 0) -> None:
+    def open(self, *, snapshot_index: int = 0, keep_from: int | None = None) -> None:
         """Read the journal, or begin one. With a durable snapshot up to `snapshot_index`, `align` is due next.
 
-        Raises StorageRefused when it must not be served, and DiskFailed.
+        Entries from `keep_from` on are held in memory, by default from the one before the snapshot's last. Raises StorageRefused when it must not be served, and DiskFailed.
         """
-        recovered = recover(self._site, keep_from=max(1, snapshot_index - 1))
+        recovered = recover(self._site, keep_from=max(1, snapshot_index - 1) if keep_from is None else keep_from)
         replay, tip = recovered.replay, recovered.replay.tip
         segments = Segments(self._site, tip=tip, sealed=recovered.sealed, active=recovered.active)
         try:
@@ -77,16 +78,17 @@ class Journal:
             segments.close()
             raise
         self._entries, self._next_index = replay.entries, tip.next_index
+        self.payload_bytes = sum(len(command) for command, index, _ in replay.entries if index > snapshot_index)
         self._previous_term = replay.base_term
         self._metadata = tip.metadata
         self._stored_commit_index = tip.metadata.commit_index
         self._durable_index = tip.next_index - 1
         self._writer = JournalWriter(segments, on_progress=self._on_progress)
 
-    def align(self, previous: LogTuple, last: LogTuple) -> None:
-        """Have the log begin with the last two entries of a snapshot that is durable (hazard 2).
+    def align(self, previous: LogTuple, last: LogTuple, *, keep_from: int | None = None) -> None:
+        """Have the log hold the last two entries of a snapshot that is durable (hazard 2), and begin with them.
 
-        Entries that follow `last` stay: they may have been acknowledged. A log without `last` cannot be continued, and
+        With `keep_from` it begins there, as far as it goes back. Entries that follow `last` stay: they may have been acknowledged. A log without `last` cannot be continued, and
         `previous` and `last` take its place; what they held is in the snapshot, so their commands do not matter. If
         this is interrupted, it is due again at the next start.
         """
@@ -97,7 +99,8 @@ class Journal:
             if self.term_at(index - 1) is None:
                 self._entries.insert(0, previous)
             self._metadata = Metadata(self._metadata.term, self._metadata.vote, commit_index)
-            self.deleteEntriesTo(index - 1 - self._entries[0][1])
+            first_index = index - 1 if keep_from is None else min(keep_from, index - 1)
+            self.deleteEntriesTo(first_index - self._entries[0][1])
             return
         if index <= self._metadata.commit_index and self.last_index >= index:
             raise LogDiverged(f"the snapshot's last entry, {index} of term {term}, contradicts a committed one")
@@ -114,6 +117,14 @@ class Journal:
         self._undurable.clear()
         self._durable_index = index  # in the snapshot
         self.writer.delete_below(index - 1)
+
+    def expect_reload(self, previous: LogTuple, last: LogTuple) -> None:
+        """Have it that pysyncobj is about to load the snapshot that the log is aligned to: it will `clear`, and `add` these two.
+
+        The log has them, and entries around them that pysyncobj must not take away.
+        """
+        assert (self.term_at(previous[1]), self.term_at(last[1])) == (previous[2], last[2])
+        self._putting_back = deque((previous, last))
 
     def start(self, thread_factory: ThreadFactory, name: str) -> None:
         """Write on a thread of the journal's own from now on. Without it, `writer.write_waiting` is to be called."""
@@ -192,6 +203,10 @@ class Journal:
     # --- pysyncobj's journal ----------------------------------------------------------------------------------------
 
     def add(self, command: bytes, idx: int, term: int) -> None:
+        if self._putting_back is not None:
+            assert (idx, term) == self._putting_back.popleft()[1:], "pysyncobj loads another snapshot than expected"
+            self._putting_back = self._putting_back or None
+            return
         former_term = self._entries[-1][2] if self._entries else self._previous_term
         if idx != self._next_index or not former_term <= term <= self._metadata.term:
             raise LogDiverged(
@@ -201,6 +216,7 @@ class Journal:
         number = self.writer.put(Record(int(Kind.ENTRY), idx, term, command))
         self._entries.append((command, idx, term))
         self._next_index += 1
+        self.payload_bytes += len(command)
         self._undurable.append((number, idx))
 
     def deleteEntriesFrom(self, entryFrom: int) -> None:  # noqa: N802, N803  # pysyncobj's names
@@ -230,6 +246,8 @@ class Journal:
 
     def clear(self) -> None:
         """Only a snapshot may take the place of the log, and comes with its last entries: see `align`."""
+        if self._putting_back is not None:
+            return
         raise LogDiverged("the log would be emptied without a snapshot in its place")
 
     def __len__(self) -> int:

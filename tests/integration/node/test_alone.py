@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ async def alone(tmp_path: Path) -> AsyncIterator[aio.Channel]:
         random=random.SystemRandom(),
         make_thread=lambda target, name: threading.Thread(target=target, name=name, daemon=True),
         run_blocking=lambda call: asyncio.ensure_future(asyncio.to_thread(call)),
+        snapshot_executor=ThreadPoolExecutor(1),
         environ=os.environ,
         on_fatal=died.append,
     )

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +86,7 @@ def world(place: Place) -> World:
         random=random.SystemRandom(),
         make_thread=lambda target, name: threading.Thread(target=target, name=name, daemon=True),
         run_blocking=run_blocking,
+        snapshot_executor=ThreadPoolExecutor(1),
         environ=os.environ,
         on_fatal=place.died.append,
     )

@@ -26,6 +26,9 @@ from tests.integration.raft.replicas import make_thread
 class Reporter:
     """A listener that writes what it hears."""
 
+    def on_restored(self, state: object, index: int) -> None:
+        raise AssertionError("it takes no snapshots")
+
     def on_entries(self, entries: Sequence[Entry], applied_index: int) -> None:
         self._say(applied=[entry.payload.decode() for entry in entries], index=applied_index)
 

@@ -9,18 +9,25 @@ import random
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
+import msgspec
+
+from garbagetruck.cluster.raft.errors import SnapshotUnfit
 from garbagetruck.cluster.raft.log import Entry, LogStatus, Role
 from garbagetruck.cluster.raft.replica import Replica
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
+from garbagetruck.cluster.raft.snapshots.port import Capture, Snapshots, StateMachine
 from garbagetruck.cluster.raft.tls import TlsFiles
 
 IDS = ("n1", "n2", "n3")
 SETTINGS = RaftSettings()
+PIECE_BYTES = 50_000
 PATIENCE_S = 20.0
 """Until something must have happened on a busy machine."""
 
@@ -33,6 +40,17 @@ def free_ports(count: int) -> list[int]:
 
 def make_thread(target: Callable[[], None], name: str) -> threading.Thread:
     return threading.Thread(target=target, name=name, daemon=True)
+
+
+def encode_entries(entries: Sequence[Entry]) -> bytes:
+    content = msgspec.msgpack.encode([(entry.index, entry.payload) for entry in entries])
+    return content + crc32(content).to_bytes(4)
+
+
+def decode_entries(content: bytes) -> list[Entry]:
+    if crc32(content[:-4]).to_bytes(4) != content[-4:]:
+        raise SnapshotUnfit("this is no state of a recorder")
+    return [Entry(*each) for each in msgspec.msgpack.decode(content[:-4], type=list[tuple[int, bytes]])]
 
 
 class Bell:
@@ -53,10 +71,13 @@ class Bell:
 
 
 class Recorder:
-    """A listener that remembers, and rings."""
+    """A listener that remembers, and rings; and a machine whose state is all that it heard."""
 
     def __init__(self, bell: Bell) -> None:
         self.entries: list[Entry] = []
+        self.restored: list[int] = []
+        """The indexes of the snapshots that it went on from."""
+        self.applied_index = 0
         self.statuses: list[LogStatus] = []
         self.fatal: list[BaseException] = []
         self._bell = bell
@@ -65,16 +86,37 @@ class Recorder:
     def payloads(self) -> list[bytes]:
         return [entry.payload for entry in self.entries]
 
+    def capture(self) -> Capture:
+        return Capture(self.applied_index, self._pieces(encode_entries(self.entries)))
+
+    async def _pieces(self, content: bytes) -> AsyncGenerator[bytes, None]:
+        for begin in range(0, len(content), PIECE_BYTES):
+            yield content[begin : begin + PIECE_BYTES]
+
+    def decode(self, chunks: Iterator[bytes]) -> list[Entry]:
+        return decode_entries(b"".join(chunks))
+
+    def on_restored(self, state: object, index: int) -> None:
+        assert isinstance(state, list)
+        assert index > self.applied_index
+        assert state[: len(self.entries)] == self.entries
+        self.entries, self.applied_index = list(state), index
+        self.restored.append(index)
+        self._bell.ring()
+
     def on_entries(self, entries: Sequence[Entry], applied_index: int) -> None:
         assert entries
+        assert self.applied_index < entries[0].index
         assert applied_index >= entries[-1].index
         assert [entry.index for entry in entries] == sorted({entry.index for entry in entries})
         assert not self.entries or self.entries[-1].index < entries[0].index
         self.entries += entries
+        self.applied_index = applied_index
         self._bell.ring()
 
     def on_status(self, status: LogStatus) -> None:
         assert status.applied_index <= status.commit_index
+        self.applied_index = status.applied_index
         assert not self.statuses or self.statuses[-1].term <= status.term
         self.statuses.append(status)
         self._bell.ring()
@@ -147,6 +189,7 @@ class Trio:
         self._ports = dict(zip(IDS, free_ports(len(IDS)), strict=True))
         self._cables: dict[tuple[str, str], Cable] = {}
         self.bell = Bell()
+        self.executor = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
         self.replicas: dict[str, Replica] = {}
         self.recorders: dict[str, Recorder] = {}
 
@@ -167,7 +210,9 @@ class Trio:
     def folder(self, node_id: str) -> Path:
         return self._folder / node_id
 
-    def make(self, node_id: str, *, cluster_id: str = "c", disk_id: str | None = None) -> Replica:
+    def make(
+        self, node_id: str, *, machine: StateMachine | None = None, cluster_id: str = "c", disk_id: str | None = None
+    ) -> Replica:
         return Replica(
             identity=Identity(cluster_id, node_id, disk_id or f"disk-{node_id}"),
             members=self.members_as_seen_by(node_id),
@@ -176,10 +221,12 @@ class Trio:
             thread_factory=make_thread,
             monotonic_ns=time.monotonic_ns,
             random=random.Random(),
+            snapshots=None if machine is None else Snapshots(machine, self.executor),
         )
 
     async def start(self, node_id: str, **identity: str) -> Replica:
-        replica, recorder = self.make(node_id, **identity), Recorder(self.bell)
+        recorder = Recorder(self.bell)
+        replica = self.make(node_id, machine=recorder, **identity)
         await replica.start(recorder)
         self.replicas[node_id], self.recorders[node_id] = replica, recorder
         return replica
@@ -242,4 +289,5 @@ async def trio(
         for replica in nodes.replicas.values():
             await replica.stop()
         await nodes.take_up_cables()
+        nodes.executor.shutdown()
     assert {node_id: each.fatal for node_id, each in nodes.recorders.items() if each.fatal} == {}

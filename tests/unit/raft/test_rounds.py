@@ -13,7 +13,7 @@ import pytest
 
 from garbagetruck.cluster.raft import wire
 from garbagetruck.cluster.raft.disk import RealDisk
-from garbagetruck.cluster.raft.engine import Engine
+from garbagetruck.cluster.raft.engine import Engine, Storage
 from garbagetruck.cluster.raft.errors import NotLeader
 from garbagetruck.cluster.raft.exchange import (
     Confirm,
@@ -235,9 +235,8 @@ class TestTheEngine:
         engine = Engine(
             identity=IDENTITY,
             members={member.node_id: member for member in MEMBERS},
-            folder=tmp_path,
+            storage=Storage(tmp_path, RealDisk()),
             settings=SETTINGS,
-            disk=RealDisk(),
             thread_factory=lambda target, name: threading.Thread(target=target, name=name, daemon=True),
             monotonic_ns=clock.monotonic_ns,
             random=random.Random(1),
@@ -276,6 +275,7 @@ class IdleEngine:
 
 
 class Silent:
+    def on_restored(self, *_: object) -> None: ...
     def on_entries(self, *_: object) -> None: ...
     def on_status(self, *_: object) -> None: ...
     def on_fatal(self, error: BaseException) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from garbagetruck.chaos.simulator.disk import PowerLoss, SimulatedDisk
 from garbagetruck.cluster.raft.errors import JournalForeign, JournalTooNew, SnapshotDamaged
-from garbagetruck.cluster.raft.snapshot_file import SnapshotHeader, SnapshotStore
+from garbagetruck.cluster.raft.snapshots.format import SnapshotHeader
+from garbagetruck.cluster.raft.snapshots.store import SnapshotStore
 
 ROOT = Path("/node")
 FOLDER = ROOT / "snapshots"
@@ -35,17 +36,19 @@ def write(store: SnapshotStore, index: int) -> None:
     writer.finish()
 
 
-def test_the_newest_is_read_again_and_the_older_is_gone() -> None:
+def test_the_newest_is_read_again_and_the_last_two_are_kept() -> None:
     disk = SimulatedDisk(random.Random(0))
     store = store_on(disk)
     assert store.open() is None
-    write(store, 7)
-    write(store, 9)
+    assert store.keep_from == 1
+    for index in (5, 7, 9):
+        write(store, index)
     assert list(store.read()) == chunks(9)
     again = store_on(disk)
     assert again.open() == again.newest == header(9)
     assert list(again.read()) == chunks(9)
-    assert len(disk.names(FOLDER)) == 1
+    assert [int(name.partition(".")[0]) for name in disk.names(FOLDER)] == [7, 9]
+    assert (store.keep_from, again.keep_from) == (6, 6)
 
 
 def test_hazard_18_an_older_snapshot_never_takes_the_place_of_a_newer() -> None:

@@ -1,0 +1,1 @@
+"""Snapshots: kept on disk, taken, sent, received, and begun with."""

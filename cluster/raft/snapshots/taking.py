@@ -1,0 +1,101 @@
+"""When this node takes a snapshot of its own, and when the log before it may go.
+
+Duty: notice that the log has grown by so many entries or bytes since the last snapshot; say what a snapshot of the state
+at an index has to tell of the log; let the log's beginning go once that is safe (hazard 19).
+
+Invariants: one at a time. The log is kept from the snapshot before the newest on, so that a newest that is found damaged
+can be done without, and a follower that is a little behind needs no snapshot.
+
+Threads: the Raft thread only.
+"""
+
+from collections.abc import Callable
+from random import Random
+
+import structlog
+
+from garbagetruck.cluster.raft.compaction import Compaction
+from garbagetruck.cluster.raft.journal.log import Journal
+from garbagetruck.cluster.raft.settings import Identity, RaftSettings
+from garbagetruck.cluster.raft.snapshots.format import SnapshotHeader
+from garbagetruck.cluster.raft.snapshots.store import SnapshotStore
+
+SPREAD = 0.25
+"""Each node draws its bounds anew for every snapshot, up to this much lower: so that not all take one at once."""
+ID_BYTES = 16
+
+_log = structlog.get_logger(__name__)
+
+
+class Taking:
+    """`begin` asks the main loop for a snapshot; it answers by `describe`, and then `taken` or `dropped`."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        settings: RaftSettings,
+        store: SnapshotStore,
+        journal: Journal,
+        compaction: Compaction,
+        random: Random,
+        begin: Callable[[], None],
+    ) -> None:
+        self._identity = identity
+        self._settings = settings
+        self._store = store
+        self._journal = journal
+        self._compaction = compaction
+        self._random = random
+        self._begin = begin
+        self._under_way = False
+        self._wanted = False
+        self._share = self._draw()
+        self._bytes_before = 0
+        """Of the log, when the last snapshot was begun."""
+
+    def want(self) -> None:
+        """Take one soon, however little the log has grown: the newest was found damaged."""
+        self._wanted = True
+
+    def turn(self, applied_index: int) -> None:
+        """To be called in every turn."""
+        if self._under_way or not self._is_due(applied_index):
+            return
+        self._under_way, self._wanted = True, False
+        self._begin()
+
+    def _is_due(self, applied_index: int) -> bool:
+        newest = self._store.newest
+        entries = applied_index - (newest.index if newest is not None else 0)
+        grown_bytes = self._journal.payload_bytes - self._bytes_before
+        return entries >= self._settings.snapshot_entries * self._share or (
+            entries > 0 and (self._wanted or grown_bytes >= self._settings.snapshot_log_bytes * self._share)
+        )
+
+    def describe(self, index: int) -> SnapshotHeader | None:
+        """The header of a snapshot of the state behind `index`; None when there cannot be one."""
+        term, previous_term = self._journal.term_at(index), self._journal.term_at(index - 1)
+        newest = self._store.newest
+        if term is None or previous_term is None or (newest is not None and index <= newest.index):
+            self.dropped()
+            return None
+        self._bytes_before = self._journal.payload_bytes
+        snapshot_id = self._random.randbytes(ID_BYTES).hex()
+        return SnapshotHeader(
+            self._identity.cluster_id, self._identity.incarnation, snapshot_id, index, term, previous_term
+        )
+
+    def taken(self, header: SnapshotHeader) -> None:
+        """It is durable, and the newest: let go of the log before the one before it."""
+        self.dropped()
+        self._share = self._draw()
+        self._compaction.forget_before(self._store.keep_from)
+        _log.info("snapshot_taken", index=header.index, log_kept_from=self._store.keep_from)
+
+    def dropped(self) -> None:
+        """Nothing came of it; the next may begin."""
+        self._under_way = False
+
+    def _draw(self) -> float:
+        return 1.0 - SPREAD * self._random.random()
