@@ -119,10 +119,12 @@ class PeerConnection:
         if error is not None:
             self._on_fatal(error)
 
-    async def submit(self, operations: tuple[ForwardedOperation, ...], *, timeout_s: float) -> tuple[Outcome, ...]:
-        """Have the operations committed. Raises `OperatingError`s: the leader's, or `NoLeader`, `OutcomeUnknown`."""
+    async def submit(
+        self, operations: tuple[ForwardedOperation, ...], encoded: bytes, *, timeout_s: float
+    ) -> tuple[Outcome, ...]:
+        """Have the operations committed; `encoded` is the same in the machine's encoding. Raises `OperatingError`s: the leader's, or `NoLeader`, `OutcomeUnknown`."""
         loop = asyncio.get_running_loop()
-        call = _Submit(operations, encode_operations(operations), loop.time() + timeout_s, loop.create_future())
+        call = _Submit(operations, encoded, loop.time() + timeout_s, loop.create_future())
         serial = self._admit()
         self._submits[serial] = call
         self._wake.set()

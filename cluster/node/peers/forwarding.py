@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing_extensions import override
 
 from garbagetruck.cluster.api.gateway import Draining, NoQuorum, OperatingError, OutcomeUnknown
-from garbagetruck.cluster.machine.codec import Unreadable, decode_operations, encode_outcomes
+from garbagetruck.cluster.machine.codec import Unreadable, decode_operations, encode_operations, encode_outcomes
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.operations import ForwardedOperation, RegisterMember
 from garbagetruck.cluster.machine.outcomes import Outcome
@@ -60,14 +60,23 @@ class Forwarder:
         self, leader_id: str, operations: tuple[ForwardedOperation, ...], *, timeout_s: float
     ) -> tuple[Outcome, ...]:
         """Have the leader commit the operations. Raises `OperatingError`s as their names say."""
-        pieces = cut(operations, self._bounds.operations_max, self._bounds.bytes_max)
+        encoded = encode_operations(operations)
+        if len(operations) <= self._bounds.operations_max and len(encoded) <= self._bounds.bytes_max:
+            return await self._connection(leader_id).submit(operations, encoded, timeout_s=timeout_s)
+        return await self._submit_pieces(leader_id, operations, timeout_s)
+
+    async def _submit_pieces(
+        self, leader_id: str, operations: tuple[ForwardedOperation, ...], timeout_s: float
+    ) -> tuple[Outcome, ...]:
+        """What does not fit into one message goes in several, one after the other."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
         outcomes: list[Outcome] = []
-        for piece, _ in pieces:
+        for piece, _ in cut(operations, self._bounds.operations_max, self._bounds.bytes_max):
             connection = self._connection(leader_id)
             try:
-                outcomes += await connection.submit(piece, timeout_s=max(0.0, deadline_s - loop.time()))
+                remaining_s = max(0.0, deadline_s - loop.time())
+                outcomes += await connection.submit(piece, encode_operations(piece), timeout_s=remaining_s)
             except OperatingError as error:
                 if outcomes:
                     message = f"one part was applied, of the others it is not known: {error}"
