@@ -12,6 +12,8 @@ from garbagetruck.cluster.node.peers.port import FailureResponse, PeerHandler, P
 from tests.unit.node.gateway_rig import Node, ScriptedPeer
 from tests.unit.node.rig import acquire, turns
 
+TIMEOUT_S = 1.0
+"""Long enough that a busy machine answers within the share of it that is kept for the answer."""
 SILENCE_MS = 1_000
 """Longer than a leader believes in its majority without a word of it."""
 
@@ -19,11 +21,11 @@ Ask = Callable[[Node], Awaitable[object]]
 
 
 def submit(node: Node) -> Awaitable[object]:
-    return node.gateway.submit((acquire(1),), timeout_s=0.2)
+    return node.gateway.submit((acquire(1),), timeout_s=TIMEOUT_S)
 
 
 def read(node: Node) -> Awaitable[object]:
-    return node.gateway.read(Consistency.LINEARIZABLE, timeout_s=0.2)
+    return node.gateway.read(Consistency.LINEARIZABLE, timeout_s=TIMEOUT_S)
 
 
 def elapsed_s(started_s: float) -> float:
@@ -44,7 +46,7 @@ async def test_without_a_leader_it_says_so_within_the_timeout(node: Node, ask: A
     started_s = asyncio.get_running_loop().time()
     with pytest.raises(NoLeader):
         await ask(node)
-    assert elapsed_s(started_s) < 0.2
+    assert elapsed_s(started_s) < TIMEOUT_S
 
 
 @pytest.mark.parametrize("ask", [submit, read])
@@ -54,7 +56,7 @@ async def test_i8_a_leader_that_no_majority_answers_says_so_within_the_timeout(n
     started_s = asyncio.get_running_loop().time()
     with pytest.raises(NoQuorum):
         await ask(node)
-    assert elapsed_s(started_s) < 0.2
+    assert elapsed_s(started_s) < TIMEOUT_S
     assert node.queue.waiting_operations == 0
     assert len(node.log.proposed) == before, "nothing is handed to a log that cannot commit it"
 
@@ -114,7 +116,7 @@ async def test_a_follower_hands_on_that_no_majority_answers_the_leader(node: Nod
     started_s = asyncio.get_running_loop().time()
     with pytest.raises(NoQuorum) as caught:
         await ask(node)
-    assert elapsed_s(started_s) < 0.2
+    assert elapsed_s(started_s) < TIMEOUT_S
     assert caught.value.leader == "127.0.0.1:7102"
 
 
