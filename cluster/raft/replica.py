@@ -159,7 +159,7 @@ class Replica:
 
     @property
     def is_space_low(self) -> bool:
-        """Whether this node's disk has less room than `FREE_BYTES_ALARM`; measured every second."""
+        """Whether this node's disk has less room than `free_bytes_alarm` of the settings; measured every second."""
         return self._engine.is_space_low
 
     @property

@@ -135,6 +135,10 @@ def raft_settings(settings: NodeSettings) -> RaftSettings:
         leader_fallback_ms=raft.leader_fallback_ms,
         connection_timeout_ms=raft.connection_timeout_ms,
         proposal_bytes_max=PROPOSAL_BYTES_MAX,
+        segment_bytes=raft.segment_bytes,
+        free_bytes_alarm=raft.free_bytes_alarm,
+        snapshot_entries=raft.snapshot_entries,
+        snapshot_log_bytes=raft.snapshot_log_bytes,
         tls=_tls_files(raft),
         insecure_plaintext=raft.insecure_plaintext,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from garbagetruck.cluster.node.config.values import Duration, File, Switch
+from garbagetruck.cluster.node.config.values import Duration, File, Switch, Whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,44 @@ class RaftSection:
             maximum_ms=300_000,
         ),
     ] = 3_000
+    segment_bytes: Annotated[
+        int,
+        Whole(
+            meaning="Size of one file of the journal. One is always reserved ahead, and old ones are deleted as a whole.",
+            unit="bytes",
+            minimum=65_536,
+            maximum=1_073_741_824,
+        ),
+    ] = 67_108_864
+    free_bytes_alarm: Annotated[
+        int,
+        Whole(
+            meaning="With less free space on the disk of `node.data_dir`, new leases and sessions are refused with"
+            " `STORAGE_LOW`, so that renewals still find room. 0 switches the alarm off.",
+            unit="bytes",
+            minimum=0,
+            maximum=1_099_511_627_776,
+        ),
+    ] = 536_870_912
+    snapshot_entries: Annotated[
+        int,
+        Whole(
+            meaning="A snapshot is taken after this many entries of the log, or up to a quarter fewer. A restart replays"
+            " what came since, and the journal is kept for the last two.",
+            unit="entries",
+            minimum=100,
+            maximum=10_000_000,
+        ),
+    ] = 100_000
+    snapshot_log_bytes: Annotated[
+        int,
+        Whole(
+            meaning="A snapshot is also taken when the log has grown by this much. Up to twice as much is held in memory.",
+            unit="bytes",
+            minimum=1_048_576,
+            maximum=1_073_741_824,
+        ),
+    ] = 67_108_864
     tls_certificate: Annotated[
         Path | None,
         File(

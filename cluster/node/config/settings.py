@@ -227,12 +227,12 @@ class ApiSection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageSection:
-    """Where snapshots will go. Until snapshots exist, every kind keeps the journal in `node.data_dir` and no more."""
+    """Where copies of snapshots will go. Every node keeps its own, and its journal, in `node.data_dir` in any case."""
 
     kind: Annotated[
         str,
         Choice(
-            meaning="`directory` or `memory`. There are no snapshots yet: with both, the whole history is the journal.",
+            meaning="`directory` or `memory`. Both are the same for now: there are no copies outside the nodes.",
             choices=("directory", "memory"),
         ),
     ] = "directory"

@@ -165,7 +165,8 @@ class Journal:
     @property
     def is_space_low(self) -> bool:
         """Whether the disk has less room than it should; measured every second, and false before."""
-        return 0 < self.writer.free_bytes < self._free_bytes_alarm
+        free_bytes = self.writer.free_bytes
+        return free_bytes is not None and free_bytes < self._free_bytes_alarm
 
     # --- Durability -------------------------------------------------------------------------------------------------
 

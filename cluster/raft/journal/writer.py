@@ -45,7 +45,8 @@ class JournalWriter:
         self.durable = 0
         """The number of the last record that is durable, with all before it."""
         self.failure: BaseException | None = None
-        self.free_bytes = 0
+        self.free_bytes: int | None = None
+        """On the disk, as last measured; None before."""
         self.size_bytes = segments.size_bytes
 
     # --- the Raft thread --------------------------------------------------------------------------------------------
