@@ -125,7 +125,7 @@ class SilentPeer(PeerHandler):
 
     @override
     async def handle(self, request: PeerRequest) -> PeerResponse:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(TIMEOUT_S + 0.1)
         return FailureResponse(request.id, "NOT_LEADER", "too late", "")
 
 
