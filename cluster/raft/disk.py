@@ -56,7 +56,7 @@ class Disk(Protocol):
     """One file system."""
 
     def make_folder(self, path: Path) -> bool:
-        """Make `path`, whose parent exists; False when it was there. Raises FileExistsError when it is a file."""
+        """Make `path` and what is missing above it; False when it was there. Raises FileExistsError when it is a file."""
 
     def names(self, folder: Path) -> list[str]:
         """The names in `folder`, sorted."""
@@ -134,7 +134,7 @@ class RealDisk:
     def make_folder(self, path: Path) -> bool:
         if path.is_dir():
             return False
-        path.mkdir(mode=0o700)
+        path.mkdir(mode=0o700, parents=True)
         return True
 
     def names(self, folder: Path) -> list[str]:

@@ -204,8 +204,9 @@ class Engine:
         )
 
     def _open_log(self) -> Sessions:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        disks = PeerDisks(self._folder / "peers.json")
+        if self._disk.make_folder(self._folder):
+            self._disk.sync_folder(self._folder.parent)
+        disks = PeerDisks(self._folder / "peers.json", self._disk)
         disks.load()
         owner = Owner(self._identity.cluster_id, self._identity.disk_id)
         site = Site(

@@ -9,19 +9,20 @@ node a new disk on purpose, its entry is removed from this file on every other n
 Threads: the Raft thread only.
 """
 
-import os
 from pathlib import Path
 
 import msgspec
 
+from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
 from garbagetruck.cluster.raft.errors import JournalDamaged
 
 
 class PeerDisks:
     """The disk ids of the peers, kept in one small JSON file: `{"n2": "6f0c…"}`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, disk: Disk = REAL_DISK) -> None:
         self._path = path
+        self._disk = disk
         self._disk_ids: dict[str, str] | None = None
 
     def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
@@ -37,23 +38,29 @@ class PeerDisks:
         """What is known so far, read from the file once. Raises JournalDamaged, OSError."""
         if self._disk_ids is None:
             try:
-                self._disk_ids = msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
+                self._disk_ids = msgspec.json.decode(self._read(), type=dict[str, str])
             except FileNotFoundError:
                 self._disk_ids = {}
             except msgspec.MsgspecError as error:
                 raise JournalDamaged(self._path, str(error)) from error
         return self._disk_ids
 
+    def _read(self) -> bytes:
+        file = self._disk.open(self._path)
+        try:
+            return file.read(file.size(), 0)
+        finally:
+            file.close()
+
     def _store(self, disk_ids: dict[str, str]) -> None:
         temporary = self._path.with_name(self._path.name + ".tmp")
-        with temporary.open("wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(disk_ids)))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        if temporary.name in self._disk.names(self._path.parent):
+            self._disk.unlink(temporary)
+        file = self._disk.create(temporary)
         try:
-            os.fsync(folder)
+            file.write_durably(msgspec.json.format(msgspec.json.encode(disk_ids)), 0)
         finally:
-            os.close(folder)
+            file.close()
+        self._disk.rename(temporary, self._path)
+        self._disk.sync_folder(self._path.parent)
         self._disk_ids = disk_ids

@@ -31,6 +31,7 @@ from garbagetruck.cluster.raft.exchange import (
 )
 from garbagetruck.cluster.raft.journal.writer import ThreadFactory
 from garbagetruck.cluster.raft.log import Confirmation, LogListener, LogStatus, Role
+from garbagetruck.cluster.raft.network import Network
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings, check_members
 from garbagetruck.cluster.raft.snapshots.capturing import write_capture
 from garbagetruck.cluster.raft.snapshots.port import Snapshots
@@ -39,8 +40,9 @@ from garbagetruck.cluster.raft.snapshots.port import Snapshots
 class Replica:
     """A `ReplicatedLog` that keeps its files in `folder`, which no other process may use.
 
-    `snapshots` is the machine behind the log; without it the log is never compacted. `members` are all nodes of the cluster, this one included; they do not change while it runs. Raises ValueError when
-    they are no cluster that `identity` belongs to.
+    `snapshots` is the machine behind the log; without it the log is never compacted. `members` are all nodes of the
+    cluster, this one included; they do not change while it runs. `disk` and `network` are for simulators. ValueError when `members` are no
+    cluster that `identity` belongs to.
     """
 
     def __init__(
@@ -55,13 +57,12 @@ class Replica:
         random: random.Random,
         snapshots: Snapshots | None = None,
         disk: Disk = REAL_DISK,
-        loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
+        network: Network | None = None,
     ) -> None:
         check_members(identity, members, settings)
         self._identity = identity
         self._settings = settings
         self._thread_factory = thread_factory
-        self._loop_factory = loop_factory
         self._engine = Engine(
             identity=identity,
             members={member.node_id: member for member in members},
@@ -71,6 +72,7 @@ class Replica:
             monotonic_ns=monotonic_ns,
             random=random,
             hand_over=lambda hand_off: self._post(self._on_hand_off, hand_off),
+            network=network,
         )
         self._status = LogStatus(Role.FOLLOWER, 0, None, 0, 0, 0, frozenset())
         self._listener: LogListener | None = None
@@ -172,7 +174,7 @@ class Replica:
     def _run(self) -> None:
         error: BaseException | None = None
         try:
-            with asyncio.Runner(loop_factory=self._loop_factory) as runner:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._live())
         except BaseException as raised:  # noqa: BLE001  # handed to the main loop, which ends the process
             error = raised

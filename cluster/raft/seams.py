@@ -15,13 +15,16 @@ pysyncobj is used as it is published; nothing of it is copied, and no name-mangl
 | globals `syncobj.createJournal`, `createPoller`, `Serializer` | take objects of ours where names were expected |
 | message `append_entries` with `serialized` | has pysyncobj go on from a snapshot that is durable and aligned to |
 | global `syncobj.PIPE_NOTIFIER_ENABLED` | no pipe that nobody reads, and that is full after 65,536 commands |
+| globals `syncobj.monotonicTime`, `random` | virtual time for simulators, and for nobody else (`virtual_time`) |
 
 The globals are set when this module is imported, for the whole process: nothing else in it may use pysyncobj.
 
 Threads: everything here belongs to the Raft thread.
 """
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pysyncobj.syncobj
@@ -78,6 +81,17 @@ pysyncobj.syncobj.createJournal = _create_journal
 pysyncobj.syncobj.createPoller = _create_poller
 pysyncobj.syncobj.Serializer = _create_serializer
 pysyncobj.syncobj.PIPE_NOTIFIER_ENABLED = False
+
+
+@contextmanager
+def virtual_time(monotonic_s: Callable[[], float], chance: random.Random) -> Iterator[None]:
+    """For simulators: have every pysyncobj of this process ask these for the time and for chance, and put that back."""
+    stock = pysyncobj.syncobj.monotonicTime, pysyncobj.syncobj.random
+    pysyncobj.syncobj.monotonicTime, pysyncobj.syncobj.random = monotonic_s, chance
+    try:
+        yield
+    finally:
+        pysyncobj.syncobj.monotonicTime, pysyncobj.syncobj.random = stock
 
 
 class NoPoller(Poller):  # type: ignore[misc]  # pysyncobj is published without annotations
