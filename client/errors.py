@@ -193,6 +193,10 @@ class EventsLost(Refused):
     """Events that old are gone; metadata `oldest_index` is the first that can still be had."""
 
 
+class StorageLow(Refused):
+    """A disk of the cluster is almost full: nothing new is taken; renewals and releases are."""
+
+
 class PermissionDenied(Refused):
     """The caller may not do this."""
 
@@ -236,6 +240,7 @@ BY_REASON: Mapping[str, type[GarbageTruckError]] = MappingProxyType(
         "NOT_DEAD_LETTER": NotDeadLetter,
         "NAMESPACE_CHANGED": NamespaceChanged,
         "QUOTA_EXCEEDED": QuotaExceeded,
+        "STORAGE_LOW": StorageLow,
         "FEATURE_NOT_BUILT": FeatureNotBuilt,
         "EVENT_INDEX_TOO_OLD": EventsLost,
         "UNAUTHENTICATED": Unauthenticated,

@@ -28,6 +28,7 @@ from garbagetruck.cluster.api.gateway import (
     OutcomeUnknown,
     Overloaded,
     Starting,
+    StorageLow,
 )
 from garbagetruck.cluster.machine.outcomes import NO_RETRY, Reason, Refused
 
@@ -96,6 +97,7 @@ OPERATING_ERRORS: Mapping[type[OperatingError], Answer] = MappingProxyType(
         Starting: Answer(StatusCode.UNAVAILABLE, "STARTING"),
         NotLeader: Answer(StatusCode.UNAVAILABLE, "NOT_LEADER"),
         Overloaded: Answer(StatusCode.UNAVAILABLE, "OVERLOADED"),
+        StorageLow: Answer(StatusCode.RESOURCE_EXHAUSTED, "STORAGE_LOW"),
         Draining: Answer(StatusCode.UNAVAILABLE, "DRAINING"),
         NotSealed: Answer(StatusCode.UNAVAILABLE, "DEADLINE_NOT_SEALED"),
         OutcomeUnknown: Answer(StatusCode.UNKNOWN, "OUTCOME_UNKNOWN"),

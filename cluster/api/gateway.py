@@ -45,6 +45,10 @@ class Overloaded(OperatingError):
     """The commit queue is full. Nothing was applied."""
 
 
+class StorageLow(OperatingError):
+    """A node's disk is almost full: nothing new is taken, so that renewals still find room. Nothing was applied."""
+
+
 class Draining(OperatingError):
     """The node is shutting down and takes no new work. Nothing was applied."""
 

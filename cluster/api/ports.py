@@ -66,6 +66,8 @@ class NodeStatus:
     digest: int
     """64 bits of the machine's whole state at `applied_index`."""
     clock_ms: int
+    storage_low: bool = False
+    """Its disk has less free space than it should."""
 
 
 class PeerUnreachable(Exception):

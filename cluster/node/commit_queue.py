@@ -15,9 +15,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from garbagetruck.cluster.api.gateway import NotLeader, NotSealed, OperatingError, OutcomeUnknown
+from garbagetruck.cluster.api.gateway import NotLeader, NotSealed, OperatingError, OutcomeUnknown, StorageLow
 from garbagetruck.cluster.machine.machine import Applied
-from garbagetruck.cluster.machine.operations import Operation
+from garbagetruck.cluster.machine.operations import AcquireLease, OpenSession, Operation
 from garbagetruck.cluster.machine.outcomes import Outcome, Reason
 from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.config.settings import QueueSection
@@ -25,6 +25,9 @@ from garbagetruck.cluster.node.fatal import OnFatal, or_die
 from garbagetruck.cluster.node.proposer import Proposer
 from garbagetruck.cluster.node.waiting_room import Part, Probe, Submission, WaitingRoom
 from garbagetruck.cluster.raft.errors import RaftError
+
+BEGINNINGS = (AcquireLease, OpenSession)
+"""What makes the state, and with it every snapshot, larger."""
 
 
 def _unmetered() -> Callable[[], None]:
@@ -45,7 +48,7 @@ class _Batch:
 class CommitQueue:
     """Runs on the node's main loop. Closed until `open`; while closed, everything is refused with `NotLeader`.
 
-    `on_fatal` ends the node when sealing meets a bug. `meter` is called when a batch is sealed, and what it answers when that batch has been applied.
+    `on_fatal` ends the node when sealing meets a bug. `low_on_space` names the nodes whose disks are almost full. `meter` is called when a batch is sealed, and what it answers when that batch has been applied.
     """
 
     def __init__(
@@ -56,8 +59,10 @@ class CommitQueue:
         bounds: QueueSection,
         on_fatal: OnFatal,
         meter: Callable[[], Callable[[], None]] = _unmetered,
+        low_on_space: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         self._meter = meter
+        self._low_on_space = low_on_space
         self._proposer = proposer
         self._clock = clock
         self._batches_in_flight_max = bounds.batches_in_flight_max
@@ -106,12 +111,13 @@ class CommitQueue:
     async def submit(self, operations: Sequence[Operation], *, timeout_s: float) -> tuple[Outcome, ...]:
         """Commit the operations in order, in one batch if they fit into one; the answer has one outcome for each.
 
-        Raises `NotLeader`, `Overloaded`, `NotSealed` (nothing was applied) or `OutcomeUnknown`. A caller that is
+        Raises `NotLeader`, `Overloaded`, `StorageLow`, `NotSealed` (nothing was applied) or `OutcomeUnknown`. A caller that is
         cancelled withdraws what is not sealed.
         """
         self._check_open()
         if not operations:
             return ()
+        self._check_space(operations)
         loop = asyncio.get_running_loop()
         submission = self._room.admit(tuple(operations), loop.create_future())
         self._schedule_pump()
@@ -172,6 +178,16 @@ class CommitQueue:
     def _check_open(self) -> None:
         if not self._epoch:
             raise NotLeader("this node does not lead; nothing was applied")
+
+    def _check_space(self, operations: Sequence[Operation]) -> None:
+        """What begins something waits for space on the disks; what ends or keeps it does not."""
+        low = self._low_on_space()
+        if low and any(isinstance(operation, BEGINNINGS) for operation in operations):
+            names = ", ".join(sorted(low))
+            raise StorageLow(
+                f"the disk of {names} is almost full: no lease or session is begun until there is space again; renewals"
+                " and releases go on; nothing was applied"
+            )
 
     def _schedule_pump(self) -> None:
         """Seal after everything that is ready on the loop has entered, and not before."""

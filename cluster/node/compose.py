@@ -147,6 +147,7 @@ def _core(
         bounds=settings.queue,
         on_fatal=world.on_fatal,
         meter=lambda: _stopwatch(world.monotonic_ns, metrics.log.committed),
+        low_on_space=lambda: log.status.low_on_space,
     )
     leadership = Leadership(
         node_id=identity.node_id,

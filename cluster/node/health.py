@@ -100,5 +100,6 @@ def facts_of(identity: NodeIdentity, core: Core, health: Health) -> NodeFacts:
         operations_waiting=core.queue.waiting_operations,
         batches_in_flight=core.queue.batches_in_flight,
         peers_connected=len(status.connected),
+        storage_low=identity.node_id in status.low_on_space,
         not_ready=health.reasons_not_ready(),
     )

@@ -39,6 +39,11 @@ def _of_node(facts: NodeFacts) -> Iterable[Metric]:
     yield _gauge("garbagetruck_server_is_leader", "Whether this node leads (1) or not (0).", facts.leads)
     yield _gauge("garbagetruck_ready", "Whether this node can answer clients (1) or not (0).", not facts.not_ready)
     yield _gauge("garbagetruck_peers_connected", "Peers with a live Raft connection.", facts.peers_connected)
+    yield _gauge(
+        "garbagetruck_storage_low",
+        "Whether the disk has less free space than it should (1), so that no lease is begun, or not (0).",
+        facts.storage_low,
+    )
 
 
 def _of_log(facts: NodeFacts) -> Iterable[Metric]:

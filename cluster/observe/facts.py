@@ -29,6 +29,8 @@ class NodeFacts:
     batches_in_flight: int
     """Batches that this node proposed and that are not yet applied."""
     peers_connected: int
+    storage_low: bool
+    """The disk of the log has less free space than it should."""
     not_ready: tuple[str, ...]
     """Why this node is not ready to answer clients, as sentences; empty when it is."""
 

@@ -108,6 +108,8 @@ class Exchange:
         self._requests: deque[Request] = deque()
         self._replies: list[Reply] = []
         self._restored: Restored | None = None
+        self._low_on_space: set[str] = set()
+        """Peers that said so, in the last answer to a probe."""
         self._status: LogStatus | None = None
         self._round: EchoRound | None = None
         self._probed_ns = 0
@@ -157,6 +159,7 @@ class Exchange:
 
     def _changed_status(self, consensus: Consensus, transport: GuardedTransport) -> LogStatus | None:
         former = self._status
+        low_on_space = self._find_low(consensus, transport)
         if (
             former is not None
             and former.commit_index == consensus.commit_index
@@ -165,6 +168,7 @@ class Exchange:
             and former.term == consensus.term
             and former.leader == consensus.leader
             and former.connected == transport.connected
+            and former.low_on_space == low_on_space
         ):
             return None
         self._status = LogStatus(
@@ -175,8 +179,13 @@ class Exchange:
             applied_index=consensus.applied_index,
             last_index=consensus.journal.last_index,
             connected=transport.connected,
+            low_on_space=low_on_space,
         )
         return self._status
+
+    def _find_low(self, consensus: Consensus, transport: GuardedTransport) -> frozenset[str]:
+        low = self._low_on_space & transport.connected if consensus.role is Role.LEADER else set()
+        return frozenset({*low, self._node_id}) if consensus.journal.is_space_low else frozenset(low)
 
     def _take(self, request: Request, consensus: Consensus, transport: GuardedTransport) -> None:
         match request:
@@ -211,6 +220,10 @@ class Exchange:
 
     def on_echo(self, node_id: str, echo: wire.Echo) -> None:
         """A peer answered a probe."""
+        if echo.space_low:
+            self._low_on_space.add(node_id)
+        else:
+            self._low_on_space.discard(node_id)
         if self._round is not None:
             self._round.echo(node_id, term=echo.term, sequence=echo.sequence)
 

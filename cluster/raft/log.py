@@ -46,6 +46,8 @@ class LogStatus:
     """The end of this node's own log; uncommitted entries included."""
     connected: frozenset[str]
     """Ids of the peers with a live connection; this node is not among them."""
+    low_on_space: frozenset[str] = frozenset()
+    """Ids of the nodes whose disks have less room than they should: this one, and, while it leads, connected peers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,7 +245,7 @@ class GuardedTransport(StockTransport):
                     consensus.learn_term(message.term)
             case wire.Probe():
                 if message.term == consensus.term and consensus.leader == peer_id:
-                    self.say(peer_id, wire.Echo(message.term, message.sequence))
+                    self.say(peer_id, wire.Echo(message.term, message.sequence, consensus.journal.is_space_low))
             case wire.SnapshotOffer() | wire.SnapshotWanted() | wire.SnapshotChunk() | wire.SnapshotUnfit():
                 if self._catching_up is not None:
                     self._catching_up.on_message(peer_id, message)

@@ -138,6 +138,8 @@ class Echo(msgspec.Struct, frozen=True, array_like=True, tag="echo"):
 
     term: Natural
     sequence: Natural
+    space_low: bool = False
+    """The sender's disk has less room than it should: the leader is to take nothing that can wait."""
 
 
 class Alive(msgspec.Struct, frozen=True, array_like=True, tag="alive"):

@@ -54,6 +54,11 @@ def warnings(members: Sequence[Member], heard: Mapping[str, NodeStatus], leader_
         behind = committed - status.applied_index
         if behind > LAG_ENTRIES_MAX:
             found.append(f"{status.node_id} has {behind} entries of the log still to apply")
+    found.extend(
+        f"the disk of {status.node_id} is almost full: no lease or session is begun until there is space"
+        for status in heard.values()
+        if status.storage_low
+    )
     digests: dict[int, NodeStatus] = {}
     for status in heard.values():
         other = digests.setdefault(status.applied_index, status)

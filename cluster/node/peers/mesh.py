@@ -211,4 +211,5 @@ class PeerMesh(SessionListener):
             version=own.version,
             digest=own.digest,
             clock_ms=own.clock_ms,
+            storage_low=own.storage_low,
         )

@@ -64,6 +64,7 @@ class NodeStatusBoard(PeerStatus):
             version=self._version,
             digest=self._machine.digest(),
             clock_ms=self._clock.now_ms() if leading else self._machine.clock_ms,
+            storage_low=self._node_id in status.low_on_space,
         )
 
     @override
@@ -94,4 +95,5 @@ def _status_of(node_id: str, answer: StatusResponse) -> NodeStatus:
         version=answer.version,
         digest=answer.digest,
         clock_ms=answer.clock_ms,
+        storage_low=answer.storage_low,
     )

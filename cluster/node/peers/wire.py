@@ -42,6 +42,7 @@ class StatusResponse(msgspec.Struct, frozen=True, array_like=True, tag="so"):
     version: str
     digest: int
     clock_ms: int
+    storage_low: bool = False
 
 
 Message = (

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import TypeVar
 
 from garbagetruck.cluster.raft.snapshots.format import SnapshotHeader
-from garbagetruck.cluster.raft.snapshots.port import Snapshots
+from garbagetruck.cluster.raft.snapshots.port import Capture, Snapshots
 from garbagetruck.cluster.raft.snapshots.store import SnapshotStore
 
 ResultT = TypeVar("ResultT")
@@ -26,8 +26,16 @@ async def write_capture(
     Raises DiskFailed.
     """
     capture = snapshots.machine.capture()
+    try:
+        return await _write(snapshots, store, capture, await describe(capture.index))
+    finally:
+        capture.close()
+
+
+async def _write(
+    snapshots: Snapshots, store: SnapshotStore, capture: Capture, header: SnapshotHeader | None
+) -> SnapshotHeader | None:
     async with aclosing(capture.chunks) as chunks:
-        header = await describe(capture.index)
         if header is None:
             return None
         writer = await _run(snapshots, lambda: store.begin_unless_newer(header))

@@ -28,7 +28,9 @@ class Capture:
 
     index: int
     chunks: AsyncGenerator[bytes, None]
-    """On the main loop; each of at least one byte, and at most 4 MiB. Read to its end, or closed."""
+    """On the main loop; each of at least one byte, and at most 4 MiB."""
+    close: Callable[[], None] = lambda: None
+    """To be called when no more is read, whether all of it was or not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,6 +172,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     A limit of the namespace is reached. Metadata: `limit` (its field name), `value`.
     """
+    ERROR_REASON_STORAGE_LOW: _ErrorReason.ValueType  # 39
+    """The disk of the leader, or of one of its followers, is almost full: no leases and sessions are begun. Renewals and
+    releases go on.
+    """
     ERROR_REASON_FEATURE_NOT_BUILT: _ErrorReason.ValueType  # 33
     """UNIMPLEMENTED.
 
@@ -295,6 +299,10 @@ ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 32
 """RESOURCE_EXHAUSTED.
 
 A limit of the namespace is reached. Metadata: `limit` (its field name), `value`.
+"""
+ERROR_REASON_STORAGE_LOW: ErrorReason.ValueType  # 39
+"""The disk of the leader, or of one of its followers, is almost full: no leases and sessions are begun. Renewals and
+releases go on.
 """
 ERROR_REASON_FEATURE_NOT_BUILT: ErrorReason.ValueType  # 33
 """UNIMPLEMENTED.

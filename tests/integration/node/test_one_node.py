@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import shutil
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +19,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 import garbagetruck
-from garbagetruck.client.errors import Unavailable
+from garbagetruck.client.errors import StorageLow, Unavailable
 from garbagetruck.client.truck import Truck
 from garbagetruck.cluster.machine.model import Tombstone
 from garbagetruck.cluster.node.compose import World, compose
@@ -26,7 +27,7 @@ from garbagetruck.cluster.node.config.loading import load_settings
 from garbagetruck.cluster.node.identity import DataFolder
 from garbagetruck.cluster.node.local.layout import UpOptions, plan, prepare
 from garbagetruck.cluster.node.server_node import ServerNode
-from garbagetruck.cluster.raft.errors import JournalForeign
+from garbagetruck.cluster.raft.errors import JournalForeign, SnapshotDamaged
 from tests.cluster_fixtures.ports import free_base_port
 
 ResultT = TypeVar("ResultT")
@@ -63,8 +64,10 @@ def place(tmp_path: Path) -> Place:
 
 
 @asynccontextmanager
-async def running(place: Place, *, bootstrap: bool, disk_id: str = "disk-1") -> AsyncIterator[ServerNode]:
-    settings = load_settings(place.folder / "n1.toml", {}).settings
+async def running(place: Place, *, bootstrap: bool, disk_id: str = "disk-1", **raft: int) -> AsyncIterator[ServerNode]:
+    """`raft` are settings of that section."""
+    environ = {f"GARBAGETRUCK_RAFT_{key.upper()}": str(value) for key, value in raft.items()}
+    settings = load_settings(place.folder / "n1.toml", environ).settings
     folder = DataFolder(settings.node.data_dir)
     with folder:
         identity = folder.open(cluster_id="tests", node_id="n1", bootstrap_disk_id=disk_id if bootstrap else None)
@@ -135,6 +138,68 @@ async def test_a_drained_node_refuses_and_its_state_is_back_after_a_restart(plac
         found = machine.lease(lease.id, machine.clock_ms)
         assert found is not None
         assert (found.fencing_token, found.state) == (lease.fencing_token, "active")
+    assert place.died == []
+
+
+async def test_a_node_comes_back_from_its_snapshot_and_the_log_behind_it(place: Place) -> None:
+    async with running(place, bootstrap=True, snapshot_entries=100) as node:
+        await node.become_ready()
+        async with garbagetruck.connect(place.api) as truck:
+            kept = [await truck.acquire(f"kept/{number}", holder="tests", ttl=600.0) for number in range(250)]
+            released = await truck.acquire("released", holder="tests", ttl=600.0)
+            await truck.release(released.id)
+        clock_ms = node.core.machine.clock_ms
+    indexes = [int(path.stem) for path in sorted((place.folder / "n1" / "raft" / "snapshots").glob("*.snap"))]
+    assert len(indexes) == 2
+    async with running(place, bootstrap=False) as node:
+        async with asyncio.timeout(20):
+            while node.core.applier.applied_index < indexes[-1]:
+                await asyncio.sleep(0.01)
+        await node.become_ready()
+        machine = node.core.machine
+        assert machine.clock_ms >= clock_ms
+        assert all(machine.lease(lease.id, machine.clock_ms) for lease in kept)
+        assert machine.summary().leases == len(kept)
+    assert place.died == []
+
+
+async def test_a_node_whose_only_snapshots_are_empty_refuses_to_start(place: Place) -> None:
+    """Hazard 6."""
+    async with running(place, bootstrap=True, snapshot_entries=100, segment_bytes=65_536) as node:
+        await node.become_ready()
+        async with garbagetruck.connect(place.api) as truck:
+            journal = place.folder / "n1" / "raft" / "journal"
+            while (journal / "0000000001-00000000000000000001.seg").exists():
+                await asyncio.gather(*(truck.acquire(f"r/{n}", holder="h", ttl=600.0) for n in range(20)))
+    for path in (place.folder / "n1" / "raft" / "snapshots").glob("*.snap"):
+        path.write_bytes(b"")
+    with pytest.raises(SnapshotDamaged, match="it ends after 0 bytes"):
+        async with running(place, bootstrap=False):
+            raise AssertionError("it started")
+    assert place.died == []
+
+
+async def test_with_little_space_nothing_new_begins_and_renewals_go_on(place: Place) -> None:
+    async with running(place, bootstrap=True) as node:
+        await node.become_ready()
+        async with garbagetruck.connect(place.api) as truck:
+            lease = await truck.acquire("kept", holder="tests", ttl=600.0)
+            other = await truck.acquire("other", holder="tests", ttl=600.0)
+    alarm_bytes = 1_099_511_627_776
+    assert shutil.disk_usage(place.folder).free < alarm_bytes, "this test needs a disk with less than a TiB free"
+    async with running(place, bootstrap=False, free_bytes_alarm=alarm_bytes) as node:
+        await node.become_ready()
+        async with asyncio.timeout(20):
+            while not node.core.log.status.low_on_space:
+                await asyncio.sleep(0.01)
+        async with garbagetruck.connect(place.api) as truck:
+            with pytest.raises(StorageLow, match="the disk of n1 is almost full"):
+                await truck.acquire("late", holder="tests", ttl=60.0)
+            with pytest.raises(StorageLow):
+                await truck.sessions.open(holder="tests", ttl=60.0)
+            await truck.renew(lease.id)
+            await truck.release(other.id)
+            assert any("almost full" in warning for warning in (await truck.status()).warnings)
     assert place.died == []
 
 

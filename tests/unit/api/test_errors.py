@@ -8,7 +8,7 @@ import pytest
 from google.rpc import error_details_pb2
 
 from garbagetruck.cluster.api import errors
-from garbagetruck.cluster.api.gateway import NoLeader, NotSealed, OperatingError, OutcomeUnknown
+from garbagetruck.cluster.api.gateway import NoLeader, NotSealed, OperatingError, OutcomeUnknown, StorageLow
 from garbagetruck.cluster.machine.outcomes import Reason, Refused
 from garbagetruck.v1 import common_pb2
 from tests.unit.api.stand import bad_fields
@@ -67,7 +67,11 @@ def test_every_published_reason_stands_on_the_page_with_its_code() -> None:
     assert {line.split("`")[1] for line in rows} == published()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in operating_errors() if kind is not OperatingError])
+LASTING = (OperatingError, StorageLow)
+"""What repeating soon does not help against."""
+
+
+@pytest.mark.parametrize("kind", [kind for kind in operating_errors() if kind not in LASTING])
 def test_whatever_is_unavailable_says_when_to_come_back(kind: type[OperatingError]) -> None:
     told = errors.of_operating_error(kind("no", leader="127.0.0.1:7101"), repeatable=True)
     assert told.answer.code is grpc.StatusCode.UNAVAILABLE

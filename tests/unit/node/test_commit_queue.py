@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from garbagetruck.cluster.api.gateway import NotLeader, NotSealed, OutcomeUnknown, Overloaded
+from garbagetruck.cluster.api.gateway import NotLeader, NotSealed, OutcomeUnknown, Overloaded, StorageLow
 from garbagetruck.cluster.machine.codec import encode_batch
 from garbagetruck.cluster.machine.operations import BATCH_FORMAT, Batch, EnterEpoch, RenewLeases
 from garbagetruck.cluster.machine.outcomes import LeaseGranted, LeasesRenewed
@@ -117,6 +117,30 @@ async def test_room_for_renewals_is_kept_under_overload() -> None:
         await turns()
     await asyncio.gather(*blocked, *waiting)
     assert all(isinstance(outcome, LeasesRenewed) for (outcome,) in await asyncio.gather(*renewals))
+    await rig.stop()
+
+
+async def test_while_a_disk_is_almost_full_nothing_begins_and_renewals_and_releases_go_on(rig: Rig) -> None:
+    await rig.lead()
+    await rig.queue.submit((acquire(1),), timeout_s=5)
+    rig.queue._low_on_space = lambda: frozenset({"n2"})
+    with pytest.raises(StorageLow, match=r"the disk of n2 is almost full.*nothing was applied"):
+        await rig.queue.submit((acquire(2),), timeout_s=5)
+    (renewed,) = await rig.queue.submit((renew(["lease-1"]),), timeout_s=5)
+    assert isinstance(renewed, LeasesRenewed)
+    rig.queue._low_on_space = frozenset
+    (granted,) = await rig.queue.submit((acquire(2),), timeout_s=5)
+    assert isinstance(granted, LeaseGranted)
+
+
+async def test_what_was_in_flight_when_the_machine_caught_up_by_a_snapshot_is_unknown() -> None:
+    rig = await held_rig()
+    task = submit(rig, 1)
+    await turns()
+    rig.queue.close()
+    rig.queue.lose_track()
+    with pytest.raises(OutcomeUnknown, match="caught up from a snapshot"):
+        await task
     await rig.stop()
 
 

@@ -18,6 +18,7 @@ LEADER_OF_THREE = NodeFacts(
     clock_ms=1_000,
     operations_waiting=0,
     batches_in_flight=1,
+    storage_low=False,
     peers_connected=2,
     not_ready=(),
 )

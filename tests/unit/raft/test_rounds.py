@@ -43,7 +43,7 @@ class FakeConsensus:
         self.role, self.term = Role.LEADER, 4
         self.leader: str | None = "n1"
         self.commit_index = self.applied_index = 9
-        self.journal = SimpleNamespace(last_index=9)
+        self.journal = SimpleNamespace(last_index=9, is_space_low=False)
         self.applied: list[Entry] = []
         self.proposed: list[bytes] = []
         self.asked_to_stand: list[str | None] = []
@@ -84,6 +84,11 @@ class Bench:
             monotonic_ns=self.clock.monotonic_ns,
             hand_over=self.hand_offs.append,
         )
+
+    @property
+    def low_on_space(self) -> frozenset[str]:
+        """As last handed over."""
+        return next(each.status.low_on_space for each in reversed(self.hand_offs) if each.status is not None)
 
     def step(self, *requests: Request, after_ms: int = 0) -> list[object]:
         self.clock.advance(after_ms)
@@ -134,6 +139,16 @@ class TestRounds:
         bench.step(Confirm(2))
         bench.exchange.on_echo("n2", wire.Echo(4, 1))
         assert bench.step() == []
+
+    def test_the_status_names_those_whose_disks_are_almost_full_while_they_are_there(self, bench: Bench) -> None:
+        bench.step(Confirm(1))
+        bench.exchange.on_echo("n3", wire.Echo(4, 1, space_low=True))
+        bench.step()
+        assert bench.low_on_space == {"n3"}
+        bench.exchange.on_echo("n3", wire.Echo(4, 1))
+        bench.consensus.journal.is_space_low = True
+        bench.step()
+        assert bench.low_on_space == {"n1"}
 
     def test_whoever_is_silent_is_asked_again(self, bench: Bench) -> None:
         bench.step(Confirm(1))
