@@ -152,9 +152,7 @@ async def test_a_node_comes_back_from_its_snapshot_and_the_log_behind_it(place: 
     indexes = [int(path.stem) for path in sorted((place.folder / "n1" / "raft" / "snapshots").glob("*.snap"))]
     assert len(indexes) == 2
     async with running(place, bootstrap=False) as node:
-        async with asyncio.timeout(20):
-            while node.core.applier.applied_index < indexes[-1]:
-                await asyncio.sleep(0.01)
+        await node.core.applier.wait_applied(indexes[-1])
         await node.become_ready()
         machine = node.core.machine
         assert machine.clock_ms >= clock_ms
@@ -189,10 +187,9 @@ async def test_with_little_space_nothing_new_begins_and_renewals_go_on(place: Pl
     assert shutil.disk_usage(place.folder).free < alarm_bytes, "this test needs a disk with less than a TiB free"
     async with running(place, bootstrap=False, free_bytes_alarm=alarm_bytes) as node:
         await node.become_ready()
-        async with asyncio.timeout(20):
+        async with garbagetruck.connect(place.api) as truck, asyncio.timeout(20):
             while not node.core.log.status.low_on_space:
-                await asyncio.sleep(0.01)
-        async with garbagetruck.connect(place.api) as truck:
+                await truck.status()
             with pytest.raises(StorageLow, match="the disk of n1 is almost full"):
                 await truck.acquire("late", holder="tests", ttl=60.0)
             with pytest.raises(StorageLow):

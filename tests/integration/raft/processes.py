@@ -20,6 +20,8 @@ class Process:
     def __init__(self, process: asyncio.subprocess.Process, bell: Bell) -> None:
         self.process = process
         self.applied: list[str] = []
+        self.restored = 0
+        """How often it went on from a snapshot."""
         self.role, self.term = "follower", 0
         self.leader: str | None = None
         self.fatal: str | None = None
@@ -30,7 +32,8 @@ class Process:
         assert self.process.stdout is not None
         while line := await self.process.stdout.readline():
             said = json.loads(line)
-            self.applied += said.get("applied", [])
+            self.applied = [*said.get("restored", self.applied), *said.get("applied", [])]
+            self.restored += "restored" in said
             self.fatal = said.get("fatal", self.fatal)
             if "role" in said:
                 self.role, self.term, self.leader = said["role"], said["term"], said["leader"]
@@ -56,13 +59,14 @@ class Site:
 
 
 class Processes:
-    """`site` says where they run, if not all on loopback."""
+    """`site` says where they run, if not all on loopback; `settings` are those of the log that are not the defaults."""
 
-    def __init__(self, folder: Path, site: Site | None = None) -> None:
+    def __init__(self, folder: Path, site: Site | None = None, **settings: int) -> None:
         self._folder = folder
         self._site = site or Site(
             {node_id: f"127.0.0.1:{port}" for node_id, port in zip(IDS, free_ports(len(IDS)), strict=True)}
         )
+        self._settings = settings
         self.bell = Bell()
         self.running: dict[str, Process] = {}
 
@@ -71,6 +75,7 @@ class Processes:
             "node_id": node_id,
             "members": self._site.members,
             "folder": str(self._folder / node_id),
+            "settings": self._settings,
             "tls": [str(path) for path in self._site.tls(node_id)],
         }
         process = await asyncio.create_subprocess_exec(
@@ -118,8 +123,8 @@ class Processes:
 
 
 @asynccontextmanager
-async def processes(folder: Path, site: Site | None = None) -> AsyncIterator[Processes]:
-    nodes = Processes(folder, site)
+async def processes(folder: Path, site: Site | None = None, **settings: int) -> AsyncIterator[Processes]:
+    nodes = Processes(folder, site, **settings)
     try:
         for node_id in IDS:
             await nodes.start(node_id)

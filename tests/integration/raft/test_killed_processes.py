@@ -1,6 +1,7 @@
 """Real processes, really killed and paused."""
 
 import asyncio
+import random
 from pathlib import Path
 
 from tests.integration.raft.processes import Processes, processes
@@ -47,6 +48,34 @@ async def test_i2_all_processes_killed_at_once_forget_nothing(tmp_path: Path) ->
         histories = [process.applied for process in nodes.running.values()]
         assert histories[0][: len(acknowledged)] == acknowledged
         assert histories[0] == histories[1] == histories[2]
+
+
+async def test_i2_processes_killed_while_they_compact_forget_nothing(tmp_path: Path) -> None:
+    """Hazards 2 and 3: snapshots all the time, and one process killed after the other, then all at once."""
+    chance = random.Random(7)
+    async with processes(tmp_path, snapshot_entries=8, segment_bytes=65_536) as nodes:
+        acknowledged: list[str] = []
+        restored = 0
+        for number in range(8):
+            leader = await nodes.leader()
+            until = len(nodes.running[leader].applied) + chance.randint(20, 100)
+            load = asyncio.create_task(propose_for_a_while(nodes, f"{number}-{'x' * 400}-", 150))
+            await nodes.bell.until(lambda: len(nodes.running[leader].applied) >= until)  # noqa: B023
+            victims = IDS if number % 3 == 2 else (chance.choice(IDS),)
+            killed = await asyncio.gather(*(nodes.kill(node_id) for node_id in victims))
+            await load
+            acknowledged = max([acknowledged, *(process.applied for process in killed)], key=len)
+            for node_id in victims:
+                await nodes.start(node_id)
+            await nodes.leader()
+            end = f"end of {number}"
+            nodes.propose(end)
+            await nodes.bell.until(lambda: all(end in process.applied for process in nodes.running.values()))  # noqa: B023
+            histories = [process.applied for process in nodes.running.values()]
+            assert histories[0] == histories[1] == histories[2]
+            assert histories[0][: len(acknowledged)] == acknowledged
+            restored += sum(nodes.running[node_id].restored for node_id in victims)
+        assert restored > 0
 
 
 async def test_i8_a_paused_leader_is_replaced_and_follows_when_it_wakes(tmp_path: Path) -> None:
