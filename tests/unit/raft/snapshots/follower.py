@@ -100,6 +100,7 @@ class Follower:
 
     def __init__(self, disk: SimulatedDisk, folder: Path, clock: VirtualTime) -> None:
         disk.make_folder(folder)
+        self.disk = disk
         self._clock = clock
         self.entries: list[Entry] = []
         self.applied_index = 1
