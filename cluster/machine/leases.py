@@ -4,6 +4,8 @@ Law: a lease ends when it is swept, never by a renewal that arrives late. A rene
 which was not yet swept succeeds; one that comes after the sweep is refused and told when and why the lease ended.
 """
 
+from sys import intern
+
 from msgspec.structs import replace
 
 from garbagetruck.cluster.machine import brake, requests, resources, sessions
@@ -49,13 +51,13 @@ def acquire(state: State, operation: AcquireLease) -> LeaseGranted | Refused:
         session = sessions.renew(state, session)
     lease = Lease(
         operation.lease_id,
-        operation.namespace,
+        intern(operation.namespace),  # what many leases have in common is kept once
         operation.resource,
-        operation.holder or (session.holder if session is not None else ""),
+        intern(operation.holder) or (session.holder if session is not None else ""),
         state.next_token(),
         session.ttl_ms if session is not None else operation.ttl_ms,
         0 if session is not None else state.clock_ms + operation.ttl_ms,
-        operation.session_id,
+        session.id if session is not None else "",
         state.clock_ms,
         operation.labels,
     )
@@ -135,6 +137,7 @@ def renew(state: State, operation: RenewLeases) -> LeasesRenewed:
     prolonged: dict[str, Lease] = {}
     leases, namespace, clock_ms = state.leases, operation.namespace, state.clock_ms
     braked = namespace in state.brake_missing
+    latest_ttl_ms = deadline_ms = 0
     for position, lease_id in enumerate(operation.lease_ids):
         lease = leases.get(lease_id)
         if lease is None or lease.namespace != namespace or lease.session_id:
@@ -146,7 +149,8 @@ def renew(state: State, operation: RenewLeases) -> LeasesRenewed:
                 remaining.append(answer)
             continue
         ttl_ms = operation.ttl_ms or lease.ttl_ms
-        deadline_ms = clock_ms + ttl_ms
+        if ttl_ms != latest_ttl_ms:  # so that leases renewed together keep one number
+            latest_ttl_ms, deadline_ms = ttl_ms, clock_ms + ttl_ms
         remaining.append(ttl_ms)
         if deadline_ms != lease.deadline_ms or ttl_ms != lease.ttl_ms:
             prolonged[lease_id] = replace(lease, ttl_ms=ttl_ms, deadline_ms=deadline_ms)

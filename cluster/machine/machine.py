@@ -8,7 +8,6 @@ Laws:
 It knows nothing of Raft, networks, disks or wall clocks.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -21,9 +20,9 @@ from garbagetruck.cluster.machine import (
     requests,
     resources,
     sessions,
-    snapshot,
     sweep,
 )
+from garbagetruck.cluster.machine.capture import Capture
 from garbagetruck.cluster.machine.operations import (
     AcquireLease,
     Batch,
@@ -80,9 +79,11 @@ class Machine(Queries):
         self._state = state
         self._begin()
 
-    def capture(self, applied_index: int) -> Iterator[bytes]:
-        """The state's snapshot (`snapshot.write`). Nothing may be applied until the iterator is exhausted."""
-        return snapshot.write(self._state, applied_index, self._state.epoch)
+    def capture(self, applied_index: int) -> Capture:
+        """A snapshot of this moment, to be taken in parts between further entries. One at a time."""
+        capture = Capture(self._state, applied_index, self._state.epoch)
+        capture.begin()
+        return capture
 
     def _begin(self) -> None:
         self._state.ensure_default_namespace()

@@ -140,7 +140,7 @@ class Queries:
         elif wanted.holder and state.leases_by_holder.count(holder) <= pages.SCANNED_ROWS_MAX:
             ids = state.leases_by_holder.values(holder)
         else:
-            return state.lease_order.after(after)
+            return state.leases.after(after)
         numbered = ((state.leases[lease_id].token, lease_id) for lease_id in ids)
         return ((number, lease_id) for number, lease_id in numbered if number > after)
 
@@ -153,7 +153,7 @@ class Queries:
             fits = session.namespace == namespace and holder in ("", session.holder)
             return view_session(self._state, session, clock_ms) if fits else None
 
-        return pages.page(self._state.session_order.after(after), view, after, limit)
+        return pages.page(self._state.sessions.after(after), view, after, limit)
 
     # -- resources and cleanups -------------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class Queries:
             )
             return resource if fits else None
 
-        return pages.page(self._state.resource_order.after(after), view, after, limit)
+        return pages.page(self._state.resources.after(after), view, after, limit)
 
     def cleanups(self, namespace: str | None, wanted: ResourceState | None, after: int, limit: int) -> Page[Resource]:
         """Resources whose cleanup is due, claimed or a dead letter; `namespace` None means all."""
@@ -182,7 +182,7 @@ class Queries:
             resource = self._state.resources[key]
             return resource if resource.state in states and namespace in (None, resource.namespace) else None
 
-        return pages.page(self._state.resource_order.after(after), view, after, limit)
+        return pages.page(self._state.resources.after(after), view, after, limit)
 
     def ready(
         self, limit: int, skip: Container[ResourceKey] = (), skip_handlers: Container[str] = ()

@@ -5,6 +5,7 @@ decide nothing; the nouns beside this file (leases, sessions, resources, cleanup
 """
 
 from collections import deque
+from sys import intern
 
 from garbagetruck.cluster.machine.model import (
     DEFAULT_NAMESPACE,
@@ -26,7 +27,9 @@ from garbagetruck.cluster.machine.model import (
     Session,
     Tombstone,
 )
-from garbagetruck.cluster.machine.tables import CreationOrder, DeadlineTable, DigestSum, Multimap, Table
+from garbagetruck.cluster.machine.multimap import Multimap
+from garbagetruck.cluster.machine.resource_table import ResourceTable
+from garbagetruck.cluster.machine.tables import DeadlineTable, DigestSum, QueueTable, Table
 from garbagetruck.cluster.machine.targets import TargetIndex
 from garbagetruck.cluster.machine.timers import TimerKey, TimerKind, Timers
 
@@ -54,13 +57,23 @@ class State:
         self.namespaces: Table[str, Namespace] = Table(self.digest, 2)
         self.leases: DeadlineTable[str, Lease] = DeadlineTable(self.digest, 3)
         self.sessions: DeadlineTable[str, Session] = DeadlineTable(self.digest, 4)
-        self.resources: Table[ResourceKey, Resource] = Table(self.digest, 5)
-        self.ended_leases: Table[str, EndedLease] = Table(self.digest, 6, queue=True)
-        self.ended_sessions: Table[str, EndedSession] = Table(self.digest, 7, queue=True)
-        self.tombstones: Table[ResourceKey, Tombstone] = Table(self.digest, 8, queue=True)
-        self.requests: Table[RequestKey, RequestRecord] = Table(self.digest, 9, queue=True)
-        self.draining: Table[str, EndedSession] = Table(self.digest, 10, queue=True)
+        self.resources = ResourceTable(self.digest, 5)
+        self.ended_leases: QueueTable[str, EndedLease] = QueueTable(self.digest, 6)
+        self.ended_sessions: QueueTable[str, EndedSession] = QueueTable(self.digest, 7)
+        self.tombstones: QueueTable[ResourceKey, Tombstone] = QueueTable(self.digest, 8)
+        self.requests: QueueTable[RequestKey, RequestRecord] = QueueTable(self.digest, 9)
+        self.draining: QueueTable[str, EndedSession] = QueueTable(self.digest, 10)
         """Sessions that are over, whose leases are still to be ended, a bounded number a batch."""
+        self.numbered = (
+            self.leases,
+            self.sessions,
+            self.resources,
+            self.ended_leases,
+            self.ended_sessions,
+            self.tombstones,
+            self.requests,
+            self.draining,
+        )
         self.expired_holders: dict[str, dict[str, int]] = {}
         """Namespace -> holder -> when it last lost a lease by expiry, oldest first: the brake's memory."""
         self.brake_missing: dict[str, dict[str, None]] = {}
@@ -69,9 +82,6 @@ class State:
 
         self.timers = Timers(self.deadline_of)
         self.targets = TargetIndex()
-        self.lease_order: CreationOrder[str] = CreationOrder()
-        self.session_order: CreationOrder[str] = CreationOrder()
-        self.resource_order: CreationOrder[ResourceKey] = CreationOrder()
         self.leases_by_holder: Multimap[HolderKey, str] = Multimap()
         self.leases_by_session: Multimap[str, str] = Multimap()
         self.holders: dict[str, int] = {}
@@ -135,7 +145,6 @@ class State:
 
     def index_lease(self, lease: Lease) -> None:
         namespace = lease.namespace
-        self.lease_order.append(lease.token, lease.id)
         if self.leases_by_holder.add((namespace, lease.holder), lease.id):
             self.holders[namespace] = self.holders.get(namespace, 0) + 1
         self.lease_counts[namespace] = self.lease_counts.get(namespace, 0) + 1
@@ -151,7 +160,6 @@ class State:
     def drop_lease(self, lease: Lease) -> None:
         self.leases.pop(lease.id)
         namespace = lease.namespace
-        self.lease_order.remove(lease.token)
         if self.leases_by_holder.discard((namespace, lease.holder), lease.id):
             self.holders[namespace] -= 1
         self.lease_counts[namespace] -= 1
@@ -169,13 +177,11 @@ class State:
         self.index_session(session)
 
     def index_session(self, session: Session) -> None:
-        self.session_order.append(session.token, session.id)
         self.session_counts[session.namespace] = self.session_counts.get(session.namespace, 0) + 1
         self.timers.schedule(session.deadline_ms + 1, TimerKind.SESSION, session.id)
 
     def drop_session(self, session: Session) -> None:
         self.sessions.pop(session.id)
-        self.session_order.remove(session.token)
         self.session_counts[session.namespace] -= 1
 
     def remember_session(self, ended: EndedSession) -> None:
@@ -185,15 +191,14 @@ class State:
     # -- resources --------------------------------------------------------------------------------------------
 
     def add_resource(self, resource: Resource) -> None:
-        key = (resource.namespace, resource.name)
+        key = (intern(resource.namespace), resource.name)
         self.resources.put(key, resource)
         if key in self.tombstones:
             self.tombstones.pop(key)
-        self.index_resource(resource)
+        self.index_resource(key, resource)
 
-    def index_resource(self, resource: Resource) -> None:
-        key = (resource.namespace, resource.name)
-        self.resource_order.append(resource.generation, key)
+    def index_resource(self, key: ResourceKey, resource: Resource) -> None:
+        """`key` is the table's own: one object for all indexes."""
         self.resource_totals[resource.namespace] = self.resource_totals.get(resource.namespace, 0) + 1
         self._count(resource, 1)
         if resource.cleanup is not None:
@@ -215,7 +220,6 @@ class State:
     def drop_resource(self, resource: Resource) -> None:
         key = (resource.namespace, resource.name)
         self.resources.pop(key)
-        self.resource_order.remove(resource.generation)
         self.resource_totals[resource.namespace] -= 1
         self._count(resource, -1)
         self._unready(resource)

@@ -1,11 +1,9 @@
-"""Containers of the state: digested tables, creation-ordered indexes, small multimaps.
+"""The state's tables: records under their keys, counted towards the digest, readable as they were at one moment.
 
-A table is the truth and counts towards the digest; an index is derived from tables and is rebuilt from them.
-Iteration order of a table is the order of first insertion, the same on every node and kept by a snapshot.
+A table is the truth; an index is derived from tables and is rebuilt from them. Iteration order of a table is the order
+of first insertion, the same on every node and kept by a snapshot.
 """
 
-from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -15,14 +13,14 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from garbagetruck.cluster.machine.model import Lease, Record, Session
+from garbagetruck.cluster.machine.order import CreationOrder
+from garbagetruck.cluster.machine.table_view import TableView
 
 K = TypeVar("K")
 R = TypeVar("R", bound=Record)
 D = TypeVar("D", Lease, Session)
-V = TypeVar("V")
 
 DIGEST_MASK = (1 << 64) - 1
-COMPACTION_MIN = 1_024
 
 _encode = msgspec.msgpack.Encoder().encode
 _hash_bytes = xxhash.xxh3_64_intdigest
@@ -42,9 +40,8 @@ class Table(Generic[K, R]):
 
     __slots__ = ("_digest", "_rows", "_salt")
 
-    def __init__(self, digest: DigestSum, salt: int, *, queue: bool = False) -> None:
-        """`queue`: entries leave mostly from the front, where a plain dictionary would step over all that left."""
-        self._rows: dict[K, R] = OrderedDict() if queue else {}
+    def __init__(self, digest: DigestSum, salt: int) -> None:
+        self._rows: dict[K, R] = {}
         self._digest = digest
         self._salt = salt
 
@@ -69,37 +66,122 @@ class Table(Generic[K, R]):
     def items(self) -> Iterator[tuple[K, R]]:
         return iter(self._rows.items())
 
-    def first(self) -> tuple[K, R] | None:
-        """The oldest entry, or None."""
-        for item in self._rows.items():
-            return item
-        return None
-
     def put(self, key: K, record: R) -> None:
         old = self._rows.get(key)
-        change = self._hash(record) if old is None else self._hash(record) - self._hash(old)
-        self._digest.value = (self._digest.value + change) & DIGEST_MASK
+        self._count(self._hash(record) if old is None else self._hash(record) - self._hash(old))
         self._rows[key] = record
 
-    def pop(self, key: K) -> R:
-        record = self._rows.pop(key)
-        self._digest.value = (self._digest.value - self._hash(record)) & DIGEST_MASK
-        return record
-
-    def trim(self, most: int) -> None:
-        """Forget the oldest entries past a bound: the same ones on every node."""
-        while len(self._rows) > most:
-            self.pop(next(iter(self._rows)))
+    def _count(self, change: int) -> None:
+        self._digest.value = (self._digest.value + change) & DIGEST_MASK
 
     def _hash(self, record: R) -> int:
         return _hash_bytes(_encode(record), self._salt)
 
 
-class DeadlineTable(Table[K, D]):
+class NumberedTable(Table[K, R]):
+    """A table whose every row has an ever-rising number of its own, from its first insertion to its removal.
+
+    So a list can resume after a number, and a snapshot can be taken in parts: see `TableView`.
+    """
+
+    __slots__ = ("_order", "_view")
+
+    def __init__(self, digest: DigestSum, salt: int) -> None:
+        super().__init__(digest, salt)
+        self._order: CreationOrder[K] = CreationOrder()
+        self._view: TableView[K, R] | None = None
+
+    def _enter(self, key: K, record: R) -> int:
+        """The number of a new row."""
+        raise NotImplementedError
+
+    def _number(self, key: K, record: R) -> int:
+        raise NotImplementedError
+
+    @override
+    def put(self, key: K, record: R) -> None:
+        old = self._rows.get(key)
+        if old is None:
+            self._count(self._hash(record))
+            self._order.append(self._enter(key, record), key)
+        else:
+            self._count(self._hash(record) - self._hash(old))
+            if self._view is not None:
+                self._view.keep(self._number(key, old), old)
+        self._rows[key] = record
+
+    def pop(self, key: K) -> R:
+        record = self._rows.pop(key)
+        number = self._number(key, record)
+        if self._view is not None:
+            self._view.keep_gone(number, key, record)
+        self._order.remove(number)
+        self._count(-self._hash(record))
+        return record
+
+    def last(self) -> int:
+        """The highest number of what is there, or 0."""
+        return self._order.last()
+
+    def after(self, number: int) -> Iterator[tuple[int, K]]:
+        """Numbers and keys of what was inserted after `number`, oldest first. Read before anything changes."""
+        return self._order.after(number)
+
+    def view(self) -> TableView[K, R]:
+        """The table as it is now, to be read in parts. Costs upkeep until `forget_view`; there is one at a time."""
+        assert self._view is None, "one view of a table at a time"
+        self._view = TableView(self._rows, self._order)
+        return self._view
+
+    def forget_view(self) -> None:
+        self._view = None
+
+
+class QueueTable(NumberedTable[K, R]):
+    """Numbers its rows itself. For what leaves mostly from the front, the oldest first."""
+
+    __slots__ = ("_entered", "_numbers")
+
+    def __init__(self, digest: DigestSum, salt: int) -> None:
+        super().__init__(digest, salt)
+        self._entered = 0
+        self._numbers: dict[K, int] = {}
+
+    def first(self) -> tuple[K, R] | None:
+        """The oldest entry, or None."""
+        first = self._order.first()
+        return None if first is None else (first[1], self._rows[first[1]])
+
+    def trim(self, most: int) -> None:
+        """Forget the oldest entries past a bound: the same ones on every node."""
+        while len(self._rows) > most:
+            first = self._order.first()
+            assert first is not None, "the order has a key for each row"
+            self.pop(first[1])
+
+    @override
+    def pop(self, key: K) -> R:
+        record = super().pop(key)
+        del self._numbers[key]
+        return record
+
+    @override
+    def _enter(self, key: K, record: R) -> int:
+        self._entered += 1
+        self._numbers[key] = self._entered
+        return self._entered
+
+    @override
+    def _number(self, key: K, record: R) -> int:
+        return self._numbers[key]
+
+
+class DeadlineTable(NumberedTable[K, D]):
     """Leases or sessions, which are prolonged far more often than anything else happens to them.
 
     A record's hash is the sum of two: one over what stays, one over what a prolongation changes, together with the
     token, which no two records share. So a prolongation needs to hash three numbers instead of the whole record.
+    A row's number is its token.
     """
 
     __slots__ = ()
@@ -107,105 +189,25 @@ class DeadlineTable(Table[K, D]):
     def prolong(self, changed: dict[K, D]) -> None:
         """Replace records by ones that differ in TTL and deadline only."""
         rows, salt, change = self._rows, self._salt, 0
+        if self._view is not None:
+            for key in changed:
+                self._view.keep(rows[key].token, rows[key])
         for key, record in changed.items():
             old, rows[key] = rows[key], record
             token = record.token
             change += _hash_bytes(_encode((token, record.ttl_ms, record.deadline_ms)), salt)
             change -= _hash_bytes(_encode((token, old.ttl_ms, old.deadline_ms)), salt)
-        self._digest.value = (self._digest.value + change) & DIGEST_MASK
+        self._count(change)
+
+    @override
+    def _enter(self, key: K, record: D) -> int:
+        return record.token
+
+    @override
+    def _number(self, key: K, record: D) -> int:
+        return record.token
 
     @override
     def _hash(self, record: D) -> int:
         time = _hash_bytes(_encode((record.token, record.ttl_ms, record.deadline_ms)), self._salt)
         return time + _hash_bytes(_encode(replace(record, ttl_ms=0, deadline_ms=0)), self._salt)
-
-
-class CreationOrder(Generic[K]):
-    """Keys by the ever-rising number they were created under, so that lists can resume after one.
-
-    Removal is lazy: a key that left is skipped by the reader, and dropped once the dead outnumber the living.
-    """
-
-    __slots__ = ("_dead", "_keys", "_numbers")
-
-    def __init__(self) -> None:
-        self._numbers: list[int] = []
-        self._keys: list[K | None] = []
-        self._dead = 0
-
-    def append(self, number: int, key: K) -> None:
-        assert not self._numbers or number > self._numbers[-1], "creation numbers must rise"
-        self._numbers.append(number)
-        self._keys.append(key)
-
-    def remove(self, number: int) -> None:
-        position = bisect_right(self._numbers, number) - 1
-        assert position >= 0 and self._numbers[position] == number, "unknown creation number"
-        self._keys[position] = None
-        self._dead += 1
-        if self._dead > COMPACTION_MIN and self._dead * 2 > len(self._numbers):
-            living = [(n, k) for n, k in zip(self._numbers, self._keys, strict=True) if k is not None]
-            self._numbers = [n for n, _ in living]
-            self._keys = [k for _, k in living]
-            self._dead = 0
-
-    def after(self, number: int) -> Iterator[tuple[int, K]]:
-        """Living keys created after `number`, oldest first."""
-        for position in range(bisect_right(self._numbers, number), len(self._numbers)):
-            key = self._keys[position]
-            if key is not None:
-                yield self._numbers[position], key
-
-
-class Multimap(Generic[K, V]):
-    """Key to values in insertion order; a single value costs no container, which is the common case by far."""
-
-    __slots__ = ("_rows",)
-
-    def __init__(self) -> None:
-        self._rows: dict[K, V | dict[V, None]] = {}
-
-    def add(self, key: K, value: V) -> bool:
-        """Return whether the key is new."""
-        old = self._rows.get(key)
-        if old is None:
-            self._rows[key] = value
-            return True
-        if isinstance(old, dict):
-            old[value] = None
-        else:
-            self._rows[key] = {old: None, value: None}
-        return False
-
-    def discard(self, key: K, value: V) -> bool:
-        """Return whether the key has no value left."""
-        old = self._rows.get(key)
-        if isinstance(old, dict):
-            old.pop(value, None)
-            if old:
-                return False
-        elif old != value:
-            return old is None
-        self._rows.pop(key, None)
-        return True
-
-    def count(self, key: K) -> int:
-        old = self._rows.get(key)
-        if old is None:
-            return 0
-        return len(old) if isinstance(old, dict) else 1
-
-    def values(self, key: K) -> Iterator[V]:
-        old = self._rows.get(key)
-        if old is None:
-            return
-        if isinstance(old, dict):
-            yield from old
-        else:
-            yield old
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __contains__(self, key: K) -> bool:
-        return key in self._rows

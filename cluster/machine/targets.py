@@ -3,9 +3,8 @@
 A canonical target reads `scheme:/segment/segment`; one that contains another at a segment's border overlaps it.
 The index is cluster-wide: two namespaces may share one disk.
 
-What lies below a container is counted under the container's hash: a deep target has up to 128 containers, and their
-names would be many times its own size. Two containers of one hash could at worst refuse a target needlessly, on all
-nodes alike.
+Targets and their containers are known by hash: a deep target has up to 128 containers, and their names would be many
+times its own size. Two of one hash could at worst refuse a target needlessly, on all nodes alike.
 """
 
 from collections.abc import Iterator
@@ -39,31 +38,33 @@ class TargetIndex:
     __slots__ = ("_below", "_owners")
 
     def __init__(self) -> None:
-        self._owners: dict[str, ResourceKey] = {}
+        self._owners: dict[int, ResourceKey] = {}
+        """Hash of an owned target -> whose it is."""
         self._below: dict[int, int] = {}
         """Hash of a container -> how many owned targets lie within it."""
 
     def owner(self, target: str) -> ResourceKey | None:
-        return self._owners.get(target)
+        return self._owners.get(_hash(target))
 
     def overlap(self, target: str) -> Overlap | None:
         """What contains this target or lies within it, or None. Costs the target's depth, not the index's size."""
         for container in containers(target):
-            owner = self._owners.get(container)
+            owner = self._owners.get(_hash(container))
             if owner is not None:
                 return Overlap(container, owner, 0)
         within = self._below.get(_hash(target), 0)
         return Overlap("", None, within) if within else None
 
     def take(self, target: str, owner: ResourceKey) -> None:
-        assert target not in self._owners, "a target has one owner"
-        self._owners[target] = owner
+        owned = _hash(target)
+        assert owned not in self._owners, "a target has one owner"
+        self._owners[owned] = owner
         for container in containers(target):
             number = _hash(container)
             self._below[number] = self._below.get(number, 0) + 1
 
     def free(self, target: str) -> None:
-        del self._owners[target]
+        del self._owners[_hash(target)]
         for container in containers(target):
             number = _hash(container)
             left = self._below[number] - 1

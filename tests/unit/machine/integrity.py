@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from garbagetruck.cluster.machine import snapshot, sweep, targets
+from garbagetruck.cluster.machine import capture, snapshot, sweep, targets
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.model import TOKEN_COUNTER_BITS, ResourceKey, ResourceState
 from garbagetruck.cluster.machine.state import State
@@ -99,19 +99,19 @@ def check_lease_indexes(state: State) -> None:
     assert _counted(state.holders) == Counter(namespace for namespace, _ in holders)
     assert _counted(state.lease_counts) == Counter(lease.namespace for lease in state.leases.values())
     assert _counted(state.session_counts) == Counter(session.namespace for session in state.sessions.values())
-    assert list(state.lease_order.after(0)) == [(lease.token, lease.id) for lease in state.leases.values()]
-    assert list(state.session_order.after(0)) == [(each.token, each.id) for each in state.sessions.values()]
+    assert list(state.leases.after(0)) == [(lease.token, lease.id) for lease in state.leases.values()]
+    assert list(state.sessions.after(0)) == [(each.token, each.id) for each in state.sessions.values()]
 
 
 def check_resource_indexes(state: State) -> None:
     counts = Counter((each.namespace, each.state) for each in state.resources.values())
     assert _counted(state.resource_counts) == counts
     assert _counted(state.resource_totals) == Counter(namespace for namespace, _ in state.resources)
-    assert list(state.resource_order.after(0)) == [
+    assert list(state.resources.after(0)) == [
         (each.generation, (each.namespace, each.name)) for each in state.resources.values()
     ]
     owners = {each.cleanup.target: key for key, each in state.resources.items() if each.cleanup is not None}
-    assert state.targets._owners == owners
+    assert state.targets._owners == {targets._hash(target): key for target, key in owners.items()}
     below: Counter[str] = Counter()
     for target in owners:
         parts = target.split("/")
@@ -132,7 +132,7 @@ def check_resource_indexes(state: State) -> None:
 def check_timers(state: State) -> None:
     """Whatever has a deadline has an entry that surfaces no later."""
     entries: dict[tuple[int, TimerKey], int] = {}
-    for scheduled_ms, kind, key in (*state.timers._heap, *state.timers._old):
+    for scheduled_ms, kind, key in state.timers.entries():
         entries[kind, key] = min(scheduled_ms, entries.get((kind, key), scheduled_ms))
     things: list[tuple[TimerKind, TimerKey]] = []
     things += [(TimerKind.LEASE, key) for key in state.leases]
@@ -165,5 +165,5 @@ def _counted(counts: Mapping[Any, int]) -> Counter[Any]:
 
 def restored(machine: Machine) -> Machine:
     """A machine that came to know the other's state from a snapshot."""
-    _, state = snapshot.read(list(snapshot.write(state_of(machine), applied_index=1, term=1)))
+    _, state = snapshot.read(list(capture.write(state_of(machine), applied_index=1, term=1)))
     return Machine(state)

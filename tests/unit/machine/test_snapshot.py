@@ -2,14 +2,16 @@
 
 import random
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
-from garbagetruck.cluster.machine import snapshot
+from garbagetruck.cluster.machine import capture, snapshot
+from garbagetruck.cluster.machine.capture import Capture
 from garbagetruck.cluster.machine.codec import FormatTooNew, Unreadable
+from garbagetruck.cluster.machine.kinds import SNAPSHOT_FORMAT, Kind
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.model import Bounds, BrakeSettings, CleanupSettings, ReportResult, Resource
 from garbagetruck.cluster.machine.outcomes import CleanupClaimed, Reason
@@ -28,7 +30,12 @@ def log() -> Scribe:
 
 
 def chunks_of(machine: Machine) -> list[bytes]:
-    return list(snapshot.write(state_of(machine), applied_index=42, term=7))
+    return list(capture.write(state_of(machine), applied_index=42, term=7))
+
+
+def steps(capture: Capture, rows_max: int) -> Iterator[bytes]:
+    while (chunk := capture.step(rows_max)) is not None:
+        yield chunk
 
 
 def fork(log: Scribe) -> Scribe:
@@ -164,12 +171,12 @@ def test_requests_are_still_answered_after_a_restore(log: Scribe) -> None:
     refused(other.one(replace(asked, ttl_ms=1_000)), Reason.REQUEST_ID_REUSED)
 
 
-def test_a_snapshot_of_many_chunks_survives(log: Scribe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot, "ROWS_PER_CHUNK_MAX", 3)
+def test_a_snapshot_of_many_chunks_survives(log: Scribe) -> None:
     for number in range(20):
         log.release(log.lease(f"r{number}", cleanup=file(f"f{number}")).id)
-    assert len(chunks_of(log.machine)) > 20
-    assert restored(log.machine).digest() == log.machine.digest()
+    chunks = list(steps(log.machine.capture(42), 3))
+    assert len(chunks) > 20
+    assert Machine(snapshot.read(chunks)[1]).digest() == log.machine.digest()
 
 
 # -- damage -------------------------------------------------------------------------------------------------------
@@ -233,7 +240,7 @@ def test_rows_that_do_not_belong_together_are_refused(log: Scribe, change: Calla
         log.lease(f"r{number}", cleanup=file(f"f{number}"))
     chunks = chunks_of(log.machine)
     kinds = [msgspec.msgpack.decode(zlib.decompress(chunk[snapshot.PREFIX.size :]))[0] for chunk in chunks]
-    for kind in (snapshot.Kind.LEASES, snapshot.Kind.RESOURCES):
+    for kind in (Kind.LEASES, Kind.RESOURCES):
         place = kinds.index(kind)
         spoilt = [*chunks[:place], forged(chunks[place], change), *chunks[place + 1 :]]
         with pytest.raises(Unreadable):
@@ -253,7 +260,7 @@ def test_nothing_is_built_on_rows_that_do_not_have_their_digest(log: Scribe) -> 
         log.lease(f"r{number}", cleanup=file(f"f{number}"))
     chunks = chunks_of(log.machine)
     kinds = [msgspec.msgpack.decode(zlib.decompress(chunk[snapshot.PREFIX.size :]))[0] for chunk in chunks]
-    place = kinds.index(snapshot.Kind.RESOURCES)
+    place = kinds.index(Kind.RESOURCES)
 
     def one_target_for_all(rows: list[object]) -> object:
         resources = [msgspec.convert(row, Resource) for row in rows]
@@ -269,7 +276,7 @@ def test_a_later_format_is_told_from_damage(log: Scribe) -> None:
     def later(rows: list[object]) -> object:
         (header,) = rows
         assert isinstance(header, dict)
-        return [{**header, "format": snapshot.SNAPSHOT_FORMAT + 1, "more": 1}]
+        return [{**header, "format": SNAPSHOT_FORMAT + 1, "more": 1}]
 
     with pytest.raises(FormatTooNew):
         snapshot.read([forged(chunks[0], later), *chunks[1:]])
