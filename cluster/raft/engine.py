@@ -12,29 +12,24 @@ on. It never blocks: names are resolved elsewhere, and connections are asyncio's
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 
 import structlog
 
 from garbagetruck.cluster.raft.dialling import Dialler
-from garbagetruck.cluster.raft.disk import Disk
 from garbagetruck.cluster.raft.election import Election
 from garbagetruck.cluster.raft.exchange import Exchange, HandOff, Request
 from garbagetruck.cluster.raft.handshake import Door
 from garbagetruck.cluster.raft.journal.log import Journal
-from garbagetruck.cluster.raft.journal.segments import NONCE_BYTES, Owner, Site
 from garbagetruck.cluster.raft.journal.writer import ThreadFactory
 from garbagetruck.cluster.raft.log import Role
 from garbagetruck.cluster.raft.network import Network, TcpNetwork
-from garbagetruck.cluster.raft.peers import PeerDisks
 from garbagetruck.cluster.raft.refusals import Refusals
 from garbagetruck.cluster.raft.seams import Consensus
 from garbagetruck.cluster.raft.sessions import Sessions
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
-from garbagetruck.cluster.raft.snapshots.port import Snapshots
 from garbagetruck.cluster.raft.snapshots.work import Around, SnapshotWork
+from garbagetruck.cluster.raft.storage import Storage
 from garbagetruck.cluster.raft.tls import load
 from garbagetruck.cluster.raft.transport import GuardedTransport, Surroundings
 
@@ -43,15 +38,6 @@ _log = structlog.get_logger(__name__)
 
 HEARING_S = 0.002
 """How long a node that stood still listens before it goes on: long enough to read its sockets."""
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """Where a replica keeps its files, and the machine that it takes snapshots of, if any stands behind it."""
-
-    folder: Path
-    disk: Disk
-    snapshots: Snapshots | None = None
 
 
 class Engine:
@@ -76,9 +62,8 @@ class Engine:
         self._identity = identity
         self._members = members
         self._peer_ids = frozenset(members) - {identity.node_id}
-        self._folder = storage.folder
+        self._storage = storage
         self._settings = settings
-        self._disk = storage.disk
         self._thread_factory = thread_factory
         self._monotonic_ns = monotonic_ns
         self._random = random
@@ -98,20 +83,7 @@ class Engine:
             random=Random(random.getrandbits(64)),  # drawn from at every message: the system's would be a call each
             monotonic_ns=monotonic_ns,
         )
-        around = Around(
-            identity=identity,
-            settings=settings,
-            disk=storage.disk,
-            folder=storage.folder / "snapshots",
-            refusals=self._refusals,
-            monotonic_ns=monotonic_ns,
-            random=random,
-            call_in=self._call_in,
-            on_bug=self._on_bug,
-            ask_for_snapshot=self._exchange.ask_for_snapshot,
-            restore=self._exchange.restore,
-        )
-        self.snapshots = SnapshotWork(around, storage.snapshots)
+        self.snapshots = SnapshotWork(self._surroundings_of_snapshots(), storage.snapshots)
         self._network = network
         self._journal: Journal | None = None
         self._transport: GuardedTransport | None = None
@@ -122,6 +94,21 @@ class Engine:
         self._turn_due = False
         self._woken = False
         self._progress_seen = True
+
+    def _surroundings_of_snapshots(self) -> Around:
+        return Around(
+            identity=self._identity,
+            settings=self._settings,
+            disk=self._storage.disk,
+            folder=self._storage.snapshots_folder,
+            refusals=self._refusals,
+            monotonic_ns=self._monotonic_ns,
+            random=self._random,
+            call_in=self._call_in,
+            on_bug=self._on_bug,
+            ask_for_snapshot=self._exchange.ask_for_snapshot,
+            restore=self._exchange.restore,
+        )
 
     # --- the main loop ----------------------------------------------------------------------------------------------
 
@@ -204,19 +191,8 @@ class Engine:
         )
 
     def _open_log(self) -> Sessions:
-        if self._disk.make_folder(self._folder):
-            self._disk.sync_folder(self._folder.parent)
-        disks = PeerDisks(self._folder / "peers.json", self._disk)
-        disks.load()
-        owner = Owner(self._identity.cluster_id, self._identity.disk_id)
-        site = Site(
-            self._disk,
-            self._folder / "journal",
-            owner,
-            self._settings.segment_bytes,
-            lambda: self._random.randbytes(NONCE_BYTES),
-        )
-        journal = Journal(site, on_progress=self._on_progress, free_bytes_alarm=self._settings.free_bytes_alarm)
+        disks = self._storage.open_folder()
+        journal = self._storage.journal(self._identity, self._settings, self._random, self._on_progress)
         self.snapshots.open_log(journal)
         self._journal = journal
         journal.start(self._thread_factory, f"journal-{self._identity.node_id}")

@@ -17,7 +17,7 @@ from typing import Any
 import uvloop
 
 from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
-from garbagetruck.cluster.raft.engine import Engine, Storage
+from garbagetruck.cluster.raft.engine import Engine
 from garbagetruck.cluster.raft.errors import LogStopped, NotLeader, ProposalTooLarge
 from garbagetruck.cluster.raft.exchange import (
     Confirm,
@@ -35,6 +35,7 @@ from garbagetruck.cluster.raft.network import Network
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings, check_members
 from garbagetruck.cluster.raft.snapshots.capturing import write_capture
 from garbagetruck.cluster.raft.snapshots.port import Snapshots
+from garbagetruck.cluster.raft.storage import Storage
 
 
 class Replica:

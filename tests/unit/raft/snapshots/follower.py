@@ -18,7 +18,7 @@ from zlib import crc32
 
 from garbagetruck.chaos.simulator.disk import SimulatedDisk
 from garbagetruck.cluster.raft import wire
-from garbagetruck.cluster.raft.engine import Engine, Storage
+from garbagetruck.cluster.raft.engine import Engine
 from garbagetruck.cluster.raft.exchange import HandOff, SnapshotDue
 from garbagetruck.cluster.raft.log import Entry
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
@@ -26,6 +26,7 @@ from garbagetruck.cluster.raft.snapshots.capturing import write_capture
 from garbagetruck.cluster.raft.snapshots.format import SnapshotHeader
 from garbagetruck.cluster.raft.snapshots.port import Capture, Snapshots
 from garbagetruck.cluster.raft.snapshots.store import SnapshotStore, name_of
+from garbagetruck.cluster.raft.storage import Storage
 from tests.integration.raft.replicas import decode_entries, encode_entries
 from tests.unit.raft.links import FakeLink, VirtualTime
 
