@@ -135,7 +135,7 @@ def _core(
         thread_factory=world.make_thread,
         monotonic_ns=world.monotonic_ns,
         random=world.random,
-        snapshots=Snapshots(MachineSnapshots(machine, applier), world.snapshot_executor),
+        snapshots=Snapshots(MachineSnapshots(machine, applier, world.snapshot_executor), world.snapshot_executor),
     )
     clock = ClusterClock(
         monotonic_ns=world.monotonic_ns, step_ms=settings.clock.step_ms, drift_ppm=settings.clock.drift_ppm_max

@@ -6,11 +6,14 @@ is a piece of all of those there, one behind the other.
 Invariants: a capture is of one moment. Decoding touches no machine, so that it can go wrong, and can run on any thread.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
+from concurrent.futures import Executor
 
 from typing_extensions import override
 
 from garbagetruck.cluster.machine import snapshot
+from garbagetruck.cluster.machine.capture import Capture as MachineCapture
 from garbagetruck.cluster.machine.codec import FormatTooNew, Unreadable
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.state import State
@@ -24,15 +27,28 @@ PIECE_BYTES = 1024 * 1024
 class MachineSnapshots(StateMachine):
     """What the log takes snapshots of. On the main loop, but for `decode`."""
 
-    def __init__(self, machine: Machine, applier: Applier) -> None:
+    def __init__(self, machine: Machine, applier: Applier, executor: Executor) -> None:
+        """`executor` encodes what was captured."""
         self._machine = machine
         self._applier = applier
+        self._executor = executor
 
     @override
     def capture(self) -> Capture:
         index = self._applier.applied_index
-        chunks = list(self._machine.capture(index))
-        return Capture(index, _one_by_one(pieces(chunks)))
+        begun = self._machine.capture(index)
+        return Capture(index, self._pieces(begun), begun.end)
+
+    async def _pieces(self, begun: MachineCapture) -> AsyncGenerator[bytes, None]:
+        """The chunks, cut into pieces. A part of the state is looked at on this loop, and encoded elsewhere."""
+        waiting = bytearray()
+        while (part := begun.part()) is not None:
+            waiting += await asyncio.wrap_future(self._executor.submit(part.encoded))
+            while len(waiting) >= PIECE_BYTES:
+                yield bytes(waiting[:PIECE_BYTES])
+                del waiting[:PIECE_BYTES]
+        if waiting:
+            yield bytes(waiting)
 
     @override
     def decode(self, chunks: Iterator[bytes]) -> State:
@@ -40,18 +56,6 @@ class MachineSnapshots(StateMachine):
             return snapshot.read(framed(chunks))[1]
         except (Unreadable, FormatTooNew) as error:
             raise SnapshotUnfit(str(error)) from error
-
-
-def pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """All of `chunks`, cut into pieces of `PIECE_BYTES`."""
-    waiting = bytearray()
-    for chunk in chunks:
-        waiting += chunk
-        while len(waiting) >= PIECE_BYTES:
-            yield bytes(waiting[:PIECE_BYTES])
-            del waiting[:PIECE_BYTES]
-    if waiting:
-        yield bytes(waiting)
 
 
 def framed(parts: Iterable[bytes]) -> Iterator[bytes]:
@@ -74,8 +78,3 @@ def _whole(waiting: bytearray) -> int | None:
     if length > snapshot.CHUNK_BYTES_MAX:
         raise Unreadable(f"a chunk of {length} bytes is larger than any that is written")
     return length if length <= len(waiting) else None
-
-
-async def _one_by_one(parts: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
-    for part in parts:
-        yield part
