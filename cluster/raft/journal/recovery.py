@@ -9,7 +9,9 @@ it. Everything else that does not fit was durable once, and must not be done wit
 to the very last group of all, after it was acknowledged and before another was written; the writer writes one every
 second in which anything changed.
 
-What was read is synced before it is believed: after the death of a process it may be in the kernel's memory only.
+What was read is synced before it is believed: after the death of a process it may be in the kernel's memory only. The
+last group is written again before that: if its sync failed, the kernel takes it for written, and a sync alone would
+succeed without having done anything (https://wiki.postgresql.org/wiki/Fsync_Errors). All groups before it were synced.
 
 Invariants: a refusal changes nothing. What is changed is changed again, the same, if this is interrupted and repeated.
 """
@@ -186,6 +188,7 @@ def _cut(found: _Found, end: SegmentEnd, replay: Replay, owner: Owner) -> None:
             why="a write was under way when the node ended; nothing in it had been acknowledged",
         )
         found.file.truncate(end.offset)
+    found.file.write(found.file.read(end.offset - end.last_group, end.last_group), end.last_group)
     found.file.sync_all()
 
 

@@ -37,6 +37,8 @@ class SegmentEnd:
     chain: int
     groups: int
     """How many marks were passed."""
+    last_group: int
+    """The offset of the last of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Remainder:
 def read_records(file: DiskFile, seed: int, on_record: OnRecord, *, until: int | None = None) -> SegmentEnd:
     """Hand over the records up to the first that is not whole, or up to the offset `until`."""
     window = _Window(file)
-    offset, chain, groups = HEADER_BYTES, seed, 0
+    offset, chain, groups, last_group = HEADER_BYTES, seed, 0, HEADER_BYTES
     end = file.size() if until is None else until
     head_bytes, unpack = RECORD_HEAD.size, RECORD_HEAD.unpack_from
     while offset < end:
@@ -75,10 +77,11 @@ def read_records(file: DiskFile, seed: int, on_record: OnRecord, *, until: int |
         at = window.at(offset, MARK_BYTES)
         mark = decode_mark(window.data, at, offset=offset, seed=seed)
         if mark is not None and mark.chain_before == chain and mark.number == groups:
+            last_group = offset
             offset, chain, groups = offset + MARK_BYTES, mark.chain, groups + 1
         elif not window.widen(offset):
             break
-    return SegmentEnd(offset, chain, groups)
+    return SegmentEnd(offset, chain, groups, last_group)
 
 
 def look_behind(file: DiskFile, end: SegmentEnd, seed: int) -> Remainder:

@@ -75,6 +75,31 @@ def test_a_full_disk_says_what_to_do() -> None:
     assert again.last_index >= durable
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_what_a_failed_sync_left_in_memory_is_written_again_before_it_is_believed(seed: int) -> None:
+    """The process starts again on the same machine, reads what the disk never got, and only then power is lost."""
+    disk = SimulatedDisk(random.Random(seed))
+    journal = Journal(site_on(disk))
+    journal.open()
+    journal.setCurrentTerm(1, "n1")
+    journal.add(b"durable", 1, 1)
+    journal.wait_durable()
+    disk.fault = lambda operation, _path: error(errno.EIO) if operation == "sync" else None
+    journal.add(b"\0" * 2_000, 2, 1)
+    with pytest.raises(DiskFailed):
+        journal.wait_durable()
+    disk.fault = lambda _operation, _path: None
+    disk.kill()
+    again = Journal(site_on(disk))
+    again.open()
+    believed = again.durable_index
+    assert believed == 2
+    disk.lose_power()
+    at_last = Journal(site_on(disk))
+    at_last.open()
+    assert at_last.last_index >= believed
+
+
 def test_a_failed_sync_is_not_believed_the_second_time() -> None:
     """Linux reports it once, and forgets the pages."""
     disk = SimulatedDisk(random.Random(0))
