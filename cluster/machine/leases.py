@@ -4,8 +4,6 @@ Law: a lease ends when it is swept, never by a renewal that arrives late. A rene
 which was not yet swept succeeds; one that comes after the sweep is refused and told when and why the lease ended.
 """
 
-from sys import intern
-
 from msgspec.structs import replace
 
 from garbagetruck.cluster.machine import brake, requests, resources, sessions
@@ -49,11 +47,13 @@ def acquire(state: State, operation: AcquireLease) -> LeaseGranted | Refused:
     session = state.sessions.get(operation.session_id) if operation.session_id else None
     if session is not None:
         session = sessions.renew(state, session)
+    namespace = state.namespaces[operation.namespace].name  # what leases have in common is kept once
+    holder = session.holder if session is not None else state.known_holder(namespace, operation.holder)
     lease = Lease(
         operation.lease_id,
-        intern(operation.namespace),  # what many leases have in common is kept once
+        namespace,
         operation.resource,
-        intern(operation.holder) or (session.holder if session is not None else ""),
+        holder,
         state.next_token(),
         session.ttl_ms if session is not None else operation.ttl_ms,
         0 if session is not None else state.clock_ms + operation.ttl_ms,

@@ -5,7 +5,6 @@ Duty: the one place that knows where rows of each kind belong. It must not know:
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from sys import intern
 from typing import Any
 
 import msgspec
@@ -25,7 +24,6 @@ from garbagetruck.cluster.machine.model import (
 from garbagetruck.cluster.machine.state import RequestKey, State
 from garbagetruck.cluster.machine.tables import Table
 
-Loader = Callable[[State, list[Row]], None]
 _decode_resource = msgspec.msgpack.Decoder(Resource).decode
 
 
@@ -42,101 +40,99 @@ def start(state: State, header: Header) -> None:
     state.bounds = header.bounds
 
 
-def load(state: State, kind: Kind, rows: list[Row]) -> None:
-    """Put one chunk's rows into their table. Raises `Unreadable` for rows that cannot stand where they do."""
-    if kind in (Kind.HEADER, Kind.END):
-        raise Unreadable(f"a second {kind.name} chunk")
-    _LOADERS[kind](state, rows)
+class Loading:
+    """Puts rows into their tables, for one state. Text that many records have in common is kept once."""
 
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._texts: dict[str, str] = {}
+        """Names of namespaces, holders and sessions, each under itself."""
+        self._loaders: dict[Kind, Callable[[list[Row]], None]] = {
+            Kind.MEMBERS: lambda rows: _put_under_id(state.members, rows),
+            Kind.NAMESPACES: self._load_namespaces,
+            Kind.LEASES: self._load_leases,
+            Kind.SESSIONS: self._load_sessions,
+            Kind.RESOURCES: self._load_resources,
+            Kind.ENDED_LEASES: self._load_ended_leases,
+            Kind.ENDED_SESSIONS: lambda rows: _put_under_id(state.ended_sessions, rows),
+            Kind.TOMBSTONES: self._load_tombstones,
+            Kind.REQUESTS: self._load_requests,
+            Kind.DRAINING: lambda rows: _put_under_id(state.draining, rows),
+            Kind.EXPIRED_HOLDERS: self._load_expired_holders,
+            Kind.BRAKE_MISSING: self._load_brake_missing,
+            Kind.EVENTS: state.events.extend,
+        }
 
-def _load_leases(state: State, rows: list[Lease]) -> None:
-    _check_rising(state.leases.last(), [row.token for row in rows])
-    for row in rows:
-        state.leases.put(row.id, _sharing(row, "namespace", "holder", "session_id"))
+    def load(self, kind: Kind, rows: list[Row]) -> None:
+        """Put one chunk's rows into their table. Raises `Unreadable` for rows that cannot stand where they do."""
+        if kind not in self._loaders:
+            raise Unreadable(f"a second {kind.name} chunk")
+        self._loaders[kind](rows)
 
-
-def _load_sessions(state: State, rows: list[Session]) -> None:
-    _check_rising(state.sessions.last(), [row.token for row in rows])
-    for row in rows:
-        state.sessions.put(row.id, _sharing(row, "namespace", "holder"))
-
-
-def _load_resources(state: State, rows: list[msgspec.Raw]) -> None:
-    """Kept as they came: what a resource's table holds is what a snapshot holds."""
-    try:
-        decoded = [_decode_resource(row) for row in rows]
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Unreadable(f"a resource cannot be decoded: {error}") from error
-    _check_rising(state.resources.last(), [resource.generation for resource in decoded])
-    for resource, row in zip(decoded, rows, strict=True):
-        key = (intern(resource.namespace), resource.name)
-        lease = state.leases.get(resource.leases[0]) if resource.leases else None
-        if lease is not None and lease.resource == resource.name:
-            key = (key[0], lease.resource)  # the same text, kept once
-        state.resources.put_encoded(key, resource, bytes(row))
-
-
-def _load_ended_leases(state: State, rows: list[EndedLease]) -> None:
-    for row in rows:
-        state.ended_leases.put(row.id, _sharing(row, "namespace", "holder", "session_id"))
-
-
-def _load_tombstones(state: State, rows: list[Tombstone]) -> None:
-    for row in rows:
-        state.tombstones.put((row.namespace, row.name), row)
-
-
-def _load_requests(state: State, rows: list[tuple[RequestKey, RequestRecord]]) -> None:
-    for key, record in rows:
-        state.requests.put(key, record)
-
-
-def _load_expired_holders(state: State, rows: list[tuple[str, list[tuple[str, int]]]]) -> None:
-    for name, recent in rows:
-        state.expired_holders.setdefault(name, {}).update(recent)
-
-
-def _load_brake_missing(state: State, rows: list[tuple[str, list[str]]]) -> None:
-    for name, missing in rows:
-        state.brake_missing.setdefault(name, {}).update(dict.fromkeys(missing))
-
-
-def _load_namespaces(state: State, rows: list[Namespace]) -> None:
-    for row in rows:
-        state.namespaces.put(row.name, row)
-
-
-def _load_under_id(table_of: Callable[[State], Table[str, Any]]) -> Loader:
-    def load(state: State, rows: list[Row]) -> None:
-        table = table_of(state)
+    def _load_namespaces(self, rows: list[Namespace]) -> None:
         for row in rows:
-            table.put(row.id, row)
+            self._state.namespaces.put(row.name, row)
 
-    return load
+    def _load_leases(self, rows: list[Lease]) -> None:
+        leases, share = self._state.leases, self._texts.setdefault
+        _check_rising(leases.last(), [row.token for row in rows])
+        for row in rows:
+            force_setattr(row, "namespace", share(row.namespace, row.namespace))  # nobody has seen it yet
+            force_setattr(row, "holder", share(row.holder, row.holder))
+            if row.session_id:
+                force_setattr(row, "session_id", share(row.session_id, row.session_id))
+            leases.put(row.id, row)
+
+    def _load_sessions(self, rows: list[Session]) -> None:
+        sessions, share = self._state.sessions, self._texts.setdefault
+        _check_rising(sessions.last(), [row.token for row in rows])
+        for row in rows:
+            force_setattr(row, "namespace", share(row.namespace, row.namespace))
+            force_setattr(row, "holder", share(row.holder, row.holder))
+            sessions.put(share(row.id, row.id), row)
+
+    def _load_resources(self, rows: list[msgspec.Raw]) -> None:
+        """Kept as they came: what a resource's table holds is what a snapshot holds."""
+        state, share = self._state, self._texts.setdefault
+        try:
+            decoded = [_decode_resource(row) for row in rows]
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise Unreadable(f"a resource cannot be decoded: {error}") from error
+        _check_rising(state.resources.last(), [resource.generation for resource in decoded])
+        for resource, row in zip(decoded, rows, strict=True):
+            namespace, name = share(resource.namespace, resource.namespace), resource.name
+            lease = state.leases.get(resource.leases[0]) if resource.leases else None
+            if lease is not None and lease.resource == name:
+                name = lease.resource  # the same text, kept once
+            state.resources.put_encoded((namespace, name), resource, bytes(row))
+
+    def _load_ended_leases(self, rows: list[EndedLease]) -> None:
+        share = self._texts.setdefault
+        for row in rows:
+            force_setattr(row, "namespace", share(row.namespace, row.namespace))
+            force_setattr(row, "holder", share(row.holder, row.holder))
+            self._state.ended_leases.put(row.id, row)
+
+    def _load_tombstones(self, rows: list[Tombstone]) -> None:
+        for row in rows:
+            self._state.tombstones.put((row.namespace, row.name), row)
+
+    def _load_requests(self, rows: list[tuple[RequestKey, RequestRecord]]) -> None:
+        for key, record in rows:
+            self._state.requests.put(key, record)
+
+    def _load_expired_holders(self, rows: list[tuple[str, list[tuple[str, int]]]]) -> None:
+        for name, recent in rows:
+            self._state.expired_holders.setdefault(name, {}).update(recent)
+
+    def _load_brake_missing(self, rows: list[tuple[str, list[str]]]) -> None:
+        for name, missing in rows:
+            self._state.brake_missing.setdefault(name, {}).update(dict.fromkeys(missing))
 
 
-_LOADERS: dict[Kind, Loader] = {
-    Kind.MEMBERS: _load_under_id(lambda state: state.members),
-    Kind.NAMESPACES: _load_namespaces,
-    Kind.LEASES: _load_leases,
-    Kind.SESSIONS: _load_sessions,
-    Kind.RESOURCES: _load_resources,
-    Kind.ENDED_LEASES: _load_ended_leases,
-    Kind.ENDED_SESSIONS: _load_under_id(lambda state: state.ended_sessions),
-    Kind.TOMBSTONES: _load_tombstones,
-    Kind.REQUESTS: _load_requests,
-    Kind.DRAINING: _load_under_id(lambda state: state.draining),
-    Kind.EXPIRED_HOLDERS: _load_expired_holders,
-    Kind.BRAKE_MISSING: _load_brake_missing,
-    Kind.EVENTS: lambda state, rows: state.events.extend(rows),
-}
-
-
-def _sharing(row: Row, *fields: str) -> Row:
-    """The same record, sharing text that many records have in common. Nobody has seen it yet, so it may be touched."""
-    for field in fields:
-        force_setattr(row, field, intern(getattr(row, field)))
-    return row
+def _put_under_id(table: Table[str, Any], rows: list[Row]) -> None:
+    for row in rows:
+        table.put(row.id, row)
 
 
 def _check_rising(last: int, numbers: list[int]) -> None:

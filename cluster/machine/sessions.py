@@ -4,8 +4,6 @@ When a session is over its leases are over with it, for every reader and writer 
 number a batch, so that a session with a hundred thousand leases stalls nobody.
 """
 
-from sys import intern
-
 from msgspec.structs import replace
 
 from garbagetruck.cluster.machine import brake, requests
@@ -47,8 +45,8 @@ def open_session(state: State, operation: OpenSession) -> SessionOpened | Refuse
         )
     session = Session(
         operation.session_id,
-        intern(operation.namespace),
-        intern(operation.holder),
+        state.namespaces[operation.namespace].name,
+        state.known_holder(operation.namespace, operation.holder),
         state.next_token(),
         operation.ttl_ms,
         state.clock_ms + operation.ttl_ms,

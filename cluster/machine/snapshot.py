@@ -17,6 +17,7 @@ import msgspec
 from garbagetruck.cluster.machine import loading
 from garbagetruck.cluster.machine.codec import FormatTooNew, Unreadable
 from garbagetruck.cluster.machine.kinds import ROW_TYPES, SNAPSHOT_FORMAT, Header, Kind, Row
+from garbagetruck.cluster.machine.loading import Loading
 from garbagetruck.cluster.machine.queries import Queries
 from garbagetruck.cluster.machine.state import State
 
@@ -45,6 +46,7 @@ class Restoration:
 
     def __init__(self) -> None:
         self.state = State()
+        self._loading = Loading(self.state)
         self._header: Header | None = None
         self._seen = 0
         self._ended = False
@@ -71,7 +73,7 @@ class Restoration:
             if not self._ended:
                 raise Unreadable(f"a snapshot of {rows} chunks has {self._seen}")
         else:
-            loading.load(self.state, kind, rows)
+            self._loading.load(kind, rows)
         self._seen += 1
 
     def finish(self) -> Iterator[None]:

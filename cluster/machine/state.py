@@ -5,7 +5,6 @@ decide nothing; the nouns beside this file (leases, sessions, resources, cleanup
 """
 
 from collections import deque
-from sys import intern
 
 from garbagetruck.cluster.machine.model import (
     DEFAULT_NAMESPACE,
@@ -153,6 +152,11 @@ class State:
         else:
             self.timers.schedule(lease.deadline_ms + 1, TimerKind.LEASE, lease.id)
 
+    def known_holder(self, namespace: str, holder: str) -> str:
+        """The same name, as another lease of this holder has it: a holder of many leases is named once."""
+        lease_id = next(self.leases_by_holder.values((namespace, holder)), None)
+        return holder if lease_id is None else self.leases[lease_id].holder
+
     def hasten_lease(self, lease: Lease) -> None:
         """Its deadline is about to move forward, to that of `lease`: a timer that only knows the old one is too late."""
         self.timers.schedule(lease.deadline_ms + 1, TimerKind.LEASE, lease.id)
@@ -191,7 +195,7 @@ class State:
     # -- resources --------------------------------------------------------------------------------------------
 
     def add_resource(self, resource: Resource) -> None:
-        key = (intern(resource.namespace), resource.name)
+        key = (resource.namespace, resource.name)
         self.resources.put(key, resource)
         if key in self.tombstones:
             self.tombstones.pop(key)
