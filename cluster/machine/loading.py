@@ -4,8 +4,8 @@ Duty: the one place that knows where rows of each kind belong. It must not know:
 """
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
-from typing import Any
+from itertools import islice, pairwise
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -18,11 +18,18 @@ from garbagetruck.cluster.machine.model import (
     Namespace,
     RequestRecord,
     Resource,
+    ResourceKey,
     Session,
     Tombstone,
 )
+from garbagetruck.cluster.machine.resource_table import ResourceTable
 from garbagetruck.cluster.machine.state import RequestKey, State
-from garbagetruck.cluster.machine.tables import Table
+from garbagetruck.cluster.machine.tables import DeadlineTable, Table
+
+ROWS_PER_STEP_MAX = 1_000
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 _decode_resource = msgspec.msgpack.Decoder(Resource).decode
 
@@ -81,7 +88,7 @@ class Loading:
             force_setattr(row, "holder", share(row.holder, row.holder))
             if row.session_id:
                 force_setattr(row, "session_id", share(row.session_id, row.session_id))
-            leases.put(row.id, row)
+        leases.fill(_new(leases, {row.id: row for row in rows}, len(rows)))
 
     def _load_sessions(self, rows: list[Session]) -> None:
         sessions, share = self._state.sessions, self._texts.setdefault
@@ -89,7 +96,7 @@ class Loading:
         for row in rows:
             force_setattr(row, "namespace", share(row.namespace, row.namespace))
             force_setattr(row, "holder", share(row.holder, row.holder))
-            sessions.put(share(row.id, row.id), row)
+        sessions.fill(_new(sessions, {share(row.id, row.id): row for row in rows}, len(rows)))
 
     def _load_resources(self, rows: list[msgspec.Raw]) -> None:
         """Kept as they came: what a resource's table holds is what a snapshot holds."""
@@ -99,12 +106,15 @@ class Loading:
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise Unreadable(f"a resource cannot be decoded: {error}") from error
         _check_rising(state.resources.last(), [resource.generation for resource in decoded])
+        added: dict[ResourceKey, bytes] = {}
         for resource, row in zip(decoded, rows, strict=True):
             namespace, name = share(resource.namespace, resource.namespace), resource.name
             lease = state.leases.get(resource.leases[0]) if resource.leases else None
             if lease is not None and lease.resource == name:
                 name = lease.resource  # the same text, kept once
-            state.resources.put_encoded((namespace, name), resource, bytes(row))
+            added[namespace, name] = bytes(row)
+        generations = [resource.generation for resource in decoded]
+        state.resources.fill(_new(state.resources, added, len(rows)), generations)
 
     def _load_ended_leases(self, rows: list[EndedLease]) -> None:
         share = self._texts.setdefault
@@ -135,6 +145,13 @@ def _put_under_id(table: Table[str, Any], rows: list[Row]) -> None:
         table.put(row.id, row)
 
 
+def _new(table: DeadlineTable[Any, Any] | ResourceTable, added: dict[K, V], count: int) -> dict[K, V]:
+    """`added`, if it is `count` rows that the table does not have."""
+    if len(added) != count or any(key in table for key in added):
+        raise Unreadable("a snapshot tells of one thing twice")
+    return added
+
+
 def _check_rising(last: int, numbers: list[int]) -> None:
     """The digest, being a sum, does not see the order."""
     if any(after <= before for before, after in pairwise((last, *numbers))):
@@ -142,13 +159,22 @@ def _check_rising(last: int, numbers: list[int]) -> None:
 
 
 def index(state: State) -> Iterator[None]:
-    """Derive what the tables imply, a row at a time."""
-    for session in state.sessions.values():
-        state.index_session(session)
+    """Derive what the tables imply, `ROWS_PER_STEP_MAX` rows between two items."""
+    for sessions in _slices(state.sessions.values()):
+        for session in sessions:
+            state.index_session(session)
         yield
-    for lease in state.leases.values():
-        state.index_lease(lease)
+    for leases in _slices(state.leases.values()):
+        for lease in leases:
+            state.index_lease(lease)
         yield
-    for key, resource in state.resources.items():
-        state.index_resource(key, resource)
+    for resources in _slices(state.resources.items()):
+        for _, resource in resources:
+            state.index_resource(resource)
+        state.targets.fill((each.cleanup.target, key) for key, each in resources if each.cleanup is not None)
         yield
+
+
+def _slices(rows: Iterator[V]) -> Iterator[list[V]]:
+    while part := list(islice(rows, ROWS_PER_STEP_MAX)):
+        yield part

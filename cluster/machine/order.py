@@ -6,7 +6,7 @@ entries, however many there are. It must not know: what the keys name.
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -36,6 +36,19 @@ class CreationOrder(Generic[K]):
         assert number > numbers[-1], "creation numbers must rise"
         numbers.append(number)
         self._keys[-1].append(key)
+
+    def extend(self, numbers: Sequence[int], keys: Sequence[K]) -> None:
+        """As many times `append`: for a table that is being filled."""
+        start = 0
+        if self._keys and numbers:
+            assert numbers[0] > self.last(), "creation numbers must rise"
+            start = BLOCK_KEYS_MAX - len(self._keys[-1])
+            self._numbers[-1].extend(numbers[:start])
+            self._keys[-1].extend(keys[:start])
+        for begin in range(start, len(numbers), BLOCK_KEYS_MAX):
+            self._firsts.append(numbers[begin])
+            self._numbers.append(array("Q", numbers[begin : begin + BLOCK_KEYS_MAX]))
+            self._keys.append(list(keys[begin : begin + BLOCK_KEYS_MAX]))
 
     def remove(self, number: int) -> None:
         block = bisect_right(self._firsts, number) - 1

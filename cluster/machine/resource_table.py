@@ -67,11 +67,7 @@ class ResourceTable:
         return ((key, _decode(row)) for key, row in self._rows.items())
 
     def put(self, key: ResourceKey, resource: Resource) -> None:
-        self.put_encoded(key, resource, _encode(resource))
-
-    def put_encoded(self, key: ResourceKey, resource: Resource, row: bytes) -> None:
-        """`row` is what the resource was decoded from."""
-        old = self._rows.get(key)
+        row, old = _encode(resource), self._rows.get(key)
         change = _hash_bytes(row, self._salt)
         if old is None:
             self._order.append(resource.generation, key)
@@ -82,6 +78,15 @@ class ResourceTable:
         self._digest.value = (self._digest.value + change) & DIGEST_MASK
         self._rows[key] = row
         self._latest = (key, resource)
+
+    def fill(self, added: dict[ResourceKey, bytes], generations: list[int]) -> None:
+        """As many times `put`, of encoded rows that are new and in the order of their generations."""
+        assert self._rows.keys().isdisjoint(added), "what is filled in is new"
+        salt = self._salt
+        change = sum(_hash_bytes(row, salt) for row in added.values())
+        self._digest.value = (self._digest.value + change) & DIGEST_MASK
+        self._rows |= added
+        self._order.extend(generations, list(added))
 
     def pop(self, key: ResourceKey) -> Resource:
         resource = self[key]

@@ -22,7 +22,6 @@ from garbagetruck.cluster.machine.queries import Queries
 from garbagetruck.cluster.machine.state import State
 
 ROWS_PER_CHUNK_MAX = 1_000
-ROWS_PER_STEP_MAX = 1_000
 CHUNK_BYTES_MAX = 64 * 1024 * 1024
 COMPRESSION_LEVEL = 1
 PREFIX = struct.Struct(">II")
@@ -77,14 +76,12 @@ class Restoration:
         self._seen += 1
 
     def finish(self) -> Iterator[None]:
-        """Verify, then derive the indexes, `ROWS_PER_STEP_MAX` rows between two items. Raises `Unreadable`."""
+        """Verify, then derive the indexes, a bounded number of rows between two items. Raises `Unreadable`."""
         if self._header is None or not self._ended:
             raise Unreadable("a snapshot is cut short")
         if Queries(self.state).digest() != self._header.digest:
             raise Unreadable("a snapshot's content does not have the digest that its header tells")
-        for indexed, _ in enumerate(loading.index(self.state), 1):
-            if indexed % ROWS_PER_STEP_MAX == 0:
-                yield
+        yield from loading.index(self.state)
 
 
 def read(chunks: Iterable[bytes]) -> tuple[Header, State]:

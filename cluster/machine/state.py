@@ -199,14 +199,14 @@ class State:
         self.resources.put(key, resource)
         if key in self.tombstones:
             self.tombstones.pop(key)
-        self.index_resource(key, resource)
-
-    def index_resource(self, key: ResourceKey, resource: Resource) -> None:
-        """`key` is the table's own: one object for all indexes."""
-        self.resource_totals[resource.namespace] = self.resource_totals.get(resource.namespace, 0) + 1
-        self._count(resource, 1)
+        self.index_resource(resource)
         if resource.cleanup is not None:
             self.targets.take(resource.cleanup.target, key)
+
+    def index_resource(self, resource: Resource) -> None:
+        """All but its target."""
+        self.resource_totals[resource.namespace] = self.resource_totals.get(resource.namespace, 0) + 1
+        self._count(resource, 1)
         self._schedule(resource)
 
     def replace_resource(self, resource: Resource, old: Resource) -> None:

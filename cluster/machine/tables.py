@@ -186,6 +186,17 @@ class DeadlineTable(NumberedTable[K, D]):
 
     __slots__ = ()
 
+    def fill(self, added: dict[K, D]) -> None:
+        """As many times `put`, of rows that are new and in the order of their tokens."""
+        assert self._rows.keys().isdisjoint(added), "what is filled in is new"
+        salt, change = self._salt, 0
+        for row in added.values():
+            change += _hash_bytes(_encode((row.token, row.ttl_ms, row.deadline_ms)), salt)
+            change += _hash_bytes(_encode(replace(row, ttl_ms=0, deadline_ms=0)), salt)
+        self._count(change)
+        self._rows |= added
+        self._order.extend([row.token for row in added.values()], list(added))
+
     def prolong(self, changed: dict[K, D]) -> None:
         """Replace records by ones that differ in TTL and deadline only."""
         rows, salt, change = self._rows, self._salt, 0

@@ -7,7 +7,7 @@ Targets and their containers are known by hash: a deep target has up to 128 cont
 times its own size. Two of one hash could at worst refuse a target needlessly, on all nodes alike.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import xxhash
@@ -62,6 +62,20 @@ class TargetIndex:
         for container in containers(target):
             number = _hash(container)
             self._below[number] = self._below.get(number, 0) + 1
+
+    def fill(self, owned: Iterable[tuple[str, ResourceKey]]) -> None:
+        """As many times `take`: what lies in one folder has its containers counted once."""
+        owners, folders = self._owners, dict[str, int]()
+        for target, owner in owned:
+            number = _hash(target)
+            assert number not in owners, "a target has one owner"
+            owners[number] = owner
+            folder = target[: target.rfind("/")] if "/" in target else ""
+            folders[folder] = folders.get(folder, 0) + 1
+        for folder, count in folders.items():
+            for container in containers(folder + "/"):
+                number = _hash(container)
+                self._below[number] = self._below.get(number, 0) + count
 
     def free(self, target: str) -> None:
         del self._owners[_hash(target)]
