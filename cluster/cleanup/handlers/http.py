@@ -81,6 +81,7 @@ class HttpHandler(Handler):
             headers={"Accept-Encoding": "identity", "User-Agent": "garbagetruck", **headers},
             connector=aiohttp.TCPConnector(limit=0),  # the executor's slots are the limit
             cookie_jar=aiohttp.DummyCookieJar(),
+            middlewares=(_send_once,),
             auto_decompress=False,
             trust_env=False,
         )
@@ -113,6 +114,20 @@ class HttpHandler(Handler):
             return CleanupResult.failed(f"{self._options.method} {self._base}: no answer in time")
         except (aiohttp.ClientError, OSError) as error:
             return CleanupResult.failed(f"{self._options.method} {self._base}: {type(error).__name__}: {error}")
+
+
+class ConnectionBrokenError(aiohttp.ClientError):
+    """The connection broke after the request may have been sent."""
+
+
+async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a `DELETE` whose connection broke: it would not ask `may_proceed` again. (I8.)"""
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise ConnectionBrokenError(str(error)) from error
 
 
 def http_handlers(

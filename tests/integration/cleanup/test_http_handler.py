@@ -229,3 +229,19 @@ async def test_a_missing_credential_keeps_the_node_from_starting() -> None:
     with pytest.raises(HandlerSettingsError, match="the variable NONE is not set"):
         await handler.start()
     await handler.stop()
+
+
+async def test_i8_an_attempt_sends_one_request_when_the_service_hangs_up(service: Service) -> None:
+    async def hang_up(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async with http_handler(service.url) as handler:
+        await handler.clean(call_of(handler, ROW))
+        service.requests.clear()
+        service.answer = hang_up
+        result = await handler.clean(call_of(handler, ROW))
+    assert result.verdict is Verdict.FAILED
+    assert result.retryable
+    assert len(service.requests) == 1
