@@ -136,12 +136,35 @@ def build_registry(
 
     `find_factory` looks up kinds that are not built in: by default, among the installed entry points.
     """
+    registry, faults = build_what_can_be(
+        settings, run_blocking=run_blocking, environ=environ, find_factory=find_factory
+    )
+    if faults:
+        raise faults[0]
+    return registry
+
+
+def build_what_can_be(
+    settings: Sequence[HandlerSettings],
+    *,
+    run_blocking: RunBlocking,
+    environ: Mapping[str, str],
+    find_factory: Callable[[str], HandlerFactory | None] | None = None,
+) -> tuple[HandlerRegistry, Sequence[HandlerSettingsError]]:
+    """Make all handlers that can be made, and tell what is wrong with each of the others."""
     built_in: dict[str, HandlerFactory] = {
         "file": file_handlers(run_blocking),
         "http": http_handlers(run_blocking, environ),
     }
     look_up = find_factory or installed_factory
-    return HandlerRegistry([Registered(each, _make(each, built_in, look_up)) for each in settings])
+    made: list[Registered] = []
+    faults: list[HandlerSettingsError] = []
+    for each in settings:
+        try:
+            made.append(Registered(each, _make(each, built_in, look_up)))
+        except HandlerSettingsError as error:
+            faults.append(error)
+    return HandlerRegistry(made), faults
 
 
 def installed_factory(kind: str) -> HandlerFactory | None:

@@ -16,6 +16,7 @@ from garbagetruck.cluster.cleanup.registry import (
     HandlerRegistry,
     UnknownHandlerError,
     build_registry,
+    build_what_can_be,
 )
 from garbagetruck.cluster.cleanup.running import RunBlocking, run_directly
 from garbagetruck.cluster.cleanup.settings import HandlerSettings, HandlerSettingsError
@@ -47,7 +48,18 @@ class RegistryDoor(CleanupDoor):
 
 def registry_of(settings: NodeSettings, *, run_blocking: RunBlocking, environ: Mapping[str, str]) -> HandlerRegistry:
     """Make the handlers of a node. Performs no I/O. Raises `HandlerSettingsError`."""
-    wanted = [
+    return build_registry(_wanted(settings), run_blocking=run_blocking, environ=environ)
+
+
+def check_handlers(settings: NodeSettings, *, environ: Mapping[str, str]) -> tuple[Problem, ...]:
+    """All that is wrong with handlers' own options, then with the world around the others. Reads, and changes nothing."""
+    registry, faults = build_what_can_be(_wanted(settings), run_blocking=run_directly, environ=environ)
+    around = [Problem("handlers", problem, "correct it, or the handler's table") for problem in registry.check()]
+    return (*map(problem_of, faults), *around)
+
+
+def _wanted(settings: NodeSettings) -> list[HandlerSettings]:
+    return [
         HandlerSettings(
             name=each.name,
             kind=each.kind,
@@ -57,16 +69,6 @@ def registry_of(settings: NodeSettings, *, run_blocking: RunBlocking, environ: M
         )
         for each in settings.handlers.values()
     ]
-    return build_registry(wanted, run_blocking=run_blocking, environ=environ)
-
-
-def check_handlers(settings: NodeSettings, *, environ: Mapping[str, str]) -> tuple[Problem, ...]:
-    """What is wrong with the handlers' own options, then with the world around them. Reads, and changes nothing."""
-    try:
-        registry = registry_of(settings, run_blocking=run_directly, environ=environ)
-    except HandlerSettingsError as error:
-        return (problem_of(error),)
-    return tuple(Problem("handlers", problem, "correct it, or the handler's table") for problem in registry.check())
 
 
 def problem_of(error: HandlerSettingsError) -> Problem:

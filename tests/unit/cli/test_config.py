@@ -60,3 +60,24 @@ def test_everything_wrong_is_told_at_once_and_a_near_miss_in_the_environment_too
     environment = {"GARBAGETRUCK_RAFT_HEARTBEET": "1s"}
     result = CliRunner(env=environment).invoke(app, ["config", "check", "--config", str(config)])
     assert "did you mean GARBAGETRUCK_RAFT_HEARTBEAT?" in result.stderr
+
+
+def test_all_that_is_wrong_with_handlers_is_told_at_once(config: Path) -> None:
+    handlers = """
+        [handlers.one]
+        kind = "file"
+        roots = ["relative"]
+        [handlers.two]
+        kind = "http"
+        base_url = "ftp://x"
+        [handlers.three]
+        kind = "zip"
+        [handlers.four]
+        kind = "file"
+        roots = ["/nonexistent"]
+    """
+    config.write_text(config.read_text() + handlers)
+    result = CliRunner().invoke(app, ["config", "check", "--config", str(config)])
+    assert result.exit_code == 1
+    for key in ("handlers.one", "handlers.two.base_url", "handlers.three.kind", "handlers.four"):
+        assert key in result.stderr
