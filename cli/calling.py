@@ -29,13 +29,19 @@ def call(invocation: Invocation, work: Callable[[Truck], Awaitable[T]]) -> T:
         used_ids.append(invocation.request_id or world.new_request_id())
         return used_ids[-1]
 
-    async def connected() -> T:
-        async with connect(
+    try:
+        connection = connect(
             invocation.endpoints,
             namespace=invocation.namespace,
             timeout=invocation.timeout_s,
             world=dataclasses.replace(world, new_request_id=request_id),
-        ) as truck:
+        )
+    except ValueError as error:
+        note(f"Error: --endpoints: {error}")
+        raise typer.Exit(Exit.USAGE) from error
+
+    async def connected() -> T:
+        async with connection as truck:
             return await work(truck)
 
     try:
@@ -43,9 +49,6 @@ def call(invocation: Invocation, work: Callable[[Truck], Awaitable[T]]) -> T:
     except GarbageTruckError as error:
         note(words(error, invocation, used_ids[-1] if used_ids else invocation.request_id))
         raise typer.Exit(exit_code(error)) from error
-    except ValueError as error:
-        note(f"Error: --endpoints: {error}")
-        raise typer.Exit(Exit.USAGE) from error
     except KeyboardInterrupt as interrupt:
         raise typer.Exit(Exit.INTERRUPTED) from interrupt
 

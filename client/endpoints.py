@@ -81,7 +81,9 @@ def addresses_of(endpoints: str | Sequence[str]) -> tuple[str, ...]:
         raise ValueError(message)
     for address in addresses:
         host, separator, port = address.rpartition(":")
-        if not (host and separator and port.isascii() and port.isdigit() and 0 < int(port) <= PORT_MAX):
+        if not (
+            host and "/" not in host and separator and port.isascii() and port.isdigit() and 0 < int(port) <= PORT_MAX
+        ):
             message = f"bad endpoint {address!r}; expected host:port with a port from 1 to {PORT_MAX}"
             raise ValueError(message)
     return addresses

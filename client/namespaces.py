@@ -60,14 +60,26 @@ class Namespaces:
         answer = await self._caller.mutate(
             lambda stubs: stubs.namespace.Set,
             timeout,
-            namespace_pb2.NamespaceServiceSetRequest,
-            namespace=name or self._caller.namespace,
-            limits=_limits(limits),
-            cleanup=_cleanup(cleanup),
-            brake=_brake(brake),
-            revision=revision,
+            _set_request,
+            name or self._caller.namespace,
+            limits,
+            cleanup,
+            brake,
+            revision,
         )
         return answer.message.revision
+
+
+def _set_request(
+    name: str, limits: Limits | None, cleanup: CleanupSettings | None, brake: Brake | None, revision: int
+) -> namespace_pb2.NamespaceServiceSetRequest:
+    return namespace_pb2.NamespaceServiceSetRequest(
+        namespace=name,
+        limits=_limits(limits),
+        cleanup=_cleanup(cleanup),
+        brake=_brake(brake),
+        revision=revision,
+    )
 
 
 def _limits(limits: Limits | None) -> namespace_pb2.NamespaceLimits | None:

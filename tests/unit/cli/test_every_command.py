@@ -103,6 +103,7 @@ def test_every_command_has_the_common_flags_and_those_of_its_kind(name: str) -> 
         (["lease", "acquire", "a", "--ttl", "30s", "--cleanup", '{"handler":'], "--cleanup is not JSON"),
         (["lease", "acquire", "a", "--ttl", "30s", "--label", "x"], "--label 'x': write key=value"),
         (["lease", "acquire", "a", "--ttl", "30s", "--endpoints", "nonsense"], "--endpoints: bad endpoint 'nonsense'"),
+        (["lease", "list", "--endpoints", "http://127.0.0.1:7101"], "--endpoints: bad endpoint 'http://"),
         (["lease", "list", "--limit", "0"], "'--limit'"),
         (["lease", "list", "-o", "xml"], "'table', 'wide', 'json', 'yaml', 'name'"),
         (["lease", "list", "-l", "team"], "--selector 'team': write key=value"),
@@ -133,3 +134,12 @@ def test_a_flag_beats_its_variable() -> None:
     assert CliRunner(env=environment).invoke(app, ["status"]).exit_code == 2
     arguments = ["status", "--timeout", "300ms", "--endpoints", "127.0.0.1:1"]
     assert CliRunner(env=environment).invoke(app, arguments).exit_code == 3
+
+
+def test_a_number_that_no_message_can_hold_is_not_blamed_on_the_endpoints() -> None:
+    result = CliRunner().invoke(
+        app, ["namespace", "set", "a", "--leases-max", str(2**64), "--endpoints", "127.0.0.1:1"]
+    )
+    assert result.exit_code == 1
+    assert "out of range" in result.stderr
+    assert "--endpoints" not in result.stderr

@@ -7,11 +7,12 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from garbagetruck.client import connect
+from garbagetruck.client import Limits, connect
 from garbagetruck.client.errors import (
     DeadlineExceeded,
     FeatureNotBuilt,
     GarbageTruckError,
+    InvalidArgument,
     LeaseNotFound,
     OutcomeUnknown,
     ResourceBeingCleaned,
@@ -297,7 +298,16 @@ async def test_what_no_message_can_hold_is_an_invalid_argument(
     assert not node.calls
 
 
-@pytest.mark.parametrize("endpoints", ["", " , ", "localhost", ":7101", "host:", "host:0", "host:65536", "host:seven"])
+async def test_a_limit_that_no_message_can_hold_is_an_invalid_argument(node: Node, clock: FakeClock) -> None:
+    async with truck_of([node], clock) as truck:
+        with pytest.raises(InvalidArgument, match="range"):
+            await truck.namespaces.set("tenant-7", limits=Limits(leases_max=2**64))
+    assert not node.calls
+
+
+@pytest.mark.parametrize(
+    "endpoints", ["", " , ", "localhost", ":7101", "host:", "host:0", "host:65536", "host:seven", "http://host:7101"]
+)
 def test_endpoints_that_are_none_are_refused_at_once(endpoints: str) -> None:
     with pytest.raises(ValueError, match="endpoint"):
         connect(endpoints)
