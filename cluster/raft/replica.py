@@ -306,4 +306,6 @@ class Replica:
             await asyncio.wait({self._capturing})
         error = await asyncio.shield(self._ended)
         self._thread.join()
+        if self._snapshots is not None:  # what was given to it before is done, too: the folder is nobody's then
+            await asyncio.wrap_future(self._snapshots.executor.submit(lambda: None))
         return error
