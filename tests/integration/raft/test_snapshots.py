@@ -71,12 +71,13 @@ async def test_a_restart_begins_with_the_newest_snapshot_and_replays_the_rest(tm
         await load.propose(7)
         for node_id in IDS:
             await nodes.stop(node_id)
+        newest = {node_id: int(snapshots_of(nodes, node_id)[-1].stem) for node_id in IDS}
         for node_id in IDS:
             await nodes.start(node_id)
         await load.heard_by_all()
-        for node_id in IDS:
-            index = int(snapshots_of(nodes, node_id)[-1].stem)
-            assert nodes.recorders[node_id].restored == [index]
+        assert {node_id: nodes.recorders[node_id].restored for node_id in IDS} == {
+            node_id: [index] for node_id, index in newest.items()
+        }
         await load.propose(30)
         await load.heard_by_all()
 
