@@ -46,6 +46,10 @@ class UpError(Exception):
     """The cluster cannot be started as asked; the message says why, and what to do."""
 
 
+class UpUsageError(UpError):
+    """What was asked for makes no sense anywhere; nothing was touched."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpOptions:
     """What `up` is told."""
@@ -89,9 +93,24 @@ class LocalCluster:
     nodes: tuple[LocalNode, ...]
 
 
+def check(options: UpOptions) -> None:
+    """Look at the options alone, before anything is made. Raises `UpUsageError`."""
+    if options.storage == "postgres":
+        raise UpUsageError("this version cannot keep snapshots in PostgreSQL yet; use --storage directory")
+    if options.storage not in STORAGES:
+        raise UpUsageError(f"--storage {options.storage} is not known; choose one of {', '.join(STORAGES)}")
+    if not 1 <= options.nodes <= NODES_MAX:
+        raise UpUsageError(f"--nodes {options.nodes} is out of bounds; choose from 1 to {NODES_MAX}, 3 or 5 best")
+    base_port_max = PORT_MAX - PEER_PORT_OFFSET - options.nodes
+    if not 1 <= options.base_port <= base_port_max:
+        raise UpUsageError(f"--base-port {options.base_port} is out of bounds; choose from 1 to {base_port_max}")
+    for root in options.file_roots:
+        if not root.is_dir():
+            raise UpUsageError(f"--file-root {root} is not a folder; make it first, or name another")
+
+
 def plan(options: UpOptions, *, new_cluster_id: str) -> LocalCluster:
     """Decide what to start, keeping what an earlier `up` decided for this folder. Raises `UpError`."""
-    _check(options)
     folder = options.data_dir.absolute()
     earlier = None if options.fresh else _earlier(folder)
     served = (folder / _RUNNING).exists() or (earlier is not None and earlier["served"])
@@ -173,21 +192,6 @@ def check_ports(cluster: LocalCluster) -> None:
             f"in use already: {', '.join(taken)}; stop what listens there{_still_running(cluster.folder)},"
             " or choose other ports with --base-port"
         )
-
-
-def _check(options: UpOptions) -> None:
-    if options.storage == "postgres":
-        raise UpError("this version cannot keep snapshots in PostgreSQL yet; use --storage directory")
-    if options.storage not in STORAGES:
-        raise UpError(f"--storage {options.storage} is not known; choose one of {', '.join(STORAGES)}")
-    if not 1 <= options.nodes <= NODES_MAX:
-        raise UpError(f"--nodes {options.nodes} is out of bounds; choose from 1 to {NODES_MAX}, 3 or 5 best")
-    base_port_max = PORT_MAX - PEER_PORT_OFFSET - options.nodes
-    if not 1 <= options.base_port <= base_port_max:
-        raise UpError(f"--base-port {options.base_port} is out of bounds; choose from 1 to {base_port_max}")
-    for root in options.file_roots:
-        if not root.is_dir():
-            raise UpError(f"--file-root {root} is not a folder; make it first, or name another")
 
 
 def _node(options: UpOptions, folder: Path, number: int, *, served: bool) -> LocalNode:

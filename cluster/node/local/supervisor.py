@@ -27,7 +27,9 @@ from garbagetruck.cluster.node.local.layout import (
     LocalNode,
     UpError,
     UpOptions,
+    UpUsageError,
     announce,
+    check,
     check_ports,
     exclusive,
     plan,
@@ -57,15 +59,18 @@ DECIDED_BY_UP = (
 """Keys, and beginnings of keys, that the files written by `up` hold."""
 EXIT_DONE = 0
 EXIT_FAILED = 1
+EXIT_USAGE = 2
 
 
 def up(options: UpOptions, *, new_cluster_id: str, out: TextIO | None = None, err: TextIO | None = None) -> int:
-    """Run a cluster in the foreground until SIGINT or SIGTERM. The answer is the exit code: 0 stopped, 1 failed.
+    """Run a cluster in the foreground until SIGINT or SIGTERM. The answer is the exit code: 0 stopped, 1 failed,
+    2 asked for what cannot be.
 
     One line that starts with `ready` goes to `out` when every node serves; everything else goes to `err`.
     """
     told = err or sys.stderr
     try:
+        check(options)
         with exclusive(options.data_dir.absolute()):
             cluster = plan(options, new_cluster_id=new_cluster_id)
             check_ports(cluster)
@@ -73,7 +78,7 @@ def up(options: UpOptions, *, new_cluster_id: str, out: TextIO | None = None, er
             return asyncio.run(Supervisor(cluster, restart=options.restart, out=out or sys.stdout, err=told).run())
     except UpError as error:
         print(f"up: {error}", file=told)
-        return EXIT_FAILED
+        return EXIT_USAGE if isinstance(error, UpUsageError) else EXIT_FAILED
 
 
 def serve_command(node: LocalNode) -> Sequence[str]:

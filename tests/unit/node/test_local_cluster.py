@@ -1,5 +1,6 @@
 """What `up` plans and writes before it starts anything."""
 
+import io
 import json
 import os
 import socket
@@ -20,7 +21,7 @@ from garbagetruck.cluster.node.local.layout import (
     plan,
     prepare,
 )
-from garbagetruck.cluster.node.local.supervisor import node_environment
+from garbagetruck.cluster.node.local.supervisor import node_environment, up
 
 
 def prepared(options: UpOptions, cluster_id: str = "c-1") -> LocalCluster:
@@ -149,8 +150,11 @@ def test_fresh_in_a_folder_that_up_never_used_removes_nothing(tmp_path: Path) ->
 def test_what_cannot_be_is_refused_with_the_flag_and_what_would_be_right(
     tmp_path: Path, change: dict[str, object], complaint: str
 ) -> None:
-    with pytest.raises(UpError, match=complaint):
-        plan(replace(UpOptions(data_dir=tmp_path), **change), new_cluster_id="c-1")  # type: ignore[arg-type]
+    options = replace(UpOptions(data_dir=tmp_path / "new"), **change)  # type: ignore[arg-type]
+    told = io.StringIO()
+    assert up(options, new_cluster_id="c-1", err=told) == 2
+    assert complaint in told.getvalue()
+    assert not (tmp_path / "new").exists(), "a refusal makes nothing"
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
