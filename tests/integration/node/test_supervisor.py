@@ -157,7 +157,7 @@ def test_up_says_which_port_is_taken_and_starts_nothing(tmp_path: Path) -> None:
         taken.listen()
         out, err = io.StringIO(), io.StringIO()
         options = UpOptions(data_dir=tmp_path, nodes=2, base_port=base)
-        assert up(options, new_cluster_id="c-1", out=out, err=err) == 2
+        assert up(options, new_cluster_id="c-1", out=out, err=err) == 1
     assert f"127.0.0.1:{base + 102} (n2's http)" in err.getvalue()
     assert not (tmp_path / "cluster.toml").exists()
 
