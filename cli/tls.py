@@ -29,9 +29,17 @@ app = typer.Typer(help="Make certificates for a cluster's nodes.", no_args_is_he
 )
 def init(
     cluster_id: Annotated[str, typer.Argument(metavar="CLUSTER_ID", help="As `cluster.id` in the configuration.")],
-    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where the files go.")] = Path("tls"),
+    folder: Annotated[
+        Path, typer.Option("--dir", envvar="GARBAGETRUCK_TLS_INIT_DIR", metavar="DIR", help="Where the files go.")
+    ] = Path("tls"),
     nodes: Annotated[
-        list[str] | None, typer.Option("--node", metavar="ID", help="A node's id; repeat it. Default: n1, n2, n3.")
+        list[str] | None,
+        typer.Option(
+            "--node",
+            envvar="GARBAGETRUCK_TLS_INIT_NODE",
+            metavar="ID",
+            help="A node's id; repeat it. Default: n1, n2, n3.",
+        ),
     ] = None,
     days: Annotated[int, typer.Option("--days", min=1, max=DAYS_MAX, help="How long they are valid.")] = 365,
 ) -> None:
