@@ -40,7 +40,7 @@ class Cleanups:
         stale: bool = False,
         timeout: float | None = None,
     ) -> Listing[PendingCleanup]:
-        """Go through the cleanups by rising time of being due.
+        """Go through the cleanups, the oldest resource first.
 
         `states`: any of ORPHANED, DUE, CLAIMED, DEAD_LETTER; empty means all but ORPHANED. `timeout` is for each page.
         """

@@ -39,7 +39,7 @@ class Resources:
         stale: bool = False,
         timeout: float | None = None,
     ) -> Listing[Resource]:
-        """Go through the resources that match every filter given, by rising name. `timeout` is for each page."""
+        """Go through the resources that match every filter given, the oldest first. `timeout` is for each page."""
 
         async def fetch(size: int, token: str) -> Page[Resource]:
             answer = await self._caller.read(
