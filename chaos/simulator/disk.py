@@ -104,6 +104,8 @@ class SimulatedDisk:
         self._dark = False
         self.steps = 0
         self.lose_power_at: int | None = None
+        self.on_dark: Callable[[], None] = lambda: None
+        """Called when power is lost at `lose_power_at`, before that operation says so."""
         self.fault: Fault = lambda _operation, _path: None
         self.lies_about: frozenset[str] = frozenset()
         """Operations that claim to be done, and do nothing: a disk, or a journal, with a bug planted in it."""
@@ -207,6 +209,7 @@ class SimulatedDisk:
         self.steps += 1
         if self.steps == self.lose_power_at:
             self._dark = True
+            self.on_dark()
             if self._chance.choice((False, True)):
                 do()
             raise PowerLoss

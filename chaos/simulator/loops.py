@@ -18,6 +18,8 @@ from typing_extensions import override
 
 Ts = TypeVarTuple("Ts")
 RESOLUTION_S = 1e-6
+UNWINDINGS_MAX = 8
+"""How often what ends may wait for something as it does."""
 
 
 class _Hashed:
@@ -85,7 +87,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._tasks: dict[int, asyncio.Task[Any]] = {}
         self._abandoned = False
         self.set_task_factory(self._make_task)
-        self.set_exception_handler(self._complain)
+        super().set_exception_handler(self._complain)
 
     @override
     def time(self) -> float:
@@ -177,13 +179,25 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """No selector, no events."""
 
     def _write_to_self(self) -> None:
-        """Nobody sleeps, so nobody has to be woken."""
+        """Somebody, outside of the loop, has something for it."""
+        self._on_touched()
+
+    @override
+    def set_exception_handler(self, handler: Any) -> None:
+        """Not to be had: what production only logs is a bug here."""
 
 
 def _unwind(task: "asyncio.Task[Any]") -> None:
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - it is pending on purpose
-    coroutine = task.get_coro()
-    try:
-        coroutine.close()
-    except RuntimeError:
-        return  # it waits for something while it is being closed, or runs: it goes with the memory
+    chain: list[Any] = [task.get_coro()]
+    while isinstance(inner := getattr(chain[-1], "cr_await", None), Coroutine):
+        chain.append(inner)
+    for coroutine in reversed(chain):  # the innermost first: each may wait again for something as it ends
+        for _ in range(UNWINDINGS_MAX):
+            try:
+                coroutine.close()
+            except RuntimeError:
+                continue
+            except BaseException:  # noqa: BLE001  # what an ended world does to those in it is nobody's concern
+                break
+            break

@@ -5,10 +5,7 @@ Must not know: how any part works.
 """
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
 
 from garbagetruck.chaos.simulator.clients import Client
 from garbagetruck.chaos.simulator.faults import Faults
@@ -18,6 +15,7 @@ from garbagetruck.chaos.simulator.nodes import CLOCK_DRIFT_PPM_MAX, SimulatedNod
 from garbagetruck.chaos.simulator.oracle import Oracle
 from garbagetruck.chaos.simulator.raft_model import Disk, History
 from garbagetruck.chaos.simulator.reader import Reader
+from garbagetruck.chaos.simulator.result import Result, Verdict
 from garbagetruck.chaos.simulator.rpc import Build, Port
 from garbagetruck.chaos.simulator.store import ObjectStore
 from garbagetruck.chaos.simulator.world import NS_PER_MS, NS_PER_S, Process, ProcessClock, World
@@ -47,27 +45,6 @@ END_MS = 19_000 + 5_000 + 14_000
 KEYS = ("a", "b", "b/inner", "c", "d/x", "d/y", "e", "f", "g", "h")
 """Leased by everybody; `b` contains `b/inner`, so that never both have an owner."""
 FOREIGN = ("foreign", "d/foreign", "e-not", "kept/foreign")
-
-
-class Verdict(Enum):
-    PASSED = "passed"
-    VIOLATED = "violated"
-    UNDECIDED = "undecided"
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a run showed. `history` is the same for the same seed, byte for byte."""
-
-    seed: int
-    verdict: Verdict
-    violations: tuple[str, ...]
-    history: tuple[str, ...]
-    summary: str
-
-    @property
-    def fingerprint(self) -> str:
-        return hashlib.sha256("\n".join(self.history).encode()).hexdigest()[:16]
 
 
 class Simulation:

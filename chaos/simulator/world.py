@@ -144,6 +144,11 @@ class World:
         self._events: list[tuple[int, int, Callable[[], object]]] = []
         self._serial = 0
         self._order = self.random("order")
+        self._running: Process | None = None
+
+    def running_s(self) -> float:
+        """The time on the clock of whose loop runs; between turns, when none does, the world's own."""
+        return self.now_ns / NS_PER_S if self._running is None else self._running.clock.monotonic_s()
 
     def random(self, name: str) -> Chance:
         """A stream of chance for one part."""
@@ -191,7 +196,9 @@ class World:
         self.now_ns = max(self.now_ns, next_ns)
         if ready:
             process = ready[0] if len(ready) == 1 else ready[self._order.randrange(len(ready))]
+            self._running = process
             process.turn()
+            self._running = None
             self.now_ns += TURN_NS
         else:
             _, _, action = heapq.heappop(self._events)

@@ -6,7 +6,8 @@ A run checks I1 (nothing in use is removed), I3 (digests), I4 (every orphan is r
 
 import pytest
 
-from garbagetruck.chaos.simulator.simulation import Verdict, simulate
+from garbagetruck.chaos.simulator.result import Verdict
+from garbagetruck.chaos.simulator.simulation import simulate
 
 SEEDS = range(1, 25)
 
