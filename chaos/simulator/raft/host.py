@@ -1,220 +1,24 @@
 """A machine with a disk, a clock and a plug, and the lives that one node leads on it.
 
-Duty: run the real `Replica` on two virtual loops, its main one and that of its Raft thread; let it be stopped, killed,
-starved of its disk, and left without power at any operation of the disk; tell the oracle what a life hears and is told.
+Duty: let a node be stopped, killed, starved of its disk, and left without power at any operation of the disk.
 
 Must not know: when what goes wrong, what is right.
 """
 
-import asyncio
 import errno
 import os
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from typing_extensions import override
+from garbagetruck.chaos.simulator.disk import SimulatedDisk
+from garbagetruck.chaos.simulator.raft.life import FOLDER, Cluster, Life
+from garbagetruck.chaos.simulator.raft.threads import DiskSpeed
+from garbagetruck.chaos.simulator.raft.wires import Station
+from garbagetruck.chaos.simulator.world import NS_PER_S, ProcessClock
 
-from garbagetruck.chaos.simulator.disk import PowerLoss, SimulatedDisk
-from garbagetruck.chaos.simulator.raft.machine import ChecksumMachine
-from garbagetruck.chaos.simulator.raft.oracle import RaftOracle
-from garbagetruck.chaos.simulator.raft.threads import (
-    DiskExecutor,
-    DiskSpeed,
-    NodeThread,
-    StartedLoop,
-    WriterThread,
-    as_thread,
-)
-from garbagetruck.chaos.simulator.raft.wires import Station, WireNetwork, Wires
-from garbagetruck.chaos.simulator.world import NS_PER_S, ProcessClock, World
-from garbagetruck.cluster.raft.errors import DiskFailed, LogStopped, NotLeader
-from garbagetruck.cluster.raft.journal.writer import JournalWriter
-from garbagetruck.cluster.raft.log import Entry, LogListener, LogStatus, Role
-from garbagetruck.cluster.raft.replica import Replica
-from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
-from garbagetruck.cluster.raft.snapshots.port import Snapshots
-
-FOLDER = Path("/data/raft")
 DRIFT_PPM_MAX = 500
 STEPS_AHEAD_MAX = 12
 """Power is lost, or a process killed, at one of so many operations of the disk from now on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """What all hosts share."""
-
-    world: World
-    wires: Wires
-    oracle: RaftOracle
-    settings: RaftSettings
-    names: tuple[str, ...]
-
-
-class SimulatedReplica(Replica):
-    """The product's, but for the Raft thread: its loop is `raft`'s, which the world turns."""
-
-    def __init__(self, raft: NodeThread, **options: Any) -> None:
-        super().__init__(**options)
-        self._raft = raft
-
-    @override
-    def _run(self) -> None:
-        self._raft.loop.start(self._live_and_tell())
-
-    async def _live_and_tell(self) -> None:
-        error: BaseException | None = None
-        try:
-            await self._live()
-        except BaseException as raised:  # noqa: BLE001  # as in production
-            error = raised
-        self._post(self._on_ended, error)
-
-    def break_by(self, error: BaseException) -> None:
-        """End as when the Raft thread raised `error`: what a connection's owner raised, its loop cannot tell."""
-        self._post(self._die_once, error)
-
-    def _die_once(self, error: BaseException) -> None:
-        if self._running:
-            self._die(error)
-
-
-class Life(LogListener):
-    """One life of one node: from its start to its death."""
-
-    def __init__(self, host: "Host", cluster: Cluster, number: int) -> None:
-        self.name = host.name
-        self.number = number
-        self._host = host
-        self._cluster = cluster
-        world = cluster.world
-        self.main = NodeThread(world, host.name, host.clock)
-        self.raft = NodeThread(world, f"{host.name}-raft", host.clock)
-        self.machine = ChecksumMachine()
-        self.executor = DiskExecutor(self.main, host.speed)
-        self.writer: WriterThread | None = None
-        self.role = Role.FOLLOWER
-        self.entered_term = 0
-        """The last term in which an entry of this life's own was applied."""
-        self._serial = 0
-        self._pending: dict[bytes, int] = {}
-        self.replica = self._make_replica()
-        self.main.loop.start(self._start())
-
-    def _make_replica(self) -> SimulatedReplica:
-        host, cluster = self._host, self._cluster
-        settings = cluster.settings
-        network = WireNetwork(
-            wires=cluster.wires,
-            station=host.station,
-            process=self.raft,
-            handshake_s=settings.handshake_ms_max / 1_000,
-            on_bug=self._break,
-        )
-        return SimulatedReplica(
-            self.raft,
-            identity=Identity("simulated", self.name, f"disk-{self.name}"),
-            members=[Member(each, f"127.0.0.1:{port}") for port, each in enumerate(cluster.names, 1)],
-            folder=FOLDER,
-            settings=settings,
-            thread_factory=self._make_thread,
-            monotonic_ns=host.clock.monotonic_ns,
-            random=cluster.world.random(f"replica-{self.name}-{self.number}"),
-            snapshots=Snapshots(self.machine, self.executor),
-            disk=host.disk,
-            network=network,
-        )
-
-    def _break(self, error: BaseException) -> None:
-        self.replica.break_by(error)
-
-    def _make_thread(self, target: Callable[[], None], name: str) -> threading.Thread:
-        del name
-        writer = getattr(target, "__self__", None)
-        if isinstance(writer, JournalWriter):
-            self.writer = WriterThread(self.raft, self._host.speed, writer)
-            return as_thread(self.writer)
-        return as_thread(StartedLoop(target))
-
-    async def _start(self) -> None:
-        try:
-            await self.replica.start(self)
-        except PowerLoss:
-            return
-        except DiskFailed as error:
-            self._host.exited(error)
-
-    # --- the log says -----------------------------------------------------------------------------------------------
-
-    @override
-    def on_restored(self, state: object, index: int) -> None:
-        self.machine.restore(state)
-        self._cluster.oracle.restored(self.name, index, self.machine.index, self.machine.checksum)
-        self.machine.index = index
-
-    @override
-    def on_entries(self, entries: Sequence[Entry], applied_index: int) -> None:
-        machine, oracle = self.machine, self._cluster.oracle
-        for entry in entries:
-            machine.apply(entry)
-            term = self._pending.pop(entry.payload, None)
-            if term is not None:
-                self.entered_term = max(self.entered_term, term)
-                oracle.acknowledged(entry.index, entry.payload)
-        oracle.applied(self.name, machine.index, entries, applied_index, machine.checksum)
-        machine.index = applied_index
-
-    @override
-    def on_status(self, status: LogStatus) -> None:
-        if status.applied_index > self.machine.index:
-            self.on_entries((), status.applied_index)
-        if status.role is not self.role:
-            self.role = status.role
-            self._cluster.world.note(f"{self.name} is {status.role.value} of term {status.term}")
-
-    @override
-    def on_fatal(self, error: BaseException) -> None:
-        if isinstance(error, PowerLoss):
-            return
-        if not isinstance(error, DiskFailed):
-            self._cluster.world.fail(f"{self.name} died of a bug: {error!r}")
-        self._host.exited(error)
-
-    # --- clients say ------------------------------------------------------------------------------------------------
-
-    def propose(self, size_bytes: int) -> None:
-        """On the main loop: propose something new, if this node believes to lead."""
-        status = self.replica.status
-        if status.role is not Role.LEADER:
-            return
-        self._serial += 1
-        payload = f"{self.name}.{self.number}.{self._serial};".encode().ljust(size_bytes, b".")
-        try:
-            self.replica.propose(payload, term=status.term)
-        except LogStopped:
-            return
-        self._pending[payload] = status.term
-
-    async def confirm(self) -> None:
-        """Have leadership confirmed, and check what that promises."""
-        oracle = self._cluster.oracle
-        entered_term, before = self.entered_term, oracle.acknowledged_max
-        try:
-            async with asyncio.timeout(2.0):
-                confirmation = await self.replica.confirm()
-        except (NotLeader, LogStopped, TimeoutError):
-            return
-        if confirmation.term == entered_term:
-            oracle.confirmed(self.name, before, confirmation.commit_index)
-
-    async def hand_over(self) -> None:
-        try:
-            await self.replica.transfer_leadership()
-        except LogStopped:
-            return
 
 
 class Host:

@@ -9,7 +9,8 @@ from functools import partial
 
 from garbagetruck.chaos.simulator.network import Network
 from garbagetruck.chaos.simulator.raft.faults import Faults
-from garbagetruck.chaos.simulator.raft.host import Cluster, Host
+from garbagetruck.chaos.simulator.raft.host import Host
+from garbagetruck.chaos.simulator.raft.life import Cluster
 from garbagetruck.chaos.simulator.raft.oracle import RaftOracle
 from garbagetruck.chaos.simulator.raft.wires import Wires
 from garbagetruck.chaos.simulator.result import Result, Verdict

@@ -1,6 +1,6 @@
 """TCP as the log's own connections meet it: bytes in order, late, held up, reset, or into nothing.
 
-Duty: be the `Network` of each node. A cut, a lost segment or a machine without power holds bytes back, and they are sent
+Duty: carry bytes. A cut, a lost segment or a machine without power holds bytes back, and they are sent
 again; nobody is told. A process that dies leaves its connections to its kernel, which ends or resets them. A machine that
 lost power knows nothing of its connections any more, and says so when it is up again and asked: until then the other end
 is half open. A process that is stopped does not read, and what was sent to it waits.
@@ -21,10 +21,7 @@ from typing_extensions import override
 
 from garbagetruck.chaos.simulator.network import Network as Weather
 from garbagetruck.chaos.simulator.world import NS_PER_MS, Chance, Process, World
-from garbagetruck.cluster.raft.frames import RAFT
-from garbagetruck.cluster.raft.link import Link, LinkOwner
-from garbagetruck.cluster.raft.network import Network
-from garbagetruck.cluster.raft.settings import Member
+from garbagetruck.cluster.raft.link import Link
 
 RETRY_NS = 100 * NS_PER_MS
 """What did not get through is sent again after this."""
@@ -283,100 +280,3 @@ class End(asyncio.Transport):
         link, self._link = self._link, None
         if link is not None:
             link.connection_lost(None)
-
-
-class WireNetwork(Network):
-    """One process's way to the others. `on_bug` hears what a link's owner raised."""
-
-    def __init__(
-        self,
-        *,
-        wires: Wires,
-        station: Station,
-        process: Process,
-        handshake_s: float,
-        on_bug: Callable[[BaseException], None],
-    ) -> None:
-        self._wires = wires
-        self._station = station
-        self._process = process
-        self._handshake_s = handshake_s
-        self._on_bug = on_bug
-
-    @override
-    async def listen(self, own: Member, owner: LinkOwner) -> None:
-        self._station.listening = self._process
-        self._station.accept = lambda end: end.open(self._link(owner, None, end))
-
-    @override
-    async def dial(self, peer: Member, owner: LinkOwner) -> None:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[End | None] = loop.create_future()
-        _Knock(self._wires, self._station, self._wires.stations[peer.node_id], self._process, answer).knock()
-        async with asyncio.timeout(self._handshake_s):
-            end = await answer
-        if end is None:
-            raise ConnectionRefusedError("nobody listens there")
-        end.open(self._link(owner, peer.node_id, end))
-
-    @override
-    async def close(self) -> None:
-        if self._station.listening is self._process:
-            self._station.accept = self._station.listening = None
-
-    def _link(self, owner: LinkOwner, expected: str | None, end: End) -> Link:
-        return Link(
-            language=RAFT,
-            owner=owner,
-            expected=expected,
-            address=end.other.station.name,
-            monotonic_ns=self._process.clock.monotonic_ns,
-            on_bug=self._on_bug,
-        )
-
-
-class _Knock:
-    """One attempt to connect."""
-
-    def __init__(
-        self, wires: Wires, here: Station, there: Station, process: Process, answer: "asyncio.Future[End | None]"
-    ) -> None:
-        self._wires = wires
-        self._here = here
-        self._there = there
-        self._process = process
-        self._answer = answer
-
-    def knock(self) -> None:
-        wires, here, there = self._wires, self._here, self._there
-        if not self._process.alive or self._answer.done():
-            return
-        if wires.passes(here, there) and wires.passes(there, here):
-            wires.world.after(wires.delay_ns(here, there), self._arrive)
-        else:
-            wires.world.after(RETRY_NS, self.knock)
-
-    def _arrive(self) -> None:
-        wires, there = self._wires, self._there
-        if there.is_dark:
-            self.knock()
-            return
-        mine = None
-        if there.accept is not None and there.listening is not None and self._process.alive:
-            accept, process = there.accept, there.listening
-            mine, other = End(wires, self._here, self._process), End(wires, there, process)
-            mine.join(other)
-            other.join(mine)
-            process.post(0, lambda: process.loop.call_soon(self._accept, accept, other))
-        self._process.post(wires.delay_ns(there, self._here), lambda: self._process.loop.call_soon(self._settle, mine))
-
-    @staticmethod
-    def _accept(accept: Accept, end: End) -> None:
-        if not end.is_gone:
-            accept(end)
-
-    def _settle(self, end: End | None) -> None:
-        if not self._answer.done():
-            self._answer.set_result(end)
-        elif end is not None and not end.is_gone:
-            end.reset_other()
