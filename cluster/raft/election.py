@@ -67,6 +67,7 @@ class Election:
         self._random = random
         self._monotonic_ns = monotonic_ns
         self._minimum_ns = settings.election_timeout_ms_min * _NS_PER_MS
+        self._maximum_ns = settings.election_timeout_ms_max * _NS_PER_MS
         self._leader: str | None = None
         self._heard_ns = monotonic_ns()
         """When a leader was heard last. A node that starts does as if it had: there may be one."""
@@ -83,6 +84,10 @@ class Election:
         self._leader = leader
         self._heard_ns = self._monotonic_ns()
         self._wait(self._heard_ns)
+
+    def hears(self, leader: str) -> bool:
+        """Whether this leader was heard within the longest timeout; if not, it is one that there was."""
+        return leader == self._leader and self._monotonic_ns() - self._heard_ns < self._maximum_ns
 
     def disconnected(self, peer_id: str) -> None:
         """A connection broke."""

@@ -159,6 +159,7 @@ class Exchange:
 
     def _changed_status(self, consensus: Consensus, transport: GuardedTransport) -> LogStatus | None:
         former = self._status
+        leader = _present_leader(consensus, transport)
         low_on_space = self._find_low(consensus, transport)
         if (
             former is not None
@@ -166,7 +167,7 @@ class Exchange:
             and former.applied_index == consensus.applied_index
             and former.role is consensus.role
             and former.term == consensus.term
-            and former.leader == consensus.leader
+            and former.leader == leader
             and former.connected == transport.connected
             and former.low_on_space == low_on_space
         ):
@@ -174,7 +175,7 @@ class Exchange:
         self._status = LogStatus(
             role=consensus.role,
             term=consensus.term,
-            leader=consensus.leader,
+            leader=leader,
             commit_index=consensus.commit_index,
             applied_index=consensus.applied_index,
             last_index=consensus.journal.last_index,
@@ -259,3 +260,9 @@ class Exchange:
     def _end_transfer(self, *, done: bool) -> None:
         self._transfer = None
         self._replies.append(Transferred(done))
+
+
+def _present_leader(consensus: Consensus, transport: GuardedTransport) -> str | None:
+    """The leader, as far as there is one: pysyncobj keeps its name until the next term, which needs a majority."""
+    leader = consensus.leader
+    return leader if leader is None or consensus.role is Role.LEADER or transport.hears(leader) else None

@@ -185,6 +185,12 @@ class GuardedTransport(StockTransport):
         if message.term == self._consensus.term and self._durability.metadata_durable:
             self.say(node_id, message)
 
+    # --- who leads --------------------------------------------------------------------------------------------------
+
+    def hears(self, leader: str) -> bool:
+        """Whether this leader was heard within the longest election timeout."""
+        return self._election.hears(leader)
+
     # --- what snapshots need ----------------------------------------------------------------------------------------
 
     def heard(self, node_id: str) -> None:

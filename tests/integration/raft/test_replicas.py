@@ -114,6 +114,18 @@ async def test_followers_that_were_quiet_for_long_still_reach_each_other(tmp_pat
         assert await nodes.leader() != leader
 
 
+async def test_who_is_left_alone_names_no_leader(tmp_path: Path) -> None:
+    async with trio(tmp_path) as nodes:
+        leader = await nodes.leader()
+        follower, last = (node_id for node_id in IDS if node_id != leader)
+        await nodes.bell.until(lambda: nodes.replicas[last].status.leader == leader)
+        await nodes.stop(follower)
+        await nodes.stop(leader)
+        await nodes.bell.until(lambda: nodes.replicas[last].status.leader is None)
+        await nodes.start(follower)
+        await nodes.bell.until(lambda: nodes.replicas[last].status.leader is not None)
+
+
 async def test_leadership_is_handed_to_whom_it_is_asked_for(tmp_path: Path) -> None:
     async with trio(tmp_path) as nodes:
         for _ in range(3):

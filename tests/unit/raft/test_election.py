@@ -134,6 +134,15 @@ class TestAnswering:
         bench.clock.advance(1)
         assert bench.election.answer("n3", self.QUESTION, FOLLOWING).granted
 
+    def test_a_leader_is_one_until_nothing_was_heard_of_it_for_the_maximum_timeout(self, bench: Bench) -> None:
+        assert not bench.election.hears("n2")
+        bench.election.heard("n2")
+        bench.clock.advance(MAXIMUM_MS - 1)
+        assert bench.election.hears("n2")
+        assert not bench.election.hears("n3")
+        bench.clock.advance(1)
+        assert not bench.election.hears("n2")
+
     def test_a_leader_that_asks_has_stopped_leading(self, bench: Bench) -> None:
         bench.election.heard("n2")
         assert bench.election.answer("n2", self.QUESTION, FOLLOWING).granted

@@ -66,6 +66,9 @@ class FakeTransport:
     def probe(self, node_id: str, probe: wire.Probe) -> None:
         self.probes.append((node_id, probe))
 
+    def hears(self, leader: str) -> bool:
+        return leader != "n1"
+
 
 class Bench:
     """An exchange whose surroundings are fakes; `step` is what happens once in each turn."""
