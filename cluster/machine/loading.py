@@ -1,10 +1,10 @@
-"""From a snapshot's rows to tables, and from tables to what follows from them.
+"""From a snapshot's rows to tables, and to the indexes that follow from them.
 
 Duty: the one place that knows where rows of each kind belong. It must not know: chunks, checksums, where bytes come from.
 """
 
-from collections.abc import Callable, Iterator
-from itertools import islice, pairwise
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,14 +19,13 @@ from garbagetruck.cluster.machine.model import (
     RequestRecord,
     Resource,
     ResourceKey,
+    ResourceState,
     Session,
     Tombstone,
 )
 from garbagetruck.cluster.machine.resource_table import ResourceTable
 from garbagetruck.cluster.machine.state import RequestKey, State
 from garbagetruck.cluster.machine.tables import DeadlineTable, Table
-
-ROWS_PER_STEP_MAX = 1_000
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -48,7 +47,10 @@ def start(state: State, header: Header) -> None:
 
 
 class Loading:
-    """Puts rows into their tables, for one state. Text that many records have in common is kept once."""
+    """Puts rows into their tables and indexes, for one state. Text that many records have in common is kept once.
+
+    Rows may come from anywhere: the state is nothing to rely on before its digest was compared.
+    """
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -89,6 +91,8 @@ class Loading:
             if row.session_id:
                 force_setattr(row, "session_id", share(row.session_id, row.session_id))
         leases.fill(_new(leases, {row.id: row for row in rows}, len(rows)))
+        for row in rows:
+            self._state.index_lease(row)
 
     def _load_sessions(self, rows: list[Session]) -> None:
         sessions, share = self._state.sessions, self._texts.setdefault
@@ -97,15 +101,15 @@ class Loading:
             force_setattr(row, "namespace", share(row.namespace, row.namespace))
             force_setattr(row, "holder", share(row.holder, row.holder))
         sessions.fill(_new(sessions, {share(row.id, row.id): row for row in rows}, len(rows)))
+        for row in rows:
+            self._state.index_session(row)
 
     def _load_resources(self, rows: list[msgspec.Raw]) -> None:
         """Kept as they came: what a resource's table holds is what a snapshot holds."""
         state, share = self._state, self._texts.setdefault
-        try:
-            decoded = [_decode_resource(row) for row in rows]
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise Unreadable(f"a resource cannot be decoded: {error}") from error
-        _check_rising(state.resources.last(), [resource.generation for resource in decoded])
+        decoded = _decoded(rows)
+        generations = [resource.generation for resource in decoded]
+        _check_rising(state.resources.last(), generations)
         added: dict[ResourceKey, bytes] = {}
         for resource, row in zip(decoded, rows, strict=True):
             namespace, name = share(resource.namespace, resource.namespace), resource.name
@@ -113,8 +117,14 @@ class Loading:
             if lease is not None and lease.resource == name:
                 name = lease.resource  # the same text, kept once
             added[namespace, name] = bytes(row)
-        generations = [resource.generation for resource in decoded]
         state.resources.fill(_new(state.resources, added, len(rows)), generations)
+        owned = zip(added, decoded, strict=True)
+        try:
+            state.targets.fill((each.cleanup.target, key) for key, each in owned if each.cleanup is not None)
+        except ValueError as error:
+            raise Unreadable(f"a snapshot contradicts itself: {error}") from error
+        for resource in decoded:
+            state.index_resource(resource)
 
     def _load_ended_leases(self, rows: list[EndedLease]) -> None:
         share = self._texts.setdefault
@@ -140,6 +150,16 @@ class Loading:
             self._state.brake_missing.setdefault(name, {}).update(dict.fromkeys(missing))
 
 
+def _decoded(rows: list[msgspec.Raw]) -> list[Resource]:
+    try:
+        resources = [_decode_resource(row) for row in rows]
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Unreadable(f"a resource cannot be decoded: {error}") from error
+    if any((each.state is ResourceState.CLAIMED) != (each.claim is not None) for each in resources):
+        raise Unreadable("a resource is claimed without a claim, or has one without being claimed")
+    return resources
+
+
 def _put_under_id(table: Table[str, Any], rows: list[Row]) -> None:
     for row in rows:
         table.put(row.id, row)
@@ -156,25 +176,3 @@ def _check_rising(last: int, numbers: list[int]) -> None:
     """The digest, being a sum, does not see the order."""
     if any(after <= before for before, after in pairwise((last, *numbers))):
         raise Unreadable("a snapshot's rows are not in the order of their creation")
-
-
-def index(state: State) -> Iterator[None]:
-    """Derive what the tables imply, `ROWS_PER_STEP_MAX` rows between two items."""
-    for sessions in _slices(state.sessions.values()):
-        for session in sessions:
-            state.index_session(session)
-        yield
-    for leases in _slices(state.leases.values()):
-        for lease in leases:
-            state.index_lease(lease)
-        yield
-    for resources in _slices(state.resources.items()):
-        for _, resource in resources:
-            state.index_resource(resource)
-        state.targets.fill((each.cleanup.target, key) for key, each in resources if each.cleanup is not None)
-        yield
-
-
-def _slices(rows: Iterator[V]) -> Iterator[list[V]]:
-    while part := list(islice(rows, ROWS_PER_STEP_MAX)):
-        yield part

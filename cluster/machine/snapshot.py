@@ -9,7 +9,7 @@ not written: they follow from the tables.
 import struct
 import types
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -39,9 +39,7 @@ def frame(kind: Kind, rows: list[Row]) -> bytes:
 
 
 class Restoration:
-    """A state on its way back: `add` its chunks as they come, then `finish`. Nothing is derived from rows whose digest
-    was not found right.
-    """
+    """A state on its way back: `add` its chunks as they come, then `finish`, and not before use its `state`."""
 
     def __init__(self) -> None:
         self.state = State()
@@ -75,13 +73,12 @@ class Restoration:
             self._loading.load(kind, rows)
         self._seen += 1
 
-    def finish(self) -> Iterator[None]:
-        """Verify, then derive the indexes, a bounded number of rows between two items. Raises `Unreadable`."""
+    def finish(self) -> None:
+        """Verify the whole. Raises `Unreadable`."""
         if self._header is None or not self._ended:
             raise Unreadable("a snapshot is cut short")
         if Queries(self.state).digest() != self._header.digest:
             raise Unreadable("a snapshot's content does not have the digest that its header tells")
-        yield from loading.index(self.state)
 
 
 def read(chunks: Iterable[bytes]) -> tuple[Header, State]:
@@ -89,8 +86,7 @@ def read(chunks: Iterable[bytes]) -> tuple[Header, State]:
     restoration = Restoration()
     for chunk in chunks:
         restoration.add(chunk)
-    for _ in restoration.finish():
-        pass
+    restoration.finish()
     return restoration.header, restoration.state
 
 

@@ -64,11 +64,12 @@ class TargetIndex:
             self._below[number] = self._below.get(number, 0) + 1
 
     def fill(self, owned: Iterable[tuple[str, ResourceKey]]) -> None:
-        """As many times `take`: what lies in one folder has its containers counted once."""
+        """As many times `take`: what lies in one folder has its containers counted once. ValueError: two own one."""
         owners, folders = self._owners, dict[str, int]()
         for target, owner in owned:
             number = _hash(target)
-            assert number not in owners, "a target has one owner"
+            if number in owners:
+                raise ValueError(f"two resources own {target!r}")
             owners[number] = owner
             folder = target[: target.rfind("/")] if "/" in target else ""
             folders[folder] = folders.get(folder, 0) + 1

@@ -254,8 +254,8 @@ def test_a_snapshot_has_exactly_one_header(log: Scribe, change: Callable[[list[o
         snapshot.read([forged(chunks[0], change), *chunks[1:]])
 
 
-def test_nothing_is_built_on_rows_that_do_not_have_their_digest(log: Scribe) -> None:
-    """Two resources that own one target: an index would fail over them before anybody asked for the digest."""
+def test_two_owners_of_one_target_are_damage(log: Scribe) -> None:
+    """And no failure of the index, which is built before the digest is known."""
     for number in range(2):
         log.lease(f"r{number}", cleanup=file(f"f{number}"))
     chunks = chunks_of(log.machine)
@@ -266,7 +266,7 @@ def test_nothing_is_built_on_rows_that_do_not_have_their_digest(log: Scribe) -> 
         resources = [msgspec.convert(row, Resource) for row in rows]
         return [replace(each, cleanup=file("f0")) for each in resources]
 
-    with pytest.raises(Unreadable, match="digest"):
+    with pytest.raises(Unreadable, match="two resources own"):
         snapshot.read([*chunks[:place], forged(chunks[place], one_target_for_all), *chunks[place + 1 :]])
 
 
