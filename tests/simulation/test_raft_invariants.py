@@ -9,7 +9,7 @@ import pytest
 from garbagetruck.chaos.simulator.raft.simulation import simulate_raft
 from garbagetruck.chaos.simulator.result import Verdict
 
-SEEDS = range(1, 11)
+SEEDS = range(1, 7)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -21,7 +21,7 @@ def test_i2_i3_i8_hold_whatever_happens(seed: int) -> None:
 
 def test_a_run_meets_what_it_is_there_to_meet() -> None:
     """Snapshots are gone on from, power is lost, and leaders are replaced in some of the seeds."""
-    results = [simulate_raft(seed, ("power_of_many", "power_at_start", "cut")) for seed in (1, 2, 3)]
+    results = [simulate_raft(seed, ("power_of_many", "power_at_start", "cut")) for seed in (1, 2)]
     assert any("restored=0" not in result.summary for result in results)
     assert all("dark=0" not in result.summary for result in results)
     assert all("terms=1 " not in result.summary for result in results)
