@@ -42,8 +42,8 @@ class Replica:
     """A `ReplicatedLog` that keeps its files in `folder`, which no other process may use.
 
     `snapshots` is the machine behind the log; without it the log is never compacted. `members` are all nodes of the
-    cluster, this one included; they do not change while it runs. `disk` and `network` are for simulators. ValueError when `members` are no
-    cluster that `identity` belongs to.
+    cluster, this one included; they do not change while it runs. `disk` and `network` are for simulators. Raises ValueError
+    when `members` are no cluster that `identity` belongs to.
     """
 
     def __init__(
