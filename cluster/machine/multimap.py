@@ -45,6 +45,11 @@ class Multimap(Generic[K, V]):
             return 0
         return len(old) if isinstance(old, dict) else 1
 
+    def first(self, key: K) -> V | None:
+        """The oldest value, or None."""
+        old = self._rows.get(key)
+        return next(iter(old)) if isinstance(old, dict) else old
+
     def values(self, key: K) -> Iterator[V]:
         old = self._rows.get(key)
         if old is None:

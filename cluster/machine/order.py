@@ -17,31 +17,34 @@ BLOCK_KEYS_MAX = 512
 class CreationOrder(Generic[K]):
     """Keys by the ever-rising number they were created under. Two neighbouring blocks hold more than half of one's room."""
 
-    __slots__ = ("_firsts", "_keys", "_numbers")
+    __slots__ = ("_firsts", "_keys", "_last", "_numbers")
 
     def __init__(self) -> None:
         self._firsts: list[int] = []
         """What each block begins with, or began with: no key of an earlier block has as high a number."""
         self._numbers: list[array[int]] = []
         self._keys: list[list[K]] = []
+        self._last = 0
 
     def append(self, number: int, key: K) -> None:
-        if not self._keys or len(self._keys[-1]) == BLOCK_KEYS_MAX:
-            assert number > self.last(), "creation numbers must rise"
+        assert number > self._last, "creation numbers must rise"
+        self._last = number
+        if self._keys and len(keys := self._keys[-1]) < BLOCK_KEYS_MAX:
+            keys.append(key)
+            self._numbers[-1].append(number)
+        else:
             self._firsts.append(number)
             self._numbers.append(array("Q", (number,)))
             self._keys.append([key])
-            return
-        numbers = self._numbers[-1]
-        assert number > numbers[-1], "creation numbers must rise"
-        numbers.append(number)
-        self._keys[-1].append(key)
 
     def extend(self, numbers: Sequence[int], keys: Sequence[K]) -> None:
-        """As many times `append`: for a table that is being filled."""
+        """As many times `append`: for a table that is being filled. The numbers must rise."""
+        if not numbers:
+            return
+        assert numbers[0] > self._last, "creation numbers must rise"
+        self._last = numbers[-1]
         start = 0
-        if self._keys and numbers:
-            assert numbers[0] > self.last(), "creation numbers must rise"
+        if self._keys:
             start = BLOCK_KEYS_MAX - len(self._keys[-1])
             self._numbers[-1].extend(numbers[:start])
             self._keys[-1].extend(keys[:start])
@@ -76,8 +79,8 @@ class CreationOrder(Generic[K]):
         return (self._numbers[0][0], self._keys[0][0]) if self._keys else None
 
     def last(self) -> int:
-        """The highest number of what is there, or 0."""
-        return self._numbers[-1][-1] if self._keys else 0
+        """The highest number there ever was, or 0."""
+        return self._last
 
     def after(self, number: int) -> Iterator[tuple[int, K]]:
         """Keys created after `number`, oldest first. Nothing may change until the iterator is done with."""

@@ -99,7 +99,7 @@ class ResourceTable:
         return resource
 
     def last(self) -> int:
-        """The highest number of what is there, or 0."""
+        """The highest number there ever was, or 0."""
         return self._order.last()
 
     def after(self, number: int) -> Iterator[tuple[int, ResourceKey]]:

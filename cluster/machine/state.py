@@ -154,7 +154,7 @@ class State:
 
     def known_holder(self, namespace: str, holder: str) -> str:
         """The same name, as another lease of this holder has it: a holder of many leases is named once."""
-        lease_id = next(self.leases_by_holder.values((namespace, holder)), None)
+        lease_id = self.leases_by_holder.first((namespace, holder))
         return holder if lease_id is None else self.leases[lease_id].holder
 
     def hasten_lease(self, lease: Lease) -> None:

@@ -100,14 +100,14 @@ class NumberedTable(Table[K, R]):
 
     @override
     def put(self, key: K, record: R) -> None:
-        old = self._rows.get(key)
+        old, change = self._rows.get(key), self._hash(record)
         if old is None:
-            self._count(self._hash(record))
             self._order.append(self._enter(key, record), key)
         else:
-            self._count(self._hash(record) - self._hash(old))
+            change -= self._hash(old)
             if self._view is not None:
                 self._view.keep(self._number(key, old), old)
+        self._digest.value = (self._digest.value + change) & DIGEST_MASK
         self._rows[key] = record
 
     def pop(self, key: K) -> R:
@@ -120,7 +120,7 @@ class NumberedTable(Table[K, R]):
         return record
 
     def last(self) -> int:
-        """The highest number of what is there, or 0."""
+        """The highest number there ever was, or 0."""
         return self._order.last()
 
     def after(self, number: int) -> Iterator[tuple[int, K]]:

@@ -35,33 +35,50 @@ class Overlap(NamedTuple):
 
 
 class TargetIndex:
-    __slots__ = ("_below", "_owners")
+    __slots__ = ("_below", "_latest", "_owners")
 
     def __init__(self) -> None:
         self._owners: dict[int, ResourceKey] = {}
         """Hash of an owned target -> whose it is."""
         self._below: dict[int, int] = {}
         """Hash of a container -> how many owned targets lie within it."""
+        self._latest: tuple[str, list[int]] = ("", [_hash("")])
+        """The hashes that were asked for last: one acquire looks for a target's owner, for overlaps, and takes it."""
 
     def owner(self, target: str) -> ResourceKey | None:
-        return self._owners.get(_hash(target))
+        return self._owners.get(self._hashes(target)[0])
 
     def overlap(self, target: str) -> Overlap | None:
         """What contains this target or lies within it, or None. Costs the target's depth, not the index's size."""
-        for container in containers(target):
-            owner = self._owners.get(_hash(container))
-            if owner is not None:
-                return Overlap(container, owner, 0)
-        within = self._below.get(_hash(target), 0)
+        owners, hashes = self._owners, self._hashes(target)
+        for depth, container in enumerate(hashes):
+            if depth and container in owners:
+                return Overlap(list(containers(target))[depth - 1], owners[container], 0)
+        within = self._below.get(hashes[0], 0)
         return Overlap("", None, within) if within else None
 
     def take(self, target: str, owner: ResourceKey) -> None:
-        owned = _hash(target)
+        owned, *around = self._hashes(target)
         assert owned not in self._owners, "a target has one owner"
         self._owners[owned] = owner
-        for container in containers(target):
-            number = _hash(container)
-            self._below[number] = self._below.get(number, 0) + 1
+        for container in around:
+            self._below[container] = self._below.get(container, 0) + 1
+
+    def free(self, target: str) -> None:
+        owned, *around = self._hashes(target)
+        del self._owners[owned]
+        for container in around:
+            left = self._below[container] - 1
+            if left:
+                self._below[container] = left
+            else:
+                del self._below[container]
+
+    def _hashes(self, target: str) -> list[int]:
+        """The target's own, then those of its containers, nearest first."""
+        if self._latest[0] != target:
+            self._latest = (target, [_hash(target), *map(_hash, containers(target))])
+        return self._latest[1]
 
     def fill(self, owned: Iterable[tuple[str, ResourceKey]]) -> None:
         """As many times `take`: what lies in one folder has its containers counted once. ValueError: two own one."""
@@ -77,16 +94,6 @@ class TargetIndex:
             for container in containers(folder + "/"):
                 number = _hash(container)
                 self._below[number] = self._below.get(number, 0) + count
-
-    def free(self, target: str) -> None:
-        del self._owners[_hash(target)]
-        for container in containers(target):
-            number = _hash(container)
-            left = self._below[number] - 1
-            if left:
-                self._below[number] = left
-            else:
-                del self._below[number]
 
 
 def _hash(target: str) -> int:
