@@ -6,14 +6,8 @@ docs/decisions/0004): never a wall clock. Nothing here performs I/O, reads a clo
 """
 
 from enum import IntEnum, StrEnum
-from typing import NewType
 
 import msgspec
-
-LeaseId = NewType("LeaseId", str)
-SessionId = NewType("SessionId", str)
-Token = NewType("Token", int)
-"""A fencing token: `incarnation * 2**40 + counter`, below 2**53, so that JSON readers keep it exact."""
 
 ResourceKey = tuple[str, str]
 """(namespace, resource name)."""

@@ -9,7 +9,6 @@ Must not know: what the settings are for (`checks` knows how they must fit toget
 """
 
 import difflib
-import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -275,8 +274,3 @@ def _warn_of_variables(environment: Mapping[str, str], known: Mapping[str, Leaf]
         near = difflib.get_close_matches(variable, variables, n=1, cutoff=0.85)
         if near:
             yield f"the variable {variable} is not a setting; did you mean {near[0]}?"
-
-
-def as_flag_text(value: object) -> str:
-    """Write a value as a flag would bring it: text as it is, everything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value)
