@@ -60,6 +60,13 @@ class Agenda:
         keys = self._keys[moment]
         return moment >> KIND_BITS, _KINDS[moment & 3], keys[0] if isinstance(keys, list) else keys
 
+    def due(self, clock_ms: int) -> Entry | None:
+        """The earliest entry, if its moment is no later than `clock_ms`."""
+        if not self._moments or (moment := self._moments[0]) >> KIND_BITS > clock_ms:
+            return None
+        keys = self._keys[moment]
+        return moment >> KIND_BITS, _KINDS[moment & 3], keys[0] if isinstance(keys, list) else keys
+
     def pop(self) -> None:
         """Remove the earliest entry."""
         moment = self._moments[0]

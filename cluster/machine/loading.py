@@ -4,7 +4,8 @@ Duty: the one place that knows where rows of each kind belong. It must not know:
 """
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import islice
+from operator import ge
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,12 +24,10 @@ from garbagetruck.cluster.machine.model import (
     Session,
     Tombstone,
 )
-from garbagetruck.cluster.machine.resource_table import ResourceTable
 from garbagetruck.cluster.machine.state import RequestKey, State
-from garbagetruck.cluster.machine.tables import DeadlineTable, Table
+from garbagetruck.cluster.machine.tables import Table
 
-K = TypeVar("K")
-V = TypeVar("V")
+D = TypeVar("D", Lease, Session)
 
 _decode_resource = msgspec.msgpack.Decoder(Resource).decode
 
@@ -76,7 +75,10 @@ class Loading:
         """Put one chunk's rows into their table. Raises `Unreadable` for rows that cannot stand where they do."""
         if kind not in self._loaders:
             raise Unreadable(f"a second {kind.name} chunk")
-        self._loaders[kind](rows)
+        try:
+            self._loaders[kind](rows)
+        except ValueError as error:
+            raise Unreadable(f"a snapshot contradicts itself: {error}") from error
 
     def _load_namespaces(self, rows: list[Namespace]) -> None:
         for row in rows:
@@ -90,7 +92,7 @@ class Loading:
             force_setattr(row, "holder", share(row.holder, row.holder))
             if row.session_id:
                 force_setattr(row, "session_id", share(row.session_id, row.session_id))
-        leases.fill(_new(leases, {row.id: row for row in rows}, len(rows)))
+        leases.fill(_by_id(rows))
         for row in rows:
             self._state.index_lease(row)
 
@@ -100,7 +102,7 @@ class Loading:
         for row in rows:
             force_setattr(row, "namespace", share(row.namespace, row.namespace))
             force_setattr(row, "holder", share(row.holder, row.holder))
-        sessions.fill(_new(sessions, {share(row.id, row.id): row for row in rows}, len(rows)))
+        sessions.fill({share(each, each): row for each, row in _by_id(rows).items()})
         for row in rows:
             self._state.index_session(row)
 
@@ -117,12 +119,9 @@ class Loading:
             if lease is not None and lease.resource == name:
                 name = lease.resource  # the same text, kept once
             added[namespace, name] = bytes(row)
-        state.resources.fill(_new(state.resources, added, len(rows)), generations)
+        state.resources.fill(added, generations)
         owned = zip(added, decoded, strict=True)
-        try:
-            state.targets.fill((each.cleanup.target, key) for key, each in owned if each.cleanup is not None)
-        except ValueError as error:
-            raise Unreadable(f"a snapshot contradicts itself: {error}") from error
+        state.targets.fill((each.cleanup.target, key) for key, each in owned if each.cleanup is not None)
         for resource in decoded:
             state.index_resource(resource)
 
@@ -165,14 +164,14 @@ def _put_under_id(table: Table[str, Any], rows: list[Row]) -> None:
         table.put(row.id, row)
 
 
-def _new(table: DeadlineTable[Any, Any] | ResourceTable, added: dict[K, V], count: int) -> dict[K, V]:
-    """`added`, if it is `count` rows that the table does not have."""
-    if len(added) != count or any(key in table for key in added):
-        raise Unreadable("a snapshot tells of one thing twice")
-    return added
+def _by_id(rows: list[D]) -> dict[str, D]:
+    found = {row.id: row for row in rows}
+    if len(found) != len(rows):
+        raise ValueError("one thing is told of twice")
+    return found
 
 
 def _check_rising(last: int, numbers: list[int]) -> None:
     """The digest, being a sum, does not see the order."""
-    if any(after <= before for before, after in pairwise((last, *numbers))):
+    if numbers and (numbers[0] <= last or any(map(ge, numbers, islice(numbers, 1, None)))):
         raise Unreadable("a snapshot's rows are not in the order of their creation")

@@ -58,8 +58,9 @@ class CreationOrder(Generic[K]):
         assert block >= 0, "unknown creation number"
         numbers = self._numbers[block]
         position = bisect_left(numbers, number)
-        assert position < len(numbers) and numbers[position] == number, "unknown creation number"
-        del numbers[position]
+        assert position < len(numbers), "unknown creation number"
+        known = numbers.pop(position)
+        assert known == number, "unknown creation number"
         del self._keys[block][position]
         if len(numbers) <= BLOCK_KEYS_MAX // 4:
             self._shrink(block)

@@ -80,8 +80,9 @@ class ResourceTable:
         self._latest = (key, resource)
 
     def fill(self, added: dict[ResourceKey, bytes], generations: list[int]) -> None:
-        """As many times `put`, of encoded rows that are new and in the order of their generations."""
-        assert self._rows.keys().isdisjoint(added), "what is filled in is new"
+        """As many times `put`, of encoded rows in the order of their generations. Raises ValueError when one is not new."""
+        if len(added) != len(generations) or not self._rows.keys().isdisjoint(added):
+            raise ValueError("one resource is told of twice")
         salt = self._salt
         change = sum(_hash_bytes(row, salt) for row in added.values())
         self._digest.value = (self._digest.value + change) & DIGEST_MASK

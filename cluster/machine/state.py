@@ -205,9 +205,11 @@ class State:
 
     def index_resource(self, resource: Resource) -> None:
         """All but its target."""
-        self.resource_totals[resource.namespace] = self.resource_totals.get(resource.namespace, 0) + 1
-        self._count(resource, 1)
-        self._schedule(resource)
+        namespace, state = resource.namespace, resource.state
+        self.resource_totals[namespace] = self.resource_totals.get(namespace, 0) + 1
+        self.resource_counts[namespace, state] = self.resource_counts.get((namespace, state), 0) + 1
+        if state is not ResourceState.LIVE:
+            self._schedule(resource)
 
     def replace_resource(self, resource: Resource, old: Resource) -> None:
         key = (resource.namespace, resource.name)

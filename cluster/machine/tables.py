@@ -116,7 +116,7 @@ class NumberedTable(Table[K, R]):
         if self._view is not None:
             self._view.keep_gone(number, key, record)
         self._order.remove(number)
-        self._count(-self._hash(record))
+        self._digest.value = (self._digest.value - self._hash(record)) & DIGEST_MASK
         return record
 
     def last(self) -> int:
@@ -187,8 +187,9 @@ class DeadlineTable(NumberedTable[K, D]):
     __slots__ = ()
 
     def fill(self, added: dict[K, D]) -> None:
-        """As many times `put`, of rows that are new and in the order of their tokens."""
-        assert self._rows.keys().isdisjoint(added), "what is filled in is new"
+        """As many times `put`, of rows in the order of their tokens. Raises ValueError when one is not new."""
+        if not self._rows.keys().isdisjoint(added):
+            raise ValueError("one thing is told of twice")
         salt, change = self._salt, 0
         for row in added.values():
             change += _hash_bytes(_encode((row.token, row.ttl_ms, row.deadline_ms)), salt)

@@ -27,7 +27,7 @@ Deadline = Callable[[TimerKind, TimerKey], int | None]
 class Timers:
     """`deadline_of` tells the truth that the entries only point at."""
 
-    __slots__ = ("_added", "_agenda", "_deadline_of", "_moved", "_old")
+    __slots__ = ("_added", "_agenda", "_deadline_of", "_moved", "_old", "_tidying")
 
     def __init__(self, deadline_of: Deadline) -> None:
         self._deadline_of = deadline_of
@@ -36,6 +36,7 @@ class Timers:
         """What is being tidied up: entries leave it for `_agenda`, none come."""
         self._moved: dict[TimerKind, set[TimerKey]] = {}
         """What `_agenda` has an entry for since the tidying began, so that a second one from `_old` is not needed."""
+        self._tidying = False
         self._added = 0
 
     def __len__(self) -> int:
@@ -51,18 +52,18 @@ class Timers:
 
         Puts entries back whose deadline moved. What is next stays next until it is taken.
         """
-        while agenda := self._first():
-            earliest_ms = agenda.first_ms()
-            if earliest_ms is None or earliest_ms > clock_ms:
-                break
-            scheduled_ms, kind, key = agenda.first()
+        while True:
+            agenda = self._first() if self._tidying else self._agenda
+            due = agenda.due(clock_ms)
+            if due is None:
+                return None
+            scheduled_ms, kind, key = due
             deadline_ms = self._deadline_of(kind, key)
             if deadline_ms == scheduled_ms:
                 return kind, key
             agenda.pop()
             if deadline_ms is not None and deadline_ms > scheduled_ms:  # if earlier, another entry stands there
                 self._agenda.push(deadline_ms, kind, key)
-        return None
 
     def take(self) -> None:
         """Remove what `next_due` told."""
@@ -75,17 +76,18 @@ class Timers:
     def tidy(self, living: int) -> None:
         """Drop entries of what is over, once they outnumber the `living` things. Costs what was added lately."""
         step, self._added = TIDY_STEP + 2 * self._added, 0
-        if not self._old:
+        if not self._tidying:
             self._moved = {kind: set() for kind in TimerKind}
             if len(self._agenda) <= 2 * living + TIDY_MIN:
                 return
-            self._old, self._agenda = self._agenda, Agenda()
+            self._old, self._agenda, self._tidying = self._agenda, Agenda(), True
         for _ in range(min(step, len(self._old))):
             scheduled_ms, kind, key = self._old.pop_any()
             deadline_ms = self._deadline_of(kind, key)
             if deadline_ms is not None and deadline_ms >= scheduled_ms and key not in self._moved[kind]:
                 self._moved[kind].add(key)
                 self._agenda.push(deadline_ms, kind, key)
+        self._tidying = len(self._old) > 0
 
     def entries(self) -> list[Entry]:
         """All of them, in no order: what is scheduled, whether or not anything waits for it."""
