@@ -12,6 +12,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from garbagetruck.cluster.raft.frames import RAFT, Language
@@ -112,7 +113,7 @@ class TcpNetwork:
                 self._secure(accepted, str(address[0]), owner), name=f"{self._language.name}-secure"
             )
             self._securing.add(task)
-            task.add_done_callback(self._on_secured)
+            task.add_done_callback(partial(self._on_secured, accepted))
 
     async def _secure(self, accepted: socket.socket, address: str, owner: LinkOwner) -> None:
         try:
@@ -130,9 +131,6 @@ class TcpNetwork:
             self._refuse("TLS handshake too slow", address, "")
         except OSError as error:
             self._refuse("TLS handshake broken off", address, str(error))
-        except asyncio.CancelledError:
-            accepted.close()
-            raise
 
     def _securely(self, context: ssl.SSLContext | None, *, server: bool = False) -> dict[str, Any]:
         if context is None:
@@ -150,7 +148,9 @@ class TcpNetwork:
             on_bug=self._on_bug,
         )
 
-    def _on_secured(self, task: asyncio.Task[None]) -> None:
+    def _on_secured(self, accepted: socket.socket, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            accepted.close()  # here, for a task that is cancelled before its first step never sees it
         self._securing.discard(task)
         self._report(task)
 
