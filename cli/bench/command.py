@@ -51,7 +51,7 @@ def register(app: typer.Typer) -> None:
 def bench(
     scenario: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help=f"One of {', '.join(SCENARIOS)}; may be repeated. Default: all."),
+        typer.Option(metavar="NAME", help=f"One of {', '.join(SCENARIOS)}; may be repeated. Default: the first eight."),
     ] = None,
     target: Annotated[str, typer.Option(help="What to measure: self.")] = "self",
     operations: Annotated[
