@@ -52,7 +52,8 @@ from garbagetruck.cluster.machine.operations import (
 )
 from garbagetruck.cluster.machine.outcomes import Outcome, Reason, Refused
 from garbagetruck.cluster.machine.queries import Queries
-from garbagetruck.cluster.machine.state import RequestKey, State
+from garbagetruck.cluster.machine.request_table import RequestKey
+from garbagetruck.cluster.machine.state import State
 from garbagetruck.cluster.machine.validation import check_operation
 
 

@@ -19,7 +19,6 @@ from garbagetruck.cluster.machine.model import (
     Lease,
     Member,
     Namespace,
-    RequestRecord,
     Resource,
     ResourceKey,
     ResourceState,
@@ -27,13 +26,11 @@ from garbagetruck.cluster.machine.model import (
     Tombstone,
 )
 from garbagetruck.cluster.machine.multimap import Multimap
+from garbagetruck.cluster.machine.request_table import RequestTable
 from garbagetruck.cluster.machine.resource_table import ResourceTable
 from garbagetruck.cluster.machine.tables import DeadlineTable, DigestSum, QueueTable, Table
 from garbagetruck.cluster.machine.targets import TargetIndex
 from garbagetruck.cluster.machine.timers import TimerKey, TimerKind, Timers
-
-RequestKey = tuple[str, str, str]
-"""(namespace, who asked: the holder, a session that stands for its holder, or an operator; request_id)."""
 
 
 class State:
@@ -60,7 +57,7 @@ class State:
         self.ended_leases: QueueTable[str, EndedLease] = QueueTable(self.digest, 6)
         self.ended_sessions: QueueTable[str, EndedSession] = QueueTable(self.digest, 7)
         self.tombstones: QueueTable[ResourceKey, Tombstone] = QueueTable(self.digest, 8)
-        self.requests: QueueTable[RequestKey, RequestRecord] = QueueTable(self.digest, 9)
+        self.requests = RequestTable(self.digest, 9)
         self.draining: QueueTable[str, EndedSession] = QueueTable(self.digest, 10)
         """Sessions that are over, whose leases are still to be ended, a bounded number a batch."""
         self.numbered = (
