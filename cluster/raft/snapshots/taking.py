@@ -1,6 +1,7 @@
 """When this node takes a snapshot of its own, and when the log before it may go.
 
-Duty: notice that the log has grown by so many entries or bytes since the last snapshot; say what a snapshot of the state
+Duty: notice that the log has grown by so many entries or bytes since the last snapshot, or by less and that long ago, so
+that a node that is idle after a rush restarts quickly; say what a snapshot of the state
 at an index has to tell of the log; let the log's beginning go once that is safe (hazard 19).
 
 Invariants: one at a time. The log is kept from the snapshot before the newest on, so that a newest that is found damaged
@@ -22,7 +23,10 @@ from garbagetruck.cluster.raft.snapshots.store import SnapshotStore
 
 SPREAD = 0.25
 """Each node draws its bounds anew for every snapshot, up to this much lower: so that not all take one at once."""
+SETTLED_SHARE = 0.125
+"""Growth, as a share of the bounds, that is worth a snapshot once `snapshot_interval` has passed since the last."""
 ID_BYTES = 16
+_NS_PER_MS = 1_000_000
 
 _log = structlog.get_logger(__name__)
 
@@ -39,6 +43,7 @@ class Taking:
         journal: Journal,
         compaction: Compaction,
         random: Random,
+        monotonic_ns: Callable[[], int],
         begin: Callable[[], None],
     ) -> None:
         self._identity = identity
@@ -47,12 +52,15 @@ class Taking:
         self._journal = journal
         self._compaction = compaction
         self._random = random
+        self._monotonic_ns = monotonic_ns
         self._begin = begin
         self._under_way = False
         self._wanted = False
         self._share = self._draw()
         self._bytes_before = 0
         """Of the log, when the last snapshot was begun."""
+        self._taken_ns = monotonic_ns()
+        """When the last snapshot was ended, or this began."""
 
     def want(self) -> None:
         """Take one soon, however little the log has grown: the newest was found damaged."""
@@ -66,12 +74,18 @@ class Taking:
         self._begin()
 
     def _is_due(self, applied_index: int) -> bool:
-        newest = self._store.newest
+        settings, newest = self._settings, self._store.newest
         entries = applied_index - (newest.index if newest is not None else 0)
         grown_bytes = self._journal.payload_bytes - self._bytes_before
-        return entries >= self._settings.snapshot_entries * self._share or (
-            entries > 0 and (self._wanted or grown_bytes >= self._settings.snapshot_log_bytes * self._share)
+        growth = max(entries / settings.snapshot_entries, grown_bytes / settings.snapshot_log_bytes)
+        return entries > 0 and (
+            self._wanted
+            or growth >= self._share
+            or (growth >= SETTLED_SHARE * self._share and self._age_ms() >= settings.snapshot_interval_ms)
         )
+
+    def _age_ms(self) -> int:
+        return (self._monotonic_ns() - self._taken_ns) // _NS_PER_MS
 
     def describe(self, index: int) -> SnapshotHeader | None:
         """The header of a snapshot of the state behind `index`; None when there cannot be one."""
@@ -96,6 +110,7 @@ class Taking:
     def dropped(self) -> None:
         """Nothing came of it; the next may begin."""
         self._under_way = False
+        self._taken_ns = self._monotonic_ns()
 
     def _draw(self) -> float:
         return 1.0 - SPREAD * self._random.random()

@@ -84,6 +84,7 @@ class SnapshotWork:
             journal=journal,
             compaction=consensus.compaction,
             random=around.random,
+            monotonic_ns=around.monotonic_ns,
             begin=around.ask_for_snapshot,
         )
         sender = Sender(
