@@ -93,7 +93,7 @@ class RaftSection:
     snapshot_interval_ms: Annotated[
         int,
         Duration(
-            meaning="When the last snapshot is this old, an eighth of `snapshot_entries` or `snapshot_log_bytes` is enough for"
+            meaning="When the last snapshot is this old, or up to twice, an eighth of `snapshot_entries` or `snapshot_log_bytes` is enough for"
             " the next, so that a node restarts quickly that was busy and is not now.",
             minimum_ms=1_000,
             maximum_ms=86_400_000,

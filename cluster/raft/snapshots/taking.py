@@ -23,6 +23,8 @@ from garbagetruck.cluster.raft.snapshots.store import SnapshotStore
 
 SPREAD = 0.25
 """Each node draws its bounds anew for every snapshot, up to this much lower: so that not all take one at once."""
+INTERVAL_SPREAD = 1.0
+"""...and the age at which less is enough up to this much higher: nodes that began together are of one age."""
 SETTLED_SHARE = 0.125
 """Growth, as a share of the bounds, that is worth a snapshot once `snapshot_interval` has passed since the last."""
 ID_BYTES = 16
@@ -57,6 +59,7 @@ class Taking:
         self._under_way = False
         self._wanted = False
         self._share = self._draw()
+        self._settled_ms = self._draw_settled_ms()
         self._bytes_before = 0
         """Of the log, when the last snapshot was begun."""
         self._taken_ns = monotonic_ns()
@@ -81,7 +84,7 @@ class Taking:
         return entries > 0 and (
             self._wanted
             or growth >= self._share
-            or (growth >= SETTLED_SHARE * self._share and self._age_ms() >= settings.snapshot_interval_ms)
+            or (growth >= SETTLED_SHARE * self._share and self._age_ms() >= self._settled_ms)
         )
 
     def _age_ms(self) -> int:
@@ -103,7 +106,7 @@ class Taking:
     def taken(self, header: SnapshotHeader) -> None:
         """It is durable, and the newest: let go of the log before the one before it."""
         self.dropped()
-        self._share = self._draw()
+        self._share, self._settled_ms = self._draw(), self._draw_settled_ms()
         self._compaction.forget_before(self._store.keep_from)
         _log.info("snapshot_taken", index=header.index, log_kept_from=self._store.keep_from)
 
@@ -114,3 +117,6 @@ class Taking:
 
     def _draw(self) -> float:
         return 1.0 - SPREAD * self._random.random()
+
+    def _draw_settled_ms(self) -> int:
+        return int(self._settings.snapshot_interval_ms * (1.0 + INTERVAL_SPREAD * self._random.random()))

@@ -11,7 +11,7 @@ from garbagetruck.cluster.raft.compaction import Compaction
 from garbagetruck.cluster.raft.journal.log import Journal
 from garbagetruck.cluster.raft.settings import Identity, RaftSettings
 from garbagetruck.cluster.raft.snapshots.store import SnapshotStore
-from garbagetruck.cluster.raft.snapshots.taking import SETTLED_SHARE, SPREAD, Taking
+from garbagetruck.cluster.raft.snapshots.taking import INTERVAL_SPREAD, SETTLED_SHARE, SPREAD, Taking
 
 SETTINGS = RaftSettings(snapshot_entries=1_000, snapshot_log_bytes=1_000_000, snapshot_interval_ms=60_000)
 
@@ -65,7 +65,7 @@ def test_a_smaller_growth_is_enough_once_the_last_is_old(node: Node) -> None:
     node.pass_ms(SETTINGS.snapshot_interval_ms - 1)
     node.taking.turn(10)
     assert not node.asked
-    node.pass_ms(1)
+    node.pass_ms(1 + int(SETTINGS.snapshot_interval_ms * INTERVAL_SPREAD))
     node.taking.turn(10)
     assert node.asked
 
@@ -79,12 +79,12 @@ def test_next_to_nothing_is_never_worth_one_however_old_the_last(node: Node) -> 
 
 def test_after_one_that_came_to_nothing_the_age_counts_anew(node: Node) -> None:
     node.journal.payload_bytes = int(SETTINGS.snapshot_log_bytes * SETTLED_SHARE)
-    node.pass_ms(SETTINGS.snapshot_interval_ms)
+    node.pass_ms(int(SETTINGS.snapshot_interval_ms * (1 + INTERVAL_SPREAD)))
     node.taking.turn(10)
     node.taking.dropped()
     node.taking.turn(10)
     assert len(node.asked) == 1
-    node.pass_ms(SETTINGS.snapshot_interval_ms)
+    node.pass_ms(int(SETTINGS.snapshot_interval_ms * (1 + INTERVAL_SPREAD)))
     node.taking.turn(10)
     assert len(node.asked) == 2
 
