@@ -1,5 +1,6 @@
-"""Storage of snapshots and the log archive: one protocol, several backends.
+"""Storage outside the nodes: snapshots and an archive of the log, for when the cluster has lost its own disks.
 
-Nothing is stored here yet. Until snapshots exist, a node's history is its journal in `node.data_dir`, whatever
-`storage.kind` says: `directory` and `memory` are accepted and behave alike, `postgres` is refused.
+`protocol` says what every backend promises; `memory`, `directory` and `postgres` are the backends; `embedded` runs a
+PostgreSQL server for a machine that has none. No node uses them yet: a node's history is its journal and its snapshots
+in `node.data_dir`, whatever `storage.kind` says.
 """
