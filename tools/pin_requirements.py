@@ -2,7 +2,8 @@
 
 Usage: python tools/pin_requirements.py
 
-Writes `requirements.txt` (to run, every extra included), `requirements-build.txt` (to install the project itself) and
+Writes `requirements.txt` (to run, every extra included but `embedded-postgres`, a database server, which is among the
+checks' own), `requirements-build.txt` (to install the project itself) and
 `requirements-dev.txt` (the checks, on top of both). Each holds exact versions, those of dependencies' dependencies
 too, and no address of any index: where packages come from is the installing machine's business. Later files are
 resolved under the pins of earlier ones, so that one environment can hold all three.
@@ -16,13 +17,14 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+EXTRAS_APART = frozenset({"embedded-postgres"})
 
 
 def wanted() -> dict[str, list[str]]:
     """Requirements files, in the order in which they build on each other, with what each must satisfy."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)
-    extras = project["project"]["optional-dependencies"].values()
+    extras = [lines for name, lines in project["project"]["optional-dependencies"].items() if name not in EXTRAS_APART]
     groups = project["dependency-groups"]
     return {
         "requirements.txt": [*project["project"]["dependencies"], *(line for extra in extras for line in extra)],
