@@ -17,7 +17,7 @@ for _module in ("chorus", "integrity", "promises", "scribe"):
 SEED_VARIABLE = "GARBAGETRUCK_TEST_SEED"
 
 _TESTS = Path(__file__).parent
-_FOLDERS_THAT_START_CLUSTERS = (_TESTS / "integration", _TESTS / "end_to_end")
+_GROUPS = {_TESTS / "integration": "clusters", _TESTS / "end_to_end": "clusters", _TESTS / "contract": "storage"}
 
 # The machine that runs the tests may be busy, so that no example has a deadline; a failure prints how to repeat it.
 settings.register_profile("garbagetruck", deadline=None, print_blob=True)
@@ -35,7 +35,9 @@ def seed() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that start clusters on one worker of pytest-xdist: two clusters on two cores starve each other."""
+    """Keep tests that start clusters on one worker of pytest-xdist: two clusters on two cores starve each other; and
+    those that share a PostgreSQL server on one, so that there is one server."""
     for item in items:
-        if any(item.path.is_relative_to(folder) for folder in _FOLDERS_THAT_START_CLUSTERS):
-            item.add_marker(pytest.mark.xdist_group("clusters"))
+        for folder, group in _GROUPS.items():
+            if item.path.is_relative_to(folder):
+                item.add_marker(pytest.mark.xdist_group(group))

@@ -1,0 +1,1 @@
+"""Storage in PostgreSQL 13 or newer, through asyncpg (the extra `postgres`)."""

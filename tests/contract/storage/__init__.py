@@ -1,0 +1,1 @@
+"""What every storage promises, held against each; and what PostgreSQL goes through."""
