@@ -43,7 +43,7 @@ LOG_TAIL_BYTES = 2_000
 
 _STATUS_LINE = 7
 _OPTIONS = {"shared_buffers": "32MB", "max_connections": "50", "jit": "off", "unix_socket_directories": ""}
-_NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+_NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
 class EmbeddedPostgres:
@@ -80,9 +80,10 @@ class EmbeddedPostgres:
     @property
     def pid(self) -> int | None:
         """Of the server that runs in this folder, whoever started it; None when there is none."""
-        lines = self._pid_lines()
+        if self._process is not None:
+            self._process.poll()  # a child that has ended and that nobody has waited for is still there
         try:
-            pid = int(lines[0])
+            pid = int(self._pid_lines()[0])
             program = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
         except (OSError, ValueError, IndexError):
             return None
@@ -222,8 +223,6 @@ class EmbeddedPostgres:
     def _has_ended(self, pid: int) -> bool:
         deadline_s = time.monotonic() + STOP_TIMEOUT_S
         while time.monotonic() < deadline_s:
-            if self._process is not None:
-                self._process.poll()  # a child that nobody has waited for is still there
             if self.pid != pid:
                 return True
             time.sleep(LOOK_S)

@@ -12,7 +12,7 @@ Threads: one event loop.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -86,11 +86,11 @@ class Connections:
             password=None if settings.password_file is None else self._read_password,
             server_settings={
                 "application_name": settings.application_name,
-                "search_path": f'"{settings.schema}", pg_temp',
+                "search_path": f"{settings.schema}, pg_temp",
                 "statement_timeout": str(settings.statement_timeout_ms),
                 "lock_timeout": str(settings.lock_timeout_ms),
                 "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
-                "timezone": "UTC",
+                "synchronous_commit": "on",  # whatever the server's default is: what returns is durable
             },
         )
 
@@ -130,7 +130,7 @@ class Connections:
             raise
         except BaseException as error:
             if connection is not None:
-                connection.terminate()
+                _terminate(connection)
             failed = translated(error, doing, self._secrets)
             if failed is None:
                 raise
@@ -144,7 +144,7 @@ class Connections:
         try:
             await self._pool.release(connection, timeout=CLOSE_TIMEOUT_S)
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            connection.terminate()
+            _terminate(connection)
 
     async def _read_password(self) -> str:
         try:
@@ -167,6 +167,11 @@ async def _committed(connection: Any) -> AsyncIterator[None]:
         await transaction.rollback()
         raise
     await transaction.commit()
+
+
+def _terminate(connection: Any) -> None:
+    with suppress(asyncpg.InterfaceError):  # the pool noticed before us that it is closed
+        connection.terminate()
 
 
 async def _nothing(_connection: Any) -> None:

@@ -52,12 +52,14 @@ class Schema:
 
     async def _migrate(self, session: Session, found: int) -> None:
         if found == 0:
-            quoted = self._settings.schema.replace('"', '""')
+            name = self._settings.schema
             # Whoever may not create schemas can be given one.
             await session.script(
                 f"""
                 DO $$ BEGIN
-                    IF to_regnamespace('"{quoted}"') IS NULL THEN CREATE SCHEMA "{quoted}"; END IF;
+                    IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = '{name}') THEN
+                        CREATE SCHEMA {name};
+                    END IF;
                 END $$;
                 CREATE TABLE schema_migrations (
                     version     bigint      PRIMARY KEY,

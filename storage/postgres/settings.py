@@ -4,6 +4,7 @@ Duty: hold what an operator says, checked once; say it again without its secrets
 Must not know: the driver.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
@@ -12,6 +13,8 @@ SCHEMES = ("postgres", "postgresql")
 PASSWORD_BYTES_MAX = 4_096
 CONNECTIONS_MAX = 100
 SECRET_PARAMETERS = ("password", "sslpassword")
+
+_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,8 @@ class PostgresSettings:
             raise ValueError("the address of a PostgreSQL server begins with postgresql://")
         if self.password_file is not None and self.password is not None:
             raise ValueError("give the password in a file or in the address, not in both")
+        if _IDENTIFIER.fullmatch(self.schema) is None:
+            raise ValueError(f"{self.schema!r} is no name for a schema: use up to 63 of a-z, 0-9 and _")
         if not 1 <= self.connections_max <= CONNECTIONS_MAX:
             raise ValueError(f"{self.connections_max} connections are none or too many")
         if not 0 < self.lock_timeout_ms <= self.statement_timeout_ms < self.answer_timeout_ms:

@@ -12,6 +12,7 @@ import pytest
 from garbagetruck.storage.embedded.binaries import find_binaries
 from garbagetruck.storage.embedded.server import EmbeddedPostgres
 from garbagetruck.storage.protocol import Storage
+from tests.contract.storage.certificates import tls_options
 from tests.contract.storage.rigs import DirectoryRig, MemoryRig, PostgresRig, Rig
 from tests.contract.storage.samples import FIRST
 
@@ -35,8 +36,11 @@ def reachable_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def shared_server(reachable_folder: Path) -> Iterator[EmbeddedPostgres]:
-    # The smallest limit that tests of the server's slowness need is theirs; all else is as it is by default.
-    with EmbeddedPostgres(reachable_folder / "shared", find_binaries(named_binaries()), durable=False) as server:
+    # By default this server forgets, when it is killed, what it has just committed: a storage that does not ask for more
+    # is found out.
+    options = {"synchronous_commit": "off", **tls_options(reachable_folder / "certificates")}
+    binaries = find_binaries(named_binaries())
+    with EmbeddedPostgres(reachable_folder / "shared", binaries, durable=False, options=options) as server:
         yield server
 
 

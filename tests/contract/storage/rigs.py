@@ -18,7 +18,7 @@ from garbagetruck.storage.postgres.storage import PostgresStorage
 from garbagetruck.storage.protocol import Storage
 
 SCHEMA = "contract"
-SHORT = {
+SHORT: dict[str, Any] = {
     "connect_timeout_ms": 1_000,
     "lock_timeout_ms": 400,
     "statement_timeout_ms": 500,
@@ -144,7 +144,7 @@ class PostgresRig(Rig):
         password = self.server.password_file.read_text(encoding="utf-8")
         connection = await asyncpg.connect(self.server.dsn, password=password)
         try:
-            await connection.execute(f'SET search_path TO "{self.schema}"')
+            await connection.execute(f"SET search_path TO {self.schema}; SET synchronous_commit TO on")
             found: list[Any] = await connection.fetch(statement, *arguments)
             return found
         finally:
