@@ -47,7 +47,7 @@ def telling(doing: str, path: Path) -> Iterator[None]:
         said = f"{doing} {path}: {error.strerror or error}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull(said) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise StorageMisconfigured(said) from error
         raise StorageUnreachable(said) from error
 

@@ -35,6 +35,8 @@ from garbagetruck.storage.retention import Retention, is_overtaken, superfluous
 
 WHOLE, PART = ".snap", ".part"
 HEADER_BYTES_MAX = 4_096
+GROUP_BYTES = 4 * 1024 * 1024
+"""Chunks that are synced together."""
 
 _LENGTH = struct.Struct("<I")
 _CHUNK = struct.Struct(f"<I{CHECKSUM_BYTES}s")
@@ -47,6 +49,7 @@ class DirectorySink(SnapshotSink):
         self._header = header
         self._part = place.snapshots / f"{header.snapshot_id}{PART}"
         self._digest = ContentDigest()
+        self._unsynced_bytes = 0
         self._over = False
 
     @override
@@ -65,15 +68,17 @@ class DirectorySink(SnapshotSink):
         await self._place.run(self._abandon)
 
     def _write(self, chunk: bytes) -> None:
-        with self._place.changing("writing a snapshot to"):
-            self._place.require(self._header.incarnation)
         with self._place.looking("writing a snapshot to"), self._open() as file:
             checksum = chunk_checksum(self._header.snapshot_id, self._digest.chunks, chunk)
             file.write(_CHUNK.pack(len(chunk), checksum))
             file.write(chunk)
             self._digest.add(chunk)
             file.flush()
-            os.fdatasync(file.fileno())  # so that the last sync has little to do
+            self._unsynced_bytes += len(chunk)
+            if self._unsynced_bytes >= GROUP_BYTES:
+                os.fdatasync(file.fileno())  # so that the last sync has little to do
+                self._place.require(self._header.incarnation)  # so that who is deposed need not write to the end
+                self._unsynced_bytes = 0
 
     def _finish(self) -> StoredSnapshot:
         digest = self._digest

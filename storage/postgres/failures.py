@@ -55,6 +55,8 @@ def hiding(said: str, secrets: tuple[str, ...]) -> str:
 
 
 def _kind_of(error: BaseException) -> type[StorageFailed] | None:
+    if isinstance(error, asyncpg.DataError):
+        return None  # an argument of ours that does not fit its column
     if isinstance(error, asyncpg.PostgresError):
         state = str(error.sqlstate or "")
         return _BY_SQLSTATE.get(state) or _BY_SQLSTATE.get(state[:2]) or StorageFailed
@@ -62,8 +64,6 @@ def _kind_of(error: BaseException) -> type[StorageFailed] | None:
         return StorageTimedOut
     if isinstance(error, ssl.SSLCertVerificationError | asyncpg.ClientConfigurationError):
         return StorageMisconfigured
-    if isinstance(error, asyncpg.DataError):
-        return None  # an argument of ours that does not fit its column
     if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError | EOFError):
         return StorageUnreachable
     return None

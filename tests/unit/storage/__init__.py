@@ -1,0 +1,1 @@
+"""Storage without a server: its rules, its files, and what errors mean."""
