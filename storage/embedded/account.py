@@ -29,14 +29,17 @@ class Account:
         if self.user is not None and self.group is not None:
             os.chown(path, self.user, self.group)
 
-    def require(self, folder: Path) -> None:
-        """Raises PostgresNotStarted unless the account can get into `folder`."""
+    def can_enter(self, folder: Path) -> bool:
         if self.user is None:
-            return
+            return True
         looked = subprocess.run(  # noqa: S603  # a fixed program; the folder is an argument
             ["/bin/sh", "-c", 'cd "$1"', "sh", folder], **self.as_options(), capture_output=True, check=False, cwd="/"
         )
-        if looked.returncode != 0:
+        return looked.returncode == 0
+
+    def require(self, folder: Path) -> None:
+        """Raises PostgresNotStarted unless the account can get into `folder`."""
+        if not self.can_enter(folder):
             raise PostgresNotStarted(
                 f"PostgreSQL does not run as root, and {self.name}, as whom it would, cannot enter {folder}: "
                 "use a folder below one that everybody may pass through, or do not run this as root"

@@ -7,6 +7,7 @@
       password       of the one user there is; ours alone
       port           where it listens, also after it was started again
       server.log
+      programs-16/   a copy of the server's, when its account cannot get at those that were found
 
 Duty: make it, start it, stop it; take one over that is running already. Invariants: it listens on 127.0.0.1 alone, and
 asks for the password. A folder is made whole or not at all. It goes on when we end: whoever starts it stops it.
@@ -134,8 +135,9 @@ class EmbeddedPostgres:
         self._folder.mkdir(parents=True, exist_ok=True)
         if account.user is not None:
             self._folder.chmod(0o711)  # the account passes through, and sees nothing
-        for needed in (self._folder, self._binaries.folder):
-            account.require(needed)
+        account.require(self._folder)
+        if not account.can_enter(self._binaries.folder):
+            self._binaries = self._copied()
         version = self._data / "PG_VERSION"
         if not version.exists():
             self._make(account)
@@ -144,6 +146,24 @@ class EmbeddedPostgres:
                 f"{self._folder} was made by PostgreSQL {made_by}, and {self._binaries.folder} is {self._binaries.version}: "
                 f"use the programs of version {made_by}, or another folder"
             )
+
+    def _copied(self) -> Binaries:
+        """The programs, where the account can get at them: a wheel is often in a folder of ours alone.
+
+        Libraries that came with a wheel lie beside its package, and are looked for from the programs' place.
+        """
+        folder = self._binaries.folder.resolve()
+        prefix, package = folder.parent, folder.parent.parent
+        libraries = package.with_name(f"{package.name}.libs")
+        place = self._folder / f"programs-{self._binaries.version}"
+        if not place.exists():
+            begun = place.with_suffix(".begun")
+            shutil.rmtree(begun, ignore_errors=True)
+            shutil.copytree(prefix, begun / package.name / prefix.name, symlinks=True)
+            if libraries.is_dir():
+                shutil.copytree(libraries, begun / libraries.name, symlinks=True)
+            begun.rename(place)
+        return Binaries(place / package.name / prefix.name / folder.name, self._binaries.version)
 
     def _make(self, account: Account) -> None:
         begun, told = self._folder / "data.begun", self._folder / "password.begun"

@@ -146,9 +146,10 @@ class Connections:
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             _terminate(connection)
 
-    async def _read_password(self) -> str:
+    def _read_password(self) -> str:
+        """On the loop: it is a small file of this machine."""
         try:
-            password = await asyncio.to_thread(self._settings.read_password)
+            password = self._settings.read_password()
         except (OSError, ValueError) as error:
             raise StorageMisconfigured(f"the password cannot be read: {error}") from error
         if not password:

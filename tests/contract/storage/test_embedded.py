@@ -130,6 +130,18 @@ def test_as_root_a_folder_that_the_servers_account_cannot_enter_is_refused_at_on
     assert not (closed / "postgres" / "data").exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has another account run the server")
+def test_as_root_programs_that_the_servers_account_cannot_get_at_are_copied(
+    tmp_path: Path, wheel: Binaries, reachable_folder: Path
+) -> None:
+    tmp_path.chmod(0o700)
+    (tmp_path / "pginstall").symlink_to(wheel.folder.parent)
+    hidden = Binaries(tmp_path / "pginstall" / "bin", wheel.version)
+    with EmbeddedPostgres(reachable_folder / "copied", hidden, durable=False) as server:
+        assert server.pid is not None
+        assert Path(f"/proc/{server.pid}/exe").readlink().is_relative_to(reachable_folder)
+
+
 def test_a_folder_without_programs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PostgresNotFound, match="initdb and postgres are needed"):
         find_binaries(tmp_path)
