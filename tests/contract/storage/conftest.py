@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from garbagetruck.storage.embedded.binaries import find_binaries
+from garbagetruck.storage.embedded.errors import PostgresNotStarted
 from garbagetruck.storage.embedded.server import EmbeddedPostgres
 from garbagetruck.storage.protocol import Storage
 from tests.contract.storage.certificates import tls_options
@@ -18,6 +19,8 @@ from tests.contract.storage.samples import FIRST
 
 BINARIES_VARIABLE = "GARBAGETRUCK_TEST_POSTGRES"
 """A folder with `initdb` and `postgres`, to try another version than the one that is found."""
+
+NO_TLS = "SSL is not supported by this build"
 
 
 def named_binaries() -> Path | None:
@@ -39,9 +42,24 @@ def shared_server(reachable_folder: Path) -> Iterator[EmbeddedPostgres]:
     # By default this server forgets, when it is killed, what it has just committed: a storage that does not ask for more
     # is found out.
     options = {"synchronous_commit": "off", **tls_options(reachable_folder / "certificates")}
-    binaries = find_binaries(named_binaries())
-    with EmbeddedPostgres(reachable_folder / "shared", binaries, durable=False, options=options) as server:
-        yield server
+    folder, binaries = reachable_folder / "shared", find_binaries(named_binaries())
+    server = EmbeddedPostgres(folder, binaries, durable=False, options=options)
+    try:
+        server.start()
+    except PostgresNotStarted as error:
+        if NO_TLS not in str(error):
+            raise
+        server = EmbeddedPostgres(folder, binaries, durable=False, options={"synchronous_commit": "off"})
+        server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server_with_tls(server: EmbeddedPostgres) -> EmbeddedPostgres:
+    if server.log_file.exists() and NO_TLS in server.log_file.read_text(encoding="utf-8", errors="replace"):
+        pytest.skip("this build of PostgreSQL has no TLS")
+    return server
 
 
 @pytest.fixture

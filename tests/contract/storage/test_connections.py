@@ -116,6 +116,7 @@ def test_settings_that_contradict_each_other_are_refused(bad: dict[str, Any]) ->
 # --- TLS ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("server_with_tls")
 @pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
 async def test_tls_is_used_as_the_address_says(rig_of: PostgresRig, reachable_folder: Path, mode: str) -> None:
     query = f"sslmode={mode}" + ("" if mode == "require" else f"&sslrootcert={reachable_folder}/certificates/ca.pem")
@@ -127,6 +128,7 @@ async def test_tls_is_used_as_the_address_says(rig_of: PostgresRig, reachable_fo
     assert encrypted is True
 
 
+@pytest.mark.usefixtures("server_with_tls")
 async def test_a_server_of_another_authority_is_refused(rig_of: PostgresRig, reachable_folder: Path) -> None:
     query = f"sslmode=verify-full&sslrootcert={reachable_folder}/certificates/stranger.pem"
     error = await refused(rig_of.settings(dsn=address(rig_of.server, query), password_file=rig_of.server.password_file))

@@ -23,6 +23,7 @@ from tests.contract.storage.rigs import SHORT, PostgresRig, until
 from tests.contract.storage.samples import (
     FIRST,
     LEADER,
+    SECOND,
     SUCCESSOR,
     archive,
     archived,
@@ -143,6 +144,32 @@ async def test_a_leader_that_is_deposed_in_the_middle_of_an_append(rig: Postgres
             assert await appending == Span(1, 5, 3)
         with pytest.raises(Fenced):
             await first.archive.append(LEADER, entries(6, 6))
+
+
+@pytest.mark.parametrize("table", ["archive_entries", "snapshot_chunks"])
+async def test_i9_a_reservation_waits_for_what_is_under_way_and_lets_nothing_follow(
+    rig: PostgresRig, table: str
+) -> None:
+    async with rig.open() as old, rig.open() as restore:
+        await old.incarnations.reserve(FIRST, by="n1")
+        await archive(old, 4)
+        sink = await old.snapshots.begin(header(4))
+        async with slow_copies(rig, table, 0.3):
+            writing: asyncio.Task[object]
+            if table == "archive_entries":
+                writing = asyncio.create_task(old.archive.append(LEADER, entries(5, 5)))
+            else:
+                writing = asyncio.create_task(sink.write(b"x" * CHUNK_BYTES_MAX))
+            await until(lambda: is_copying(rig))
+            await restore.incarnations.reserve(SECOND, by="a restore")
+            found = await restore.archive.spans(1)
+            await writing
+        assert await restore.archive.spans(1) == found, "written after the restore had looked"
+        with pytest.raises(Fenced):
+            await old.archive.append(LEADER, entries(6, 6))
+        with pytest.raises(Fenced):
+            await sink.finish()
+        await sink.abandon()
 
 
 async def test_a_writer_that_stands_still_in_a_transaction_is_in_the_way_for_a_bounded_time(
