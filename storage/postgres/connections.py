@@ -17,7 +17,7 @@ from typing import Any
 
 import asyncpg
 
-from garbagetruck.storage.errors import StorageMisconfigured, StorageRefused
+from garbagetruck.storage.errors import StorageFailed, StorageMisconfigured, StorageRefused
 from garbagetruck.storage.postgres.failures import hiding, translated
 from garbagetruck.storage.postgres.queries import query
 from garbagetruck.storage.postgres.settings import PostgresSettings
@@ -60,7 +60,9 @@ class Session:
 
 
 class Connections:
-    """`prepare` is called in the first transaction, and again until it has succeeded once."""
+    """`prepare` is called before the first transaction, and before the next after a failure: the server, or its schema, may
+    be another then.
+    """
 
     def __init__(self, settings: PostgresSettings, prepare: Callable[[Session], Awaitable[None]]) -> None:
         self._settings = settings
@@ -113,8 +115,12 @@ class Connections:
                     async with self._lent(doing) as session:
                         await self._prepare(session)
                     self._prepared = True
-        async with self._lent(doing) as session:
-            yield session
+        try:
+            async with self._lent(doing) as session:
+                yield session
+        except StorageFailed:
+            self._prepared = False
+            raise
 
     @asynccontextmanager
     async def _lent(self, doing: str) -> AsyncIterator[Session]:

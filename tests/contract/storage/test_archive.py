@@ -7,6 +7,7 @@ import pytest
 from garbagetruck.storage.errors import ArchiveDamaged, ArchiveMoved, EntriesMissing, Fenced, SpanUncovered
 from garbagetruck.storage.protocol import Storage
 from garbagetruck.storage.records import ArchivedEntry, Span, Writer
+from garbagetruck.storage.verifying import verify_archive
 from tests.contract.storage.rigs import Rig
 from tests.contract.storage.samples import (
     FIRST,
@@ -204,6 +205,18 @@ async def test_a_damaged_entry_is_found(rig: Rig, storage: Storage, index: int) 
         await collect(storage.archive.read(1, 1), read)
     assert caught.value.index == index
     assert read in ([], entries(1, index - 1)), "a page may be given up whole"
+
+
+async def test_verifying_reads_every_span(rig: Rig, storage: Storage) -> None:
+    await archive(storage, 4)
+    await store(storage, header(20))
+    await storage.archive.begin_span(LEADER, 21)
+    await storage.archive.append(LEADER, entries(21, 26))
+    assert await verify_archive(storage, 1) == 10
+    await rig.damage_entry(1, 24)
+    with pytest.raises(ArchiveDamaged):
+        await verify_archive(storage, 1)
+    assert await verify_archive(storage, 2) == 0
 
 
 @pytest.mark.parametrize("index", [1, 3, 6])

@@ -191,6 +191,15 @@ async def test_a_schema_of_a_later_version_is_left_alone(server: EmbeddedPostgre
     assert await rig.execute("SELECT FROM incarnations") == []
 
 
+async def test_a_schema_that_is_gone_is_made_again(fresh: PostgresRig) -> None:
+    async with fresh.open() as storage:
+        await storage.incarnations.reserve(FIRST, by="n1")
+        await fresh.execute(f"DROP SCHEMA {fresh.schema} CASCADE")
+        with pytest.raises(StorageMisconfigured):
+            await storage.incarnations.reserved()
+        assert await storage.incarnations.reserved() == []
+
+
 async def test_an_older_schema_is_brought_up_to_date(server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = PostgresRig(server, schema=f"older_{secrets.token_hex(4)}")
     async with rig.open() as storage:

@@ -8,6 +8,7 @@ from garbagetruck.storage.errors import SnapshotDamaged, SnapshotTaken, Snapshot
 from garbagetruck.storage.protocol import Storage
 from garbagetruck.storage.records import CHUNK_BYTES_MAX
 from garbagetruck.storage.retention import Retention
+from garbagetruck.storage.verifying import verify_snapshot
 from tests.contract.storage.rigs import Rig
 from tests.contract.storage.samples import FIRST, SECOND, chunks_of, collect, content, header, store
 
@@ -128,6 +129,16 @@ async def test_a_damaged_chunk_is_found(rig: Rig, storage: Storage, number: int)
         await collect(storage.snapshots.read(stored.header.snapshot_id), read)
     assert caught.value.chunk == number
     assert read == chunks_of(stored.header.snapshot_id)[:number]
+
+
+async def test_verifying_tells_how_much_is_sound_and_what_is_not(rig: Rig, storage: Storage) -> None:
+    sound, damaged = await store(storage, header(12)), await store(storage, header(13))
+    await rig.damage_chunk(damaged.header.snapshot_id, 3)
+    assert await verify_snapshot(storage, sound.header.snapshot_id) == sound.size_bytes
+    with pytest.raises(SnapshotDamaged):
+        await verify_snapshot(storage, damaged.header.snapshot_id)
+    with pytest.raises(SnapshotUnknown):
+        await verify_snapshot(storage, "no-such-snapshot")
 
 
 @pytest.mark.parametrize("number", [0, 2, 4])
