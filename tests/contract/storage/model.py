@@ -7,8 +7,10 @@ As in Raft, an entry follows from its term and index: a leader that tries again 
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 
 from garbagetruck.storage.errors import ArchiveMoved, EntriesMissing, Fenced, SnapshotUnknown, StorageFailed
 from garbagetruck.storage.protocol import Storage
@@ -19,6 +21,8 @@ from tests.contract.storage.samples import FIRST, chunks_of, content, header
 
 APPENDS_MAX = 12
 RUN_ENTRIES_MAX = 40
+LEADERS_MAX = 4
+"""At once: one that leads, and those that do not know yet that they do not."""
 RETENTION = Retention(count_min=2, count_max=4, age_ms_max=10**12)
 
 
@@ -190,21 +194,34 @@ async def check_end(model: Model, storage: Storage) -> None:
     assert span.first_index <= furthest + 1, "trimmed beyond every snapshot"
 
 
-async def run_model(rig: Rig, seed: int, terms: int) -> Model:
-    """Two nodes take turns at leading, each before the other knows of it, under a reader's eyes."""
+async def _at_peace() -> None:
+    return None
+
+
+async def run_model(rig: Rig, seed: int, terms: int, disturb: Callable[[], Awaitable[None]] = _at_peace) -> Model:
+    """Two nodes take turns at leading, each before the other knows of it, under a reader's eyes, until `disturb` is over.
+
+    What is there is checked once all is quiet.
+    """
     rng = random.Random(seed)
     model = Model(seed)
     async with rig.open() as first, rig.open() as second, rig.open() as third:
         await first.incarnations.reserve(FIRST, by="the model")
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(_watch(model, third))
+            disturbing = asyncio.ensure_future(disturb())
             leading: list[asyncio.Task[None]] = []
-            for number in range(terms):
+            for number in count():
+                if number >= terms and disturbing.done():
+                    break
                 storage, node_id = ((first, "n1"), (second, "n2"))[number % 2]
                 leader = Leader(model, storage, random.Random(rng.random()), node_id)
                 leading.append(group.create_task(leader.lead()))
                 await asyncio.wait(leading, timeout=rng.uniform(0.0, 0.06))
+                if len(still := [each for each in leading if not each.done()]) >= LEADERS_MAX:
+                    await asyncio.wait(still, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(leading)
+            await disturbing
             model.over = True
             await reader
         await check_end(model, third)

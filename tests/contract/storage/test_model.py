@@ -51,11 +51,7 @@ async def test_a_server_that_is_killed_and_stopped_loses_nothing_acknowledged(
             with stopped(server):
                 await asyncio.sleep(1.0)
 
-    async with asyncio.TaskGroup() as group:
-        disturbing = group.create_task(disturb())
-        running = group.create_task(run_model(ShortRig(server), seed, 2 * TERMS))
-    assert disturbing.done()
-    model = running.result()
+    model = await run_model(ShortRig(server), seed, TERMS, disturb)
     told(model)
     assert model.last_index > 0
     assert model.unknown > 0, "nothing happened to anybody"
