@@ -14,6 +14,7 @@ COLUMNS = (
     Column("API", lambda row: row["api"]),
     Column("HTTP", lambda row: row["http"]),
     Column("RAFT", lambda row: row["raft"]),
+    Column("LEVEL", lambda row: row["feature_level"]),
     Column("DISK", lambda row: row["disk_id"], wide=True),
 )
 

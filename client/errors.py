@@ -197,6 +197,10 @@ class StorageLow(Refused):
     """A disk of the cluster is almost full: nothing new is taken; renewals and releases are."""
 
 
+class FeatureNotEnabled(PreconditionFailed):
+    """Not every member of the cluster has the feature level that this needs."""
+
+
 class PermissionDenied(Refused):
     """The caller may not do this."""
 
@@ -239,6 +243,7 @@ BY_REASON: Mapping[str, type[GarbageTruckError]] = MappingProxyType(
         "HOLD_CONFLICT": HoldConflict,
         "NOT_DEAD_LETTER": NotDeadLetter,
         "NAMESPACE_CHANGED": NamespaceChanged,
+        "FEATURE_NOT_ENABLED": FeatureNotEnabled,
         "QUOTA_EXCEEDED": QuotaExceeded,
         "STORAGE_LOW": StorageLow,
         "FEATURE_NOT_BUILT": FeatureNotBuilt,

@@ -107,6 +107,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             ],
             incarnation=view.machine.incarnation,
             warnings=warnings,
+            feature_level=view.machine.feature_level,
         )
         translate.add_counts(status, view.machine, view.clock_ms)
         return status

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from garbagetruck.cluster.machine.operations import BATCH_FORMAT, Batch, ForwardedOperation, Operation
+from garbagetruck.cluster.machine.features import LEVEL_NEWEST, format_of
+from garbagetruck.cluster.machine.operations import Batch, ForwardedOperation, Operation
 from garbagetruck.cluster.machine.outcomes import Outcome
 
 STAMP_MS_MAX = 1 << 53
@@ -26,26 +27,34 @@ class Unreadable(Exception):
 
 
 class FormatTooNew(Exception):
-    """The bytes were written by a newer version, which this one must not guess at."""
+    """The bytes need a higher feature level than this node has, which it must not guess at."""
+
+    def __init__(self, what: str, found: int, level: int) -> None:
+        super().__init__(f"{what} of format {found}, this node reads up to {level}")
+        self.found = found
+        self.level = level
 
 
 def encode_batch(batch: Batch) -> bytes:
     return _encoder.encode(batch)
 
 
-def decode_batch(payload: bytes) -> Batch:
-    """Raise `Unreadable` for anything but a batch, `FormatTooNew` for one of a later format."""
+def decode_batch(payload: bytes, level: int = LEVEL_NEWEST) -> Batch:
+    """Raise `Unreadable` for anything but a batch, `FormatTooNew` for one of a later format than `level`.
+
+    A batch whose format is below what its operations need is none: a node of a lower level would take it for another.
+    """
     try:
         batch = _batch_decoder.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         newer = _format_of(payload)
-        if newer is not None and newer > BATCH_FORMAT:
-            raise FormatTooNew(f"batch of format {newer}, this node reads up to {BATCH_FORMAT}") from error
+        if newer is not None and newer > level:
+            raise FormatTooNew("batch", newer, level) from error
         raise Unreadable(f"not a batch: {error}") from error
-    if batch.format > BATCH_FORMAT:
-        raise FormatTooNew(f"batch of format {batch.format}, this node reads up to {BATCH_FORMAT}")
-    if batch.format < 1:
-        raise Unreadable(f"not a batch: there is no format {batch.format}")
+    if batch.format > level:
+        raise FormatTooNew("batch", batch.format, level)
+    if batch.format < format_of(batch.operations):
+        raise Unreadable(f"not a batch: format {batch.format} is below what is in it")
     if not 0 <= batch.at_ms <= STAMP_MS_MAX:
         raise Unreadable(f"not a batch: no clock tells {batch.at_ms} ms")
     return batch

@@ -226,6 +226,7 @@ class Member(Record, frozen=True):
     version: str
     disk_id: str
     feature_level: int
+    """What it can read, see `features`; 0 until it has told so itself."""
 
 
 class Bounds(Record, frozen=True):
@@ -257,6 +258,20 @@ class RequestRecord(Record, frozen=True):
     """What it made, after its kind: `lease:ID`, `session:ID`, or `outcome:` and an operator's encoded outcome."""
 
 
+class DigestNote(Record, frozen=True):
+    """What the state's digest was right behind an entry, as a leader noted it and as others reported it."""
+
+    index: int
+    digest: int
+    noted_by: str
+    reports: tuple[tuple[str, int], ...] = ()
+    """(node, its own digest), by rising node; empty as long as nobody differs."""
+
+    @property
+    def differs(self) -> bool:
+        return any(digest != self.digest for _, digest in self.reports)
+
+
 class EventType(StrEnum):
     LEASE_ACQUIRED = "lease_acquired"
     LEASE_RELEASED = "lease_released"
@@ -283,6 +298,8 @@ class EventType(StrEnum):
     NAMESPACE_CHANGED = "namespace_changed"
     LEADER_CHANGED = "leader_changed"
     MEMBER_CHANGED = "member_changed"
+    DIGESTS_DIFFER = "digests_differ"
+    ENTRY_SKIPPED = "entry_skipped"
 
 
 class Event(Record, frozen=True):

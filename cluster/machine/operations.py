@@ -19,8 +19,9 @@ from garbagetruck.cluster.machine.model import (
     ReportResult,
 )
 
-BATCH_FORMAT = 1
-"""Format of a batch. A node that meets a higher one refuses to go on."""
+BATCH_FORMAT = 2
+"""The newest format of a batch. A batch has that of what is in it, see `features`: a node that meets one above its own
+level refuses to go on."""
 
 
 class Wire(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -53,6 +54,21 @@ class RegisterMember(Entry, frozen=True, tag=3):
 
 class SetBounds(Entry, frozen=True, tag=4):
     bounds: Bounds
+
+
+class NoteDigest(Entry, frozen=True, tag=8):
+    """The leader tells the digest of its state right behind the entry at `index`, for the others to compare. Level 2."""
+
+    index: int
+    digest: int
+
+
+class ReportDigest(Entry, frozen=True, tag=9):
+    """A node tells its own digest behind an entry whose digest was noted, because some node has another. Level 2."""
+
+    index: int
+    node_id: str
+    digest: int
 
 
 class AcquireLease(Entry, frozen=True, tag=10):
@@ -221,6 +237,8 @@ Operation = (
     | CreateCluster
     | RegisterMember
     | SetBounds
+    | NoteDigest
+    | ReportDigest
     | AcquireLease
     | RenewLeases
     | ReleaseLeases
@@ -257,8 +275,8 @@ ClientOperation = (
 )
 """What a door may submit for a client. All of them carry `entered_ms` and `namespace`."""
 
-ForwardedOperation = ClientOperation | RegisterMember
-"""What a node may ask the leader to commit: its clients' operations, and its own record."""
+ForwardedOperation = ClientOperation | RegisterMember | ReportDigest
+"""What a node may ask the leader to commit: its clients' operations, its own record, and its own digest."""
 
 
 NamespaceOperation = (
@@ -284,6 +302,7 @@ class Batch(Entry, frozen=True):
     """One entry of the log. `(proposer, sequence)` tells a proposer which of its batches this is."""
 
     format: int
+    """At least the level of every operation: so a node of a lower level refuses the entry by name."""
     epoch: int
     at_ms: int
     proposer: str

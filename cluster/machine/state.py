@@ -6,11 +6,13 @@ decide nothing; the nouns beside this file (leases, sessions, resources, cleanup
 
 from collections import deque
 
+from garbagetruck.cluster.machine.features import LEVEL_OLDEST
 from garbagetruck.cluster.machine.model import (
     DEFAULT_NAMESPACE,
     TOKEN_COUNTER_BITS,
     TOKEN_LIMIT,
     Bounds,
+    DigestNote,
     EndedLease,
     EndedSession,
     Event,
@@ -50,6 +52,10 @@ class State:
         self.cleanups_paused = False
         self.cleanups_pause_reason = ""
         self.bounds = Bounds()
+        self.level_used = LEVEL_OLDEST
+        """The highest feature level of anything that was ever applied: what reads this state must have it."""
+        self.skipped: tuple[tuple[int, int], ...] = ()
+        """(index, checksum) of the last entries that were not applied by order of an operator."""
 
         self.digest = DigestSum()
         self.members: Table[str, Member] = Table(self.digest, 1)
@@ -63,6 +69,8 @@ class State:
         self.requests: QueueTable[RequestKey, RequestRecord] = QueueTable(self.digest, 9)
         self.draining: QueueTable[str, EndedSession] = QueueTable(self.digest, 10)
         """Sessions that are over, whose leases are still to be ended, a bounded number a batch."""
+        self.digest_notes: QueueTable[int, DigestNote] = QueueTable(self.digest, 11)
+        """By index, rising; the last few."""
         self.numbered = (
             self.leases,
             self.sessions,
@@ -72,6 +80,7 @@ class State:
             self.tombstones,
             self.requests,
             self.draining,
+            self.digest_notes,
         )
         self.expired_holders: dict[str, dict[str, int]] = {}
         """Namespace -> holder -> when it last lost a lease by expiry, oldest first: the brake's memory."""

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
+from msgspec.structs import replace
 
 from garbagetruck.cluster.api.gateway import Consistency, OperatingError
 from garbagetruck.cluster.machine.machine import Machine
@@ -21,8 +22,6 @@ from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.identity import NodeIdentity
 
-FEATURE_LEVEL = 1
-"""What this version can apply; the cluster's level is the lowest of its members'."""
 REGISTER_TIMEOUT_S = 5.0
 RETRY_S = 0.2
 
@@ -40,7 +39,12 @@ class Enrolment:
         self._settings = settings
         self._identity = identity
         self._machine = machine
-        self._own = _member(settings, settings.node.id, version=version, disk_id=identity.disk_id)
+        self._own = replace(
+            _stranger(settings, settings.node.id),
+            version=version,
+            disk_id=identity.disk_id,
+            feature_level=settings.node.feature_level,
+        )
         self._told_waiting = False
 
     @property
@@ -53,10 +57,7 @@ class Enrolment:
         operations: list[Operation] = []
         if not self._machine.cluster_id:
             ids = [each.id for each in self._settings.cluster.members]
-            members = tuple(
-                self._own if each == self._own.id else _member(self._settings, each, version="", disk_id="")
-                for each in ids
-            )
+            members = tuple(self._own if each == self._own.id else _stranger(self._settings, each) for each in ids)
             operations.append(CreateCluster(self._identity.cluster_id, self._identity.incarnation, members))
         if self._known() != self._own:
             operations.append(RegisterMember(self._own))
@@ -98,6 +99,7 @@ class Enrolment:
         return next((each for each in self._machine.members() if each.id == self._own.id), None)
 
 
-def _member(settings: NodeSettings, node_id: str, *, version: str, disk_id: str) -> Member:
+def _stranger(settings: NodeSettings, node_id: str) -> Member:
+    """What is known of a node that has not told its version, disk and feature level yet."""
     own = next(each for each in settings.cluster.members if each.id == node_id)
-    return Member(node_id, str(own.api), str(own.http), str(own.raft), version, disk_id, FEATURE_LEVEL)
+    return Member(node_id, str(own.api), str(own.http), str(own.raft), version="", disk_id="", feature_level=0)

@@ -72,7 +72,7 @@ class World:
 
 def compose(settings: NodeSettings, identity: NodeIdentity, folder: DataFolder, world: World) -> ServerNode:
     """Build a node. Raises `HandlerSettingsError` for handlers that cannot be made."""
-    machine = Machine()
+    machine = Machine(level=settings.node.feature_level)
     # The parts that the metrics look at are counted by them, too: so they are looked up when asked for.
     metrics = NodeMetrics(lambda: facts_of(identity, core, health), lambda: machine)
     core = _core(settings, identity, folder, machine, metrics, world)
@@ -148,6 +148,7 @@ def _core(
         on_fatal=world.on_fatal,
         meter=lambda: _stopwatch(world.monotonic_ns, metrics.log.committed),
         low_on_space=lambda: log.status.low_on_space,
+        not_enabled=machine.not_enabled,
     )
     leadership = Leadership(
         node_id=identity.node_id,

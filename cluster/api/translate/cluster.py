@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from garbagetruck.cluster.api.ports import NodeRole, NodeStatus
+from garbagetruck.cluster.machine.features import cluster_level, held_at, holding_back
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.model import Member
 from garbagetruck.v1 import cluster_pb2
@@ -17,7 +18,14 @@ LAG_ENTRIES_MAX = 1_000
 
 
 def member_message(member: Member) -> cluster_pb2.Member:
-    return cluster_pb2.Member(id=member.id, api=member.api, raft=member.raft, http=member.http, disk_id=member.disk_id)
+    return cluster_pb2.Member(
+        id=member.id,
+        api=member.api,
+        raft=member.raft,
+        http=member.http,
+        disk_id=member.disk_id,
+        feature_level=member.feature_level,
+    )
 
 
 def node_message(member: Member, now: NodeStatus | None, last: NodeStatus | None) -> cluster_pb2.NodeStatus:
@@ -25,7 +33,11 @@ def node_message(member: Member, now: NodeStatus | None, last: NodeStatus | None
     known = now or last
     if known is None:
         return cluster_pb2.NodeStatus(
-            id=member.id, api=member.api, role=cluster_pb2.NODE_ROLE_UNREACHABLE, version=member.version
+            id=member.id,
+            api=member.api,
+            role=cluster_pb2.NODE_ROLE_UNREACHABLE,
+            version=member.version,
+            feature_level=member.feature_level,
         )
     return cluster_pb2.NodeStatus(
         id=member.id,
@@ -38,6 +50,7 @@ def node_message(member: Member, now: NodeStatus | None, last: NodeStatus | None
         version=known.version,
         digest=digest_bytes(known.digest),
         clock_ms=known.clock_ms,
+        feature_level=member.feature_level,
     )
 
 
@@ -67,7 +80,18 @@ def warnings(members: Sequence[Member], heard: Mapping[str, NodeStatus], leader_
                 f"{other.node_id} and {status.node_id} disagree about the state at index {status.applied_index}: "
                 "pause cleanups, and see the runbook for digests that differ"
             )
+    found.extend(_of_levels(members))
     return found
+
+
+def _of_levels(members: Sequence[Member]) -> list[str]:
+    """Whether some members hold the cluster below what others have."""
+    level = cluster_level(members)
+    behind = holding_back(members, level + 1)
+    ahead = [member.id for member in members if member.id not in behind]
+    if not ahead:
+        return []
+    return [f"{held_at(behind, level)}; {', '.join(ahead)} can do more"]
 
 
 def add_counts(status: cluster_pb2.ClusterStatus, machine: Machine, clock_ms: int) -> None:

@@ -16,7 +16,7 @@ from typing_extensions import override
 from garbagetruck.cluster.api.gateway import Draining, NoQuorum, OperatingError, OutcomeUnknown
 from garbagetruck.cluster.machine.codec import Unreadable, decode_operations, encode_operations, encode_outcomes
 from garbagetruck.cluster.machine.machine import Machine
-from garbagetruck.cluster.machine.operations import ForwardedOperation, RegisterMember
+from garbagetruck.cluster.machine.operations import ForwardedOperation, RegisterMember, ReportDigest
 from garbagetruck.cluster.machine.outcomes import Outcome
 from garbagetruck.cluster.machine.validation import check_operation
 from garbagetruck.cluster.node.commit_queue import CommitQueue
@@ -173,7 +173,7 @@ class ForwardHandler(PeerHandler):
     async def _commit(self, operations: tuple[ForwardedOperation, ...], timeout_s: float) -> tuple[Outcome, ...]:
         bounds = self._machine.bounds
         refusals = [
-            None if isinstance(operation, RegisterMember) else check_operation(operation, bounds)
+            None if isinstance(operation, RegisterMember | ReportDigest) else check_operation(operation, bounds)
             for operation in operations
         ]
         accepted = [each for each, refusal in zip(operations, refusals, strict=True) if refusal is None]

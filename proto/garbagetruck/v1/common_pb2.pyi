@@ -200,6 +200,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     The namespace has another revision than the call expected. Metadata: `namespace`, `revision`.
     """
+    ERROR_REASON_FEATURE_NOT_ENABLED: _ErrorReason.ValueType  # 45
+    """Not every member's feature level is as high as this needs. Metadata from the log: `level` (the cluster's), `needed`,
+    `members` (those below, separated by commas).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every value of google.rpc.ErrorInfo.reason that this API uses; on the wire without the prefix `ERROR_REASON_`.
@@ -327,6 +331,10 @@ ERROR_REASON_NAMESPACE_CHANGED: ErrorReason.ValueType  # 38
 """FAILED_PRECONDITION, continued.
 
 The namespace has another revision than the call expected. Metadata: `namespace`, `revision`.
+"""
+ERROR_REASON_FEATURE_NOT_ENABLED: ErrorReason.ValueType  # 45
+"""Not every member's feature level is as high as this needs. Metadata from the log: `level` (the cluster's), `needed`,
+`members` (those below, separated by commas).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

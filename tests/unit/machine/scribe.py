@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
 from garbagetruck.cluster.machine import codec
+from garbagetruck.cluster.machine.features import format_of
 from garbagetruck.cluster.machine.machine import Applied, Machine
 from garbagetruck.cluster.machine.model import (
     DEFAULT_NAMESPACE,
@@ -23,7 +24,6 @@ from garbagetruck.cluster.machine.model import (
     Resource,
 )
 from garbagetruck.cluster.machine.operations import (
-    BATCH_FORMAT,
     AcquireLease,
     Batch,
     ClaimCleanup,
@@ -109,7 +109,7 @@ class Scribe:
     # -- batches ----------------------------------------------------------------------------------------------
 
     def write(self, *operations: Operation) -> Applied:
-        batch = Batch(BATCH_FORMAT, self.epoch, self.at_ms, EXECUTOR, len(self.payloads) + 1, operations)
+        batch = Batch(format_of(operations), self.epoch, self.at_ms, EXECUTOR, len(self.payloads) + 1, operations)
         return self.write_bytes(codec.encode_batch(batch))
 
     def write_bytes(self, payload: bytes) -> Applied:

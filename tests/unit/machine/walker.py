@@ -24,6 +24,7 @@ from garbagetruck.cluster.machine.operations import (
     CreateCluster,
     DiscardCleanup,
     EnterEpoch,
+    NoteDigest,
     OpenSession,
     Operation,
     PauseCleanups,
@@ -34,6 +35,7 @@ from garbagetruck.cluster.machine.operations import (
     RenewLeases,
     RenewSessions,
     ReportCleanup,
+    ReportDigest,
     ResumeCleanups,
     RetryCleanup,
     SetBounds,
@@ -61,6 +63,7 @@ TARGETS = ("a", "b", "ab", "a/x", "a/x/y", "c/d", "c", "e", "f", "g")
 SPACES = ("default", "default", "default", "team")
 HOLDERS = ("ann", "bob", "cid", "dot")
 TTLS_MS = (100, 500, 1_500, 4_000, 12_000, 40_000)
+MEMBERS = ("n1", "n2", "n3")
 STEPS_MS = (0, 1, 50, 99, 100, 250, 499, 500, 501, 1_000, 1_500, 4_000)
 
 
@@ -82,6 +85,8 @@ WEIGHTS = {
     "resume": 6,
     "set_namespace": 1,
     "set_bounds": 1,
+    "note_digest": 1,
+    "report_digest": 2,
 }
 OPERATIONS = tuple(name for name, weight in WEIGHTS.items() for _ in range(weight))
 """Names of a walker's drafts, as often as they should be chosen."""
@@ -99,7 +104,7 @@ class Walker:
         braking = self.rng.choice((BRAKE, NO_BRAKE))
         self.write(
             EnterEpoch("n1"),
-            CreateCluster("cluster-1", 3, (MEMBER,)),
+            CreateCluster("cluster-1", 3, tuple(replace(MEMBER, id=each, feature_level=2) for each in MEMBERS)),
             SetBounds(replace(BOUNDS, expirations_per_batch_max=self.rng.choice((1, 2, 100)))),
             *(SetNamespace(self.at_ms, name, "", "op", LIMITS, CLEANUP, braking) for name in ("default", "team")),
         )
@@ -261,3 +266,12 @@ class Walker:
     def set_bounds(self) -> Operation:
         budget, requests_max = self.rng.choice((1, 2, 100)), self.rng.choice((2, 6))
         return SetBounds(replace(BOUNDS, expirations_per_batch_max=budget, requests_max=requests_max))
+
+    def note_digest(self) -> Operation:
+        return NoteDigest(self.rng.randrange(1, 60), self.rng.choice((7, 1 << 63)))
+
+    def report_digest(self) -> Operation:
+        noted = list(state_of(self.chorus.leader).digest_notes.values())
+        index, digest = (noted[-1].index, noted[-1].digest) if noted else (1, 7)
+        digest = self.rng.choice((digest, digest, 8, 9))
+        return ReportDigest(index - self.rng.choice((0, 0, 0, 1)), self.rng.choice((*MEMBERS, "n9")), digest)

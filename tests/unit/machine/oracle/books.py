@@ -109,6 +109,12 @@ class Books:
     incarnation: int = 0
     tokens: int = 0
     paused: bool = False
+    levels: dict[str, int] = field(default_factory=dict)
+    """Member -> feature level."""
+    notes: dict[int, int] = field(default_factory=dict)
+    """Index -> the digest that was noted."""
+    reports: dict[int, dict[str, int]] = field(default_factory=dict)
+    """Index -> node -> the digest that it told, from the first difference on."""
     bounds: Bounds = field(default_factory=Bounds)
     spaces: dict[str, Space] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
@@ -137,6 +143,9 @@ class Books:
 
     def holders(self, namespace: str) -> set[str]:
         return {each.holder for each in self.leases.values() if each.namespace == namespace}
+
+    def contradicted(self, index: int) -> bool:
+        return any(digest != self.notes[index] for digest in self.reports.get(index, {}).values())
 
     def forget_oldest(self) -> None:
         while len(self.ended) > self.bounds.ended_leases_max:

@@ -25,6 +25,7 @@ from garbagetruck.cluster.machine.operations import (
     CreateCluster,
     DiscardCleanup,
     EnterEpoch,
+    NoteDigest,
     OpenSession,
     Operation,
     PauseCleanups,
@@ -36,6 +37,7 @@ from garbagetruck.cluster.machine.operations import (
     RenewLeases,
     RenewSessions,
     ReportCleanup,
+    ReportDigest,
     ResumeCleanups,
     RetryCleanup,
     SetBounds,
@@ -150,6 +152,10 @@ def _judge_one(books: Books, asked: Operation) -> Outcome:
     match asked:
         case EnterEpoch():
             return Acknowledged()
+        case NoteDigest() | ReportDigest():
+            if min(books.levels.values(), default=1) < 2:
+                return no(Reason.FEATURE_NOT_ENABLED)
+            return _note(books, asked) if isinstance(asked, NoteDigest) else _report(books, asked)
         case CreateCluster():
             return _create(books, asked)
         case SetBounds():
@@ -187,6 +193,30 @@ def _create(books: Books, asked: CreateCluster) -> Outcome:
     if books.incarnation:
         return no(Reason.CLUSTER_EXISTS)
     books.incarnation = asked.incarnation
+    books.levels = {each.id: each.feature_level for each in asked.members}
+    return Acknowledged()
+
+
+def _note(books: Books, asked: NoteDigest) -> Outcome:
+    if asked.index <= max(books.notes, default=0):
+        return no(Reason.INVALID_ARGUMENT)
+    books.notes[asked.index] = asked.digest
+    for index in sorted(books.notes)[:-8]:
+        del books.notes[index]
+        books.reports.pop(index, None)
+    return Acknowledged()
+
+
+def _report(books: Books, asked: ReportDigest) -> Outcome:
+    """Nobody's own word is remembered before someone differs; then cleanups pause."""
+    if asked.node_id not in books.levels:
+        return no(Reason.MEMBER_UNKNOWN)
+    if asked.index not in books.notes:
+        return no(Reason.DIGEST_NOT_NOTED)
+    noted = books.notes[asked.index]
+    if asked.digest != noted or books.contradicted(asked.index):
+        books.reports.setdefault(asked.index, {})[asked.node_id] = asked.digest
+        books.paused = books.paused or asked.digest != noted
     return Acknowledged()
 
 
@@ -242,6 +272,8 @@ def _resume(books: Books, asked: ResumeCleanups) -> Outcome:
         if not books.paused:
             return no(Reason.NOT_PAUSED, "namespace")
         books.paused = False
+        for index in [each for each in books.notes if books.contradicted(each)]:
+            del books.notes[index], books.reports[index]
         return Acknowledged()
     space = books.spaces[asked.namespace]
     lifts = asked.release_brake and space.braked
