@@ -34,6 +34,13 @@ class FormatTooNew(Exception):
         self.found = found
         self.level = level
 
+    @property
+    def remedy(self) -> str:
+        """What an operator can do, as a clause."""
+        if self.found <= LEVEL_NEWEST:
+            return f"set node.feature_level to {self.found}, or more"
+        return "start the version that wrote it, or a newer one"
+
 
 def encode_batch(batch: Batch) -> bytes:
     return _encoder.encode(batch)

@@ -27,6 +27,7 @@ from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
 from garbagetruck.cluster.node.config.checks import raft_settings
 from garbagetruck.cluster.node.config.settings import NodeSettings
+from garbagetruck.cluster.node.digests import DigestWatch
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.handlers import RegistryDoor, registry_of
 from garbagetruck.cluster.node.health import Core, Health, LeadershipJournal, facts_of
@@ -79,8 +80,9 @@ def compose(settings: NodeSettings, identity: NodeIdentity, folder: DataFolder, 
     health = Health(core)
     cleaning = _cleaning(settings, identity, core, metrics, world)
     core.leadership.observe(LeadershipJournal(), cleaning.executor)
-    core.applier.listen(core.leadership, cleaning.ledger, metrics.log)
+    core.applier.listen(core.digests, core.leadership, cleaning.ledger, metrics.log)
     forwarding = _forwarding(settings, identity, core, metrics, world)
+    core.digests.report_through(forwarding.gateway)
     api = _api(
         settings=settings,
         core=core,
@@ -123,6 +125,7 @@ def _core(
         monotonic_ns=world.monotonic_ns,
         on_fatal=world.on_fatal,
         meter=metrics.log.applied_entry,
+        skip={each.index: each.checksum for each in settings.node.skip_entries},
     )
     log = Replica(
         identity=Identity(identity.cluster_id, identity.node_id, identity.disk_id),
@@ -163,7 +166,28 @@ def _core(
     )
     enrolment = Enrolment(settings=settings, identity=identity, machine=machine, version=garbagetruck.__version__)
     leadership.open_with(enrolment.opening)
-    return Core(log, machine, applier, clock, queue, leadership, enrolment)
+    watch = _watch(identity, machine, applier, queue, leadership, world)
+    return Core(log, machine, applier, clock, queue, leadership, enrolment, watch)
+
+
+def _watch(
+    identity: NodeIdentity,
+    machine: Machine,
+    applier: Applier,
+    queue: CommitQueue,
+    leadership: Leadership,
+    world: World,
+) -> DigestWatch:
+    """What compares this node's digests with the others'."""
+    return DigestWatch(
+        node_id=identity.node_id,
+        machine=machine,
+        applied_index=lambda: applier.applied_index,
+        leading=leadership,
+        queue=queue,
+        monotonic_ns=world.monotonic_ns,
+        on_fatal=world.on_fatal,
+    )
 
 
 def _cleaning(
@@ -177,6 +201,7 @@ def _cleaning(
         leadership=core.leadership,
         clock=core.clock,
         proved_within_ms=settings.raft.election_timeout_ms_max,
+        held=lambda: core.digests.holds_cleanups,
     )
     executor = CleanupExecutor(
         node_id=identity.node_id,
@@ -212,6 +237,7 @@ def _forwarding(
         leadership=core.leadership,
         read_index=read_index,
         api_addresses=api_addresses,
+        on_report=core.digests.hear,
     )
     gateway = NodeGateway(
         node_id=identity.node_id,

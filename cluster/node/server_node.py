@@ -101,6 +101,7 @@ class ServerNode:
             where = f"raft at {self._settings.raft_listen}, journal in {self._settings.node.data_dir}"
             raise OSError(f"{where}: {error}") from error
         self._started.append(core.log.stop)
+        self._started.append(core.digests.stop)
         self._started.append(core.leadership.stop)
         self._started.append(self.cleaning.executor.stop)
         try:

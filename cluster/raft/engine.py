@@ -206,7 +206,7 @@ class Engine:
         )
         assert self._transport is not None
         self._sessions = Sessions(
-            door=Door(self._identity, self._peer_ids, disks),
+            door=Door(self._identity, self._peer_ids, disks, entry_format=self._settings.entry_format),
             peer_ids=self._peer_ids,
             settings=self._settings,
             refusals=self._refusals,

@@ -18,7 +18,7 @@ PROTOCOL = 3
 """Format of the frames; both sides of a handshake must have the same."""
 
 FORMAT = 1
-"""The newest format of log entries that this version reads; announced, so that the cluster knows what all can read."""
+"""The oldest format of log entries. A node announces the newest that it reads, `RaftSettings.entry_format`."""
 
 REGULAR, NO_OP = 0, 1
 """First byte of a command: a payload of ours, or the empty entry with which pysyncobj opens a term."""
@@ -40,6 +40,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     disk_id: Name
     to: Name
     format: Natural
+    """The newest format of log entries that the sender reads."""
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from garbagetruck.cluster.api.ports import NodeRole, NodeStatus
+from garbagetruck.cluster.machine.digests import digests_of
 from garbagetruck.cluster.machine.features import cluster_level, held_at, holding_back
 from garbagetruck.cluster.machine.machine import Machine
-from garbagetruck.cluster.machine.model import Member
+from garbagetruck.cluster.machine.model import DigestNote, Member
 from garbagetruck.v1 import cluster_pb2
 
 ROLES: Mapping[NodeRole, cluster_pb2.NodeRole.ValueType] = {
@@ -82,6 +83,14 @@ def warnings(members: Sequence[Member], heard: Mapping[str, NodeStatus], leader_
             )
     found.extend(_of_levels(members))
     return found
+
+
+def difference(noted: DigestNote | None) -> list[str]:
+    """What nodes reported of one state (I3), as a sentence; empty when nobody differs."""
+    if noted is None:
+        return []
+    told = ", ".join(f"{node_id} has {digest:016x}" for node_id, digest in sorted(digests_of(noted).items()))
+    return [f"digests differ at entry {noted.index}: {told}; cleanups stay paused until `cleanup resume`"]
 
 
 def _of_levels(members: Sequence[Member]) -> list[str]:

@@ -147,6 +147,7 @@ def raft_settings(settings: NodeSettings) -> RaftSettings:
         snapshot_entries=raft.snapshot_entries,
         snapshot_log_bytes=raft.snapshot_log_bytes,
         tls=_tls_files(raft),
+        entry_format=settings.node.feature_level,
         insecure_plaintext=raft.insecure_plaintext,
     )
 

@@ -44,6 +44,10 @@ TIMEOUT_MS_MAX = 300_000
 """The longest that a forwarded operation may wait at the leader, whatever the follower asks."""
 
 
+def _unheard(report: ReportDigest) -> None:
+    """Tell nobody."""
+
+
 class Forwarder:
     """The follower's side. Runs on the node's main loop."""
 
@@ -135,7 +139,10 @@ class ForwardHandler(PeerHandler):
         leadership: Leadership,
         read_index: ReadIndex,
         api_addresses: Mapping[str, str],
+        on_report: Callable[[ReportDigest], None] = _unheard,
     ) -> None:
+        """`on_report` hears of every digest that a node reports to this leader, before it is in the log."""
+        self._on_report = on_report
         self._machine = machine
         self._queue = queue
         self._leadership = leadership
@@ -171,6 +178,9 @@ class ForwardHandler(PeerHandler):
         return min(max(1, request.timeout_ms), TIMEOUT_MS_MAX) / 1_000
 
     async def _commit(self, operations: tuple[ForwardedOperation, ...], timeout_s: float) -> tuple[Outcome, ...]:
+        for each in operations:
+            if isinstance(each, ReportDigest):
+                self._on_report(each)
         bounds = self._machine.bounds
         refusals = [
             None if isinstance(operation, RegisterMember | ReportDigest) else check_operation(operation, bounds)

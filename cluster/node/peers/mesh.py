@@ -85,7 +85,7 @@ class PeerMesh(SessionListener):
         self._refusals = Refusals(identity.node_id, monotonic_ns, event="peer_refused")
         peer_ids = frozenset(each.node_id for each in self._peers)
         self._sessions = Sessions(
-            door=Door(identity, peer_ids, disks, protocol=PEER.protocol),
+            door=Door(identity, peer_ids, disks, entry_format=settings.entry_format, protocol=PEER.protocol),
             peer_ids=peer_ids,
             settings=settings,
             refusals=self._refusals,
