@@ -12,8 +12,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import grpc.aio
 import psutil
@@ -53,7 +55,9 @@ class Node:
 class LocalCluster:
     """`start` before anything else, `stop` in any case."""
 
-    def __init__(self, folder: Path, *, nodes: int = 3) -> None:
+    def __init__(self, folder: Path, *, nodes: int = 3, environ: Mapping[str, str] = MappingProxyType({})) -> None:
+        """`environ` is added to that of the nodes which `up` starts."""
+        self._environ = environ
         self.folder = folder
         self.size = nodes
         self.base_port = free_base_port(nodes)
@@ -78,6 +82,7 @@ class LocalCluster:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env=os.environ | self._environ,
         )
         assert self._supervisor.stdout is not None
         line = self._supervisor.stdout.readline()
@@ -150,14 +155,15 @@ class LocalCluster:
             if psutil.pid_exists(node.pid):
                 os.kill(node.pid, signal.SIGCONT)
 
-    def serve(self, node_id: str) -> None:
-        """Start a node again that was killed, as `garbagetruck serve --config` does."""
+    def serve(self, node_id: str, **environ: str) -> None:
+        """Start a node again that was killed, as `garbagetruck serve --config` does. `environ` is added to its own."""
         node = self.nodes[node_id]
         with node.log.open("ab") as log:
             node.process = subprocess.Popen(
                 [sys.executable, "-m", "garbagetruck.cluster.node", "--config", str(node.config)],
                 stdout=log,
                 stderr=log,
+                env=os.environ | environ,
             )
         node.pid = node.process.pid
 

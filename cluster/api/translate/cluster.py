@@ -90,7 +90,9 @@ def difference(noted: DigestNote | None) -> list[str]:
     if noted is None:
         return []
     told = ", ".join(f"{node_id} has {digest:016x}" for node_id, digest in sorted(digests_of(noted).items()))
-    return [f"digests differ at entry {noted.index}: {told}; cleanups stay paused until `cleanup resume`"]
+    return [
+        f"digests differ at entry {noted.index}: {told}; cleanups stay paused until `cleanup resume --all-namespaces`"
+    ]
 
 
 def _of_levels(members: Sequence[Member]) -> list[str]:
