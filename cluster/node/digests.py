@@ -81,7 +81,10 @@ class DigestWatch(ApplyListener):
         queue: Proposals,
         monotonic_ns: Callable[[], int],
         on_fatal: OnFatal,
+        noted_after_entries: int | None = None,
     ) -> None:
+        """`noted_after_entries`: by default `NOTED_AFTER_ENTRIES`; of a simulation, which has no time for so many."""
+        self._noted_after_entries = noted_after_entries
         self._node_id = node_id
         self._machine = machine
         self._applied_index = applied_index
@@ -233,7 +236,7 @@ class DigestWatch(ApplyListener):
         if not self._leading.leading or index <= last_index:
             return None
         entries, passed_ns = index - last_index, self._monotonic_ns() - seen_ns
-        if entries < NOTED_AFTER_ENTRIES and passed_ns < NOTED_AFTER_MS * NS_PER_MS:
+        if entries < (self._noted_after_entries or NOTED_AFTER_ENTRIES) and passed_ns < NOTED_AFTER_MS * NS_PER_MS:
             return None
         if self._machine.feature_level < features.LEVELS[NoteDigest] or self._judged():
             return None
