@@ -149,12 +149,13 @@ class Machine(Queries):
         level = features.level_of(operation)
         if level == features.LEVEL_OLDEST:
             return self._apply_enabled(batch, operation)
-        refusal = features.not_enabled(self._state.members.values(), operation)
+        state = self._state
+        refusal = features.not_enabled(state.members.values(), state.level_used, operation)
         if refusal is not None:
             return refusal
         outcome = self._apply_enabled(batch, operation)
         if not isinstance(outcome, Refused):
-            self._state.level_used = max(self._state.level_used, level)
+            state.level_used = max(state.level_used, level)
         return outcome
 
     def _apply_enabled(self, batch: Batch, operation: Operation) -> Outcome:

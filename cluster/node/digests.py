@@ -215,8 +215,7 @@ class DigestWatch(ApplyListener):
 
     def _is_wrong(self, noted: DigestNote, own: int) -> bool:
         """End the node when most others have another digest."""
-        voters = frozenset(each.id for each in self._machine.members())
-        right = digests.majority(noted, voters)
+        right = digests.majority(noted, self._machine.voters())
         if right is None or right == own:
             return False
         agreeing = tuple(sorted(each for each, digest in digests.digests_of(noted).items() if digest == right))
@@ -244,8 +243,7 @@ class DigestWatch(ApplyListener):
 
     def _judged(self) -> bool:
         noted = self._machine.open_difference()
-        voters = frozenset(each.id for each in self._machine.members())
-        return noted is not None and digests.majority(noted, voters) is not None
+        return noted is not None and digests.majority(noted, self._machine.voters()) is not None
 
     async def _note(self, note: NoteDigest) -> Sequence[Outcome]:
         return await self._queue.submit((note,), timeout_s=TIMEOUT_S)

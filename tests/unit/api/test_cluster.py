@@ -85,6 +85,13 @@ async def test_members_and_status_tell_the_levels_and_who_holds_the_cluster_back
     assert list(status.warnings) == ["n2 holds the cluster at feature level 1; n1, n3 can do more"]
 
 
+async def test_the_status_names_a_member_that_cannot_read_what_is_used(api: Stand) -> None:
+    for node in NODES:
+        api.gateway.apply(RegisterMember(replace(node, feature_level=2)))
+    api.gateway.apply(NoteDigest(32, 1), RegisterMember(replace(NODES[1], feature_level=1)))
+    assert list((await status_of(api)).warnings) == ["n2 reads feature level 1 only, and the cluster uses 2"]
+
+
 async def test_i3_the_status_names_the_nodes_whose_digests_differ_until_an_operator_resumes(api: Stand) -> None:
     for node in NODES:
         api.gateway.apply(RegisterMember(replace(node, feature_level=2)))
