@@ -48,7 +48,8 @@ def level_of(operation: Operation) -> int:
 
 def format_of(operations: Iterable[Operation]) -> int:
     """The format of a batch of these: the highest level among them."""
-    return max((LEVELS.get(type(each), LEVEL_OLDEST) for each in operations), default=LEVEL_OLDEST)
+    newer = LEVELS.keys() & set(map(type, operations))  # as a rule there is none, and this is asked for every batch
+    return max((LEVELS[each] for each in newer), default=LEVEL_OLDEST)
 
 
 def own_level(member: Member) -> int:
