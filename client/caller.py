@@ -11,7 +11,7 @@ from typing import Generic, ParamSpec, Protocol, TypeVar
 from garbagetruck.client.connection import Answer, Connection, Unary
 from garbagetruck.client.translate import refusing_what_no_message_can_hold
 from garbagetruck.client.world import World
-from garbagetruck.v1 import common_pb2
+from garbagetruck.v1 import header_pb2
 
 
 class _Mutation(Protocol):
@@ -71,9 +71,9 @@ class Caller:
         return self.timeout_s if timeout is None else timeout
 
 
-def consistency(*, stale: bool) -> common_pb2.ReadConsistency.ValueType:
+def consistency(*, stale: bool) -> header_pb2.ReadConsistency.ValueType:
     """How fresh a read has to be, in the API's words."""
-    return common_pb2.READ_CONSISTENCY_STALE if stale else common_pb2.READ_CONSISTENCY_LINEARIZABLE
+    return header_pb2.READ_CONSISTENCY_STALE if stale else header_pb2.READ_CONSISTENCY_LINEARIZABLE
 
 
 @dataclass(frozen=True, slots=True)

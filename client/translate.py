@@ -14,8 +14,8 @@ from garbagetruck.client import overview, records
 from garbagetruck.client.errors import FieldViolation, InvalidArgument
 from garbagetruck.v1 import (
     cleanup_pb2,
+    cleanup_spec_pb2,
     cluster_pb2,
-    common_pb2,
     event_pb2,
     lease_pb2,
     namespace_pb2,
@@ -59,11 +59,15 @@ def word(kind: type[WordT], name_of: Callable[[Any], str], prefix: str, value: i
         return kind("unknown")
 
 
-def cleanup_message(cleanup: records.Cleanup | None) -> common_pb2.CleanupSpec | None:
-    return None if cleanup is None else common_pb2.CleanupSpec(handler=cleanup.handler, parameters=cleanup.parameters)
+def cleanup_message(cleanup: records.Cleanup | None) -> cleanup_spec_pb2.CleanupSpec | None:
+    return (
+        None
+        if cleanup is None
+        else cleanup_spec_pb2.CleanupSpec(handler=cleanup.handler, parameters=cleanup.parameters)
+    )
 
 
-def cleanup_record(message: common_pb2.CleanupSpec) -> records.Cleanup:
+def cleanup_record(message: cleanup_spec_pb2.CleanupSpec) -> records.Cleanup:
     return records.Cleanup(message.handler, **message.parameters)
 
 

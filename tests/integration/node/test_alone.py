@@ -19,7 +19,7 @@ from garbagetruck.cluster.node.compose import World, compose
 from garbagetruck.cluster.node.config.loading import load_settings
 from garbagetruck.cluster.node.identity import DataFolder
 from garbagetruck.cluster.node.local.layout import UpOptions, plan, prepare
-from garbagetruck.v1 import common_pb2, lease_pb2, lease_pb2_grpc, namespace_pb2, namespace_pb2_grpc
+from garbagetruck.v1 import header_pb2, lease_pb2, lease_pb2_grpc, namespace_pb2, namespace_pb2_grpc
 from tests.cluster_fixtures.ports import free_base_port
 from tests.unit.api.stand import refusal
 
@@ -92,6 +92,6 @@ async def test_a_node_without_a_leader_says_so_within_the_timeout(alone: aio.Cha
 
 
 async def test_a_node_that_never_heard_of_its_cluster_does_not_say_that_it_is_empty(alone: aio.Channel) -> None:
-    request = lease_pb2.ListLeasesRequest(consistency=common_pb2.READ_CONSISTENCY_STALE)
+    request = lease_pb2.ListLeasesRequest(consistency=header_pb2.READ_CONSISTENCY_STALE)
     told = await refusal(lease_pb2_grpc.LeaseServiceStub(alone).ListLeases(request, timeout=0.5))
     assert told.reason == "NO_LEADER"

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from garbagetruck.v1 import (
     cleanup_pb2,
-    common_pb2,
+    cleanup_spec_pb2,
     event_pb2,
     lease_pb2,
     namespace_pb2,
@@ -30,8 +30,8 @@ def acquire(**fields: Any) -> Acquire:
     return Acquire(**given)
 
 
-def cleanup(handler: str = "file", **parameters: str) -> common_pb2.CleanupSpec:
-    return common_pb2.CleanupSpec(handler=handler, parameters=parameters)
+def cleanup(handler: str = "file", **parameters: str) -> cleanup_spec_pb2.CleanupSpec:
+    return cleanup_spec_pb2.CleanupSpec(handler=handler, parameters=parameters)
 
 
 BAD_ACQUIRES = [

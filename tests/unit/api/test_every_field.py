@@ -16,8 +16,8 @@ from google.protobuf.message_factory import GetMessageClass
 
 from garbagetruck.v1 import (
     cleanup_pb2,
+    cleanup_spec_pb2,
     cluster_pb2,
-    common_pb2,
     event_pb2,
     lease_pb2,
     namespace_pb2,
@@ -39,7 +39,7 @@ NOT_BUILT = frozenset(
         "ClusterService.ListSnapshots",
     }
 )
-FILE = common_pb2.CleanupSpec(handler="file", parameters={"path": "a"})
+FILE = cleanup_spec_pb2.CleanupSpec(handler="file", parameters={"path": "a"})
 ACQUIRE: dict[str, Any] = {"resource": "r", "holder": "h", "ttl_ms": 1_000, "cleanup": FILE, "labels": {"k": "v"}}
 GOOD: dict[str, dict[str, Any]] = {
     "LeaseService.Acquire": ACQUIRE,

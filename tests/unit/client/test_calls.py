@@ -18,7 +18,7 @@ from garbagetruck.client.errors import (
     ResourceBeingCleaned,
     Unavailable,
 )
-from garbagetruck.v1 import common_pb2, lease_pb2, resource_pb2
+from garbagetruck.v1 import header_pb2, lease_pb2, resource_pb2
 from tests.unit.client.fake_cluster import (
     FakeClock,
     Node,
@@ -268,8 +268,8 @@ async def test_reads_are_linearizable_unless_asked_otherwise(node: Node, clock: 
         await truck.get_lease("lease-1")
         await truck.get_lease("lease-1", stale=True)
     fresh, stale = node.requests("GetLease")
-    assert fresh.consistency == common_pb2.READ_CONSISTENCY_LINEARIZABLE
-    assert stale.consistency == common_pb2.READ_CONSISTENCY_STALE
+    assert fresh.consistency == header_pb2.READ_CONSISTENCY_LINEARIZABLE
+    assert stale.consistency == header_pb2.READ_CONSISTENCY_STALE
 
 
 async def test_a_feature_that_is_not_built_says_so(node: Node, clock: FakeClock) -> None:
