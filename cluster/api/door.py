@@ -23,7 +23,6 @@ from garbagetruck.cluster.machine.operations import ClientOperation
 from garbagetruck.cluster.machine.outcomes import Outcome, Refused
 from garbagetruck.cluster.machine.validation import (
     ID_BYTES_MAX,
-    NAMESPACE_BYTES_MAX,
     RESOURCE_BYTES_MAX,
     check_operation,
 )
@@ -128,7 +127,6 @@ class Door:
         machine = self._machine()
         if machine.cluster_id and machine.namespace(name) is not None:
             return
-        _check_size("namespace", name, NAMESPACE_BYTES_MAX)
         view = await self.read(Consistency.LINEARIZABLE, deadline)
         if view.machine.namespace(name) is None:
             raise errors.of_door(
