@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from garbagetruck.cluster.api.gateway import Consistency
-from garbagetruck.cluster.api.lease import LeaseServicer
+from garbagetruck.cluster.api.lease import LeaseServicer, item_request_id
 from garbagetruck.v1 import cleanup_spec_pb2, header_pb2, lease_pb2, resource_pb2, session_pb2
 from tests.unit.api.stand import Stand, Told, refusal
 
@@ -57,7 +57,9 @@ async def test_i6_a_batch_repeated_with_its_request_id_is_one_batch_even_where_i
     assert [result.WhichOneof("result") for result in first.results] == ["lease", "error", "lease"]
     assert [result.lease.id for result in first.results] == [result.lease.id for result in second.results]
     assert first.results[1].error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
-    assert [getattr(operation, "request_id", "") for operation in api.gateway.submitted[:2]] == ["r-1/0", "r-1/2"]
+    assert [getattr(operation, "request_id", "") for operation in api.gateway.submitted[:2]] == [
+        item_request_id("r-1", position) for position in (0, 2)
+    ]
     assert api.gateway.machine.summary().leases == 2
 
 
