@@ -27,10 +27,15 @@ from garbagetruck.cluster.raft.tls import TlsFiles
 
 IDS = ("n1", "n2", "n3")
 SETTINGS = RaftSettings()
-CALM_MS = {"election_timeout_ms_min": 1_500, "election_timeout_ms_max": 2_500, "leader_fallback_ms": 1_500}
-CALM = RaftSettings(**CALM_MS)
+CALM = RaftSettings(election_timeout_ms_min=1_500, election_timeout_ms_max=2_500, leader_fallback_ms=1_500)
 """For tests in which nobody may be deposed: a busy machine stands still for longer than the defaults take for life."""
 PIECE_BYTES = 50_000
+CALM_MS = {
+    "election_timeout_ms_min": CALM.election_timeout_ms_min,
+    "election_timeout_ms_max": CALM.election_timeout_ms_max,
+    "leader_fallback_ms": CALM.leader_fallback_ms,
+}
+"""The same for processes."""
 PATIENCE_S = 20.0
 """Until something must have happened on a busy machine."""
 POLL_S = 0.01

@@ -89,7 +89,7 @@ async def test_i2_processes_killed_while_they_compact_forget_nothing(tmp_path: P
 
 
 async def test_i8_a_paused_leader_is_replaced_and_follows_when_it_wakes(tmp_path: Path) -> None:
-    async with processes(tmp_path, **CALM_MS) as nodes:
+    async with processes(tmp_path, None, **CALM_MS) as nodes:
         first = await nodes.leader()
         nodes.pause(first)
         second = await nodes.leader(but=first)
@@ -104,7 +104,7 @@ async def test_i8_a_paused_leader_is_replaced_and_follows_when_it_wakes(tmp_path
 
 async def test_a_paused_follower_deposes_nobody_when_it_wakes(tmp_path: Path) -> None:
     """Hazard 13."""
-    async with processes(tmp_path, **CALM_MS) as nodes:
+    async with processes(tmp_path, None, **CALM_MS) as nodes:
         leader = await nodes.leader()
         follower = next(node_id for node_id in IDS if node_id != leader)
         nodes.propose("a")

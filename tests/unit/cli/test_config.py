@@ -81,3 +81,35 @@ def test_all_that_is_wrong_with_handlers_is_told_at_once(config: Path) -> None:
     assert result.exit_code == 1
     for key in ("handlers.one", "handlers.two.base_url", "handlers.three.kind", "handlers.four"):
         assert key in result.stderr
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        pytest.param('[raft]\nheartbeat = "soon"', id="a value that is none"),
+        pytest.param('[raft]\nheartbeat = "400ms"', id="one that does not fit the others"),
+        pytest.param("[raft]\nheartbeat_of = 1", id="a key that is none"),
+    ],
+)
+def test_what_is_wrong_with_handlers_is_told_beside_what_is_wrong_with_settings(config: Path, setting: str) -> None:
+    handlers = """
+        [handlers.one]
+        kind = "http"
+        base_url = "ftp://x"
+        [handlers.two]
+        slots = 0
+        [handlers.three]
+        kind = "file"
+        roots = ["/nonexistent"]
+        [handlers.four]
+        token = "hunter2"
+        [handlers.five]
+        kind = "zip"
+    """
+    config.write_text(f"{config.read_text()}\n{setting}\n{handlers}")
+    result = CliRunner().invoke(app, ["config", "check", "--config", str(config)])
+    assert result.exit_code == 1
+    wrong = ("raft.", "one.base_url", "two.slots", "three", "four.token", "five.kind")
+    lines = result.stderr.splitlines()
+    assert [any(part in line for line in lines) for part in wrong] == [True] * len(wrong), result.stderr
+    assert "nothing is wrong" not in result.stderr
