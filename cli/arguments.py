@@ -30,10 +30,16 @@ def read_cleanup(text: str | None) -> Cleanup | None:
 def _cleanup_from_json(text: str) -> Cleanup:
     try:
         fields = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise typer.BadParameter(f"--cleanup is not JSON: {error}") from error
-    if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
-        raise typer.BadParameter("--cleanup as JSON is one object whose values are all strings")
+    if not isinstance(fields, dict):
+        raise typer.BadParameter(
+            f'--cleanup as JSON is {json.dumps(fields)}; write one object, as in {{"handler":"file","path":"uploads/42"}}'
+        )
+    for key, value in fields.items():
+        if not isinstance(value, str):
+            shown = json.dumps(value)
+            raise typer.BadParameter(f"--cleanup: {key} is {shown}; write it as a string: {json.dumps(shown)}")
     handler = fields.pop("handler", "")
     if not handler:
         raise typer.BadParameter('--cleanup as JSON needs a "handler"')

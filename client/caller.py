@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, ParamSpec, Protocol, TypeVar
 
 from garbagetruck.client.connection import Answer, Connection, Unary
-from garbagetruck.client.translate import refusing_what_no_message_can_hold
+from garbagetruck.client.fitting import fit
 from garbagetruck.client.world import World
 from garbagetruck.v1 import header_pb2
 
@@ -48,8 +48,7 @@ class Caller:
         **kwargs: P.kwargs,
     ) -> Answer[ResponseT]:
         """Make a request, give it a request id unless it has one, and carry it through."""
-        with refusing_what_no_message_can_hold():
-            request = make(*args, **kwargs)
+        request = fit("", make, *args, **kwargs)
         if not request.request_id:
             request.request_id = self.world.new_request_id()
         return await self.connection.call(select, request, timeout_s=self._timeout_s(timeout), mutates=True)
@@ -63,8 +62,7 @@ class Caller:
         **kwargs: P.kwargs,
     ) -> Answer[ResponseT]:
         """Make a request that changes nothing, and carry it through."""
-        with refusing_what_no_message_can_hold():
-            request = make(*args, **kwargs)
+        request = fit("", make, *args, **kwargs)
         return await self.connection.call(select, request, timeout_s=self._timeout_s(timeout), mutates=False)
 
     def _timeout_s(self, timeout: float | None) -> float:

@@ -168,7 +168,7 @@ def _read_file(file: Path) -> dict[str, object]:
         raise SettingsError((Problem(str(file), f"cannot be read: {error.strerror}", remedy),)) from error
     except UnicodeDecodeError as error:
         raise SettingsError((Problem(str(file), "is not UTF-8 text", "save it as UTF-8"),)) from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # the others: a number of thousands of digits, tables a thousand deep
         raise SettingsError((Problem(str(file), f"is not TOML: {error}", "correct that line"),)) from error
 
 

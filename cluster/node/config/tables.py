@@ -161,7 +161,7 @@ def _from_json(raw: object, remedy: str) -> object:
         return raw
     try:
         return json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidValueError(
             "the text is not JSON", f"in a file {remedy}; elsewhere write the same as JSON"
         ) from error

@@ -84,6 +84,36 @@ def test_all_that_is_wrong_with_handlers_is_told_at_once(config: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        (["--queue-operations-max", str(10**20)], "queue.operations_max: '100000000000000000000' is out of bounds"),
+        (["--queue-operations-max", "9" * 5_000], "is out of bounds"),
+        (["--queue-operations-max", "1e9"], "'1e9' is not a whole number"),
+        (["--raft-heartbeat", "9" * 5_000 + "ms"], "raft.heartbeat: '999999999999...99999999999ms' is not a duration"),
+        (["--handlers", f'{{"file":{{"slots":{10**20}}}}}'], f"handlers.file.slots: {10**20} is out of bounds"),
+        (["--handlers", f'{{"file":{{"slots":{"9" * 5_000}}}}}'], "handlers: the text is not JSON"),
+        (["--handlers", "[" * 100_000], "handlers: the text is not JSON"),
+    ],
+)
+def test_a_number_that_is_too_large_is_told_with_its_key_and_in_a_line(
+    config: Path, flag: list[str], told: str
+) -> None:
+    result = CliRunner().invoke(app, ["config", "check", "--config", str(config), *flag])
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert told in line
+    assert len(line) < 300
+
+
+@pytest.mark.parametrize("value", ["9" * 5_000, "[" * 100_000])
+def test_a_file_that_python_cannot_read_is_not_toml(config: Path, value: str) -> None:
+    config.write_text(f"x = {value}\n{config.read_text()}")
+    result = CliRunner().invoke(app, ["config", "check", "--config", str(config)])
+    assert result.exit_code == 1
+    assert "n1.toml: is not TOML: " in result.stderr
+
+
+@pytest.mark.parametrize(
     "setting",
     [
         pytest.param('[raft]\nheartbeat = "soon"', id="a value that is none"),

@@ -136,10 +136,37 @@ def test_a_flag_beats_its_variable() -> None:
     assert CliRunner(env=environment).invoke(app, arguments).exit_code == 3
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            f"watch --from {10**20}",
+            "'--from' (env var: 'GARBAGETRUCK_WATCH_FROM'): Input should be less than or equal to",
+        ),
+        (f"namespace set a --leases-max -{10**20}", "--leases-max: is -100000000000000000000, more than can be sent"),
+        (f"namespace set a --attempts-max {10**20}", "--attempts-max: is 100000000000000000000, more than can be sent"),
+        (f"namespace set a --brake-holders-min {10**20}", "--brake-holders-min: is"),
+        (f"namespace set a --revision {10**20}", "--revision: is 100000000000000000000, more than can be sent"),
+        (f"namespace set a --grace-min {10**20}d", "'--grace-min': '100000000000000000000d' is longer than any"),
+        (f"lease acquire r --ttl {10**20}s", "'--ttl': '100000000000000000000s' is longer than any duration"),
+        (f"lease list --limit {10**20}", "'--limit': Input should be less than or equal to 1000000"),
+        (f"status --timeout {'9' * 5_000}s", "is longer than any duration here can be; write at most 104249991d"),
+        (f"status --endpoints 127.0.0.1:{10**20}", "with a port from 1 to 65535"),
+        (f"tls init c --node n1 --days {10**20}", "'--days': Input should be less than or equal to 3650"),
+        (f"up --nodes {10**20}", "--nodes 100000000000000000000 is out of bounds; choose from 1 to 15"),
+        (f"up --base-port {10**20}", "--base-port 100000000000000000000 is out of bounds; choose from 1 to"),
+    ],
+)
+def test_a_number_that_is_far_too_large_is_told_with_its_flag_and_its_bound(line: str, told: str) -> None:
+    result = CliRunner(env={"GARBAGETRUCK_ENDPOINTS": "127.0.0.1:1"}).invoke(app, line.split())
+    assert result.exit_code in {1, 2}
+    assert told in " ".join(result.stderr.split())
+
+
 def test_a_number_that_no_message_can_hold_is_not_blamed_on_the_endpoints() -> None:
     result = CliRunner().invoke(
         app, ["namespace", "set", "a", "--leases-max", str(2**64), "--endpoints", "127.0.0.1:1"]
     )
     assert result.exit_code == 1
-    assert "out of range" in result.stderr
+    assert "--leases-max: is 18446744073709551616, more than can be sent; write at most" in result.stderr
     assert "--endpoints" not in result.stderr
