@@ -17,6 +17,8 @@ from garbagetruck.cluster.api.texts import text_checks
 
 M = TypeVar("M", bound=Message)
 
+SEARCHED_BYTES_MAX = 65_536
+"""Longer messages are told without the field at which they break: the search keeps the node's loop from other work."""
 VARINT_BYTES_MAX = 10
 CONTINUES = 0x80
 """In every byte of a number but its last."""
@@ -46,7 +48,8 @@ def malformed(descriptor: Descriptor, raw: bytes) -> CallError:
     field = _field_not_utf8(descriptor, raw, NESTING_MAX)
     if field:
         return invalid(field, "is not valid UTF-8; strings of this API are UTF-8 text")
-    field, problem = _break(descriptor, raw, NESTING_MAX) or ("", "its bytes do not parse as protobuf")
+    found = _break(descriptor, raw, NESTING_MAX) if len(raw) <= SEARCHED_BYTES_MAX else None
+    field, problem = found or ("", "its bytes do not parse as protobuf")
     if field:
         return invalid(field, f"{problem}; send what the generated code of this API writes")
     return invalid("", f"the request is not a {descriptor.full_name}: {problem}; send what its generated code writes")

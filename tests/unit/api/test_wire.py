@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from garbagetruck.cluster.api.errors import CallError
-from garbagetruck.cluster.api.wire import reader
+from garbagetruck.cluster.api.wire import SEARCHED_BYTES_MAX, reader
 from garbagetruck.v1 import cleanup_spec_pb2, lease_pb2, resource_pb2
 
 ITEM = lease_pb2.AcquireItem(
@@ -54,6 +54,12 @@ def test_a_broken_part_is_told_by_its_path(item: bytes, field: str, problem: str
     error = refused(bytes([number << 3 | 2, len(item)]) + item)
     assert error is not None
     assert (error.field, problem in error.message) == (field, True), error.message
+
+
+def test_a_long_message_is_not_searched() -> None:
+    error = refused(b"\x08\x01" * SEARCHED_BYTES_MAX + b"\x0a\x09r")
+    assert error is not None
+    assert (error.field, "do not parse" in error.message) == ("", True)
 
 
 @given(st.binary(max_size=64))
