@@ -4,7 +4,6 @@ import json
 import os
 import pwd
 import socket
-from collections.abc import Sequence
 
 import typer
 
@@ -46,19 +45,6 @@ def _cleanup_from_json(text: str) -> Cleanup:
     return Cleanup(handler, **fields)
 
 
-def read_labels(texts: Sequence[str] | None, *, flag: str = "--label") -> dict[str, str]:
-    """`key=value`, each key once. A value may be empty and may contain `=`."""
-    labels: dict[str, str] = {}
-    for text in texts or []:
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            raise typer.BadParameter(f"{flag} {text!r}: write key=value")
-        if key in labels:
-            raise typer.BadParameter(f"{flag} {key!r} is given twice")
-        labels[key] = value
-    return labels
-
-
 def default_holder() -> str:
     """Who holds what a person acquires: `user@host`, the same from one command to the next."""
     try:
@@ -66,8 +52,3 @@ def default_holder() -> str:
     except KeyError:
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
-
-
-def read_selector(text: str) -> dict[str, str]:
-    """`key=value,key=value`: all of these labels."""
-    return read_labels([part for part in text.split(",") if part], flag="--selector")

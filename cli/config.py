@@ -60,6 +60,11 @@ data_dir = "n1"
 """
 
 
+def register(root: typer.Typer) -> None:
+    """Add the commands to the root."""
+    root.add_typer(app, name="config")
+
+
 @app.command(
     "check", context_settings=TAKES_SETTINGS, epilog=examples_text(["garbagetruck config check --config n1.toml"])
 )

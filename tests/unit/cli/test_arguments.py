@@ -3,8 +3,10 @@
 import pytest
 import typer
 
-from garbagetruck.cli.arguments import read_cleanup, read_labels
-from garbagetruck.cli.exits import Exit, exit_code
+from garbagetruck.cli.arguments import read_cleanup
+from garbagetruck.cli.exits import Exit
+from garbagetruck.cli.failures import exit_code
+from garbagetruck.cli.labels import read_labels
 from garbagetruck.client import Cleanup, errors
 
 

@@ -1,12 +1,15 @@
 """What holds for every command of the app: help, examples, variables, shared flags."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from garbagetruck.cli.app import app
+from garbagetruck.cli.app import MODULES, app
 
 MUTATIONS = {
     "lease acquire",
@@ -53,6 +56,30 @@ def options(name: str) -> dict[str, typer.core.TyperOption]:
         for each in COMMANDS[name].params
         if isinstance(each, typer.core.TyperOption) and each.name not in NOT_OURS
     }
+
+
+@pytest.mark.parametrize(
+    ("line", "spared"),
+    [
+        ("version", {"garbagetruck.client", "garbagetruck.cli.lease", "grpc", "yaml"}),
+        ("config example", {"garbagetruck.client", "garbagetruck.cluster", "grpc"}),
+        ("up --help", {"garbagetruck.client", "garbagetruck.cluster", "grpc"}),
+        ("lease list --help", {"garbagetruck.cli.bench.command", "garbagetruck.cluster", "yaml"}),
+    ],
+)
+def test_a_command_imports_only_what_it_needs(line: str, spared: set[str]) -> None:
+    program = (
+        "import sys\nfrom garbagetruck.cli.app import app\ntry: app()\nexcept SystemExit: pass\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program, *line.split()], capture_output=True, text=True, check=True)
+    assert spared & set(ran.stderr.split()) == set()
+
+
+def test_the_help_names_every_command_in_the_order_of_the_table() -> None:
+    lines = CliRunner().invoke(app, ["--help"]).stdout.partition("Commands:")[2].partition("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in lines if re.match(r"  \w", line)] == [*MODULES, "version"]
+    assert "Did you mean 'lease'?" in CliRunner().invoke(app, ["leese"]).stderr
 
 
 def test_the_groups_above_name_commands_that_there_are() -> None:
