@@ -18,6 +18,11 @@ COLUMNS = (
 )
 
 
+def register(root: typer.Typer) -> None:
+    """Add the commands to the root."""
+    root.add_typer(app, name="member")
+
+
 @command(app, "list", examples=["garbagetruck member list", "garbagetruck member list -o json"])
 def list_(invocation: Invocation) -> None:
     """List the members of the cluster. `status` tells how they are."""

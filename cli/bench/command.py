@@ -29,6 +29,7 @@ from garbagetruck.client.endpoints import addresses_of
 from garbagetruck.durations import DurationError, parse_duration_ms
 
 TARGETS = ("self",)
+OPERATIONS_MAX = 1_000_000_000
 
 
 class Shape(StrEnum):
@@ -55,7 +56,7 @@ def bench(
     ] = None,
     target: Annotated[str, typer.Option(help="What to measure: self.")] = "self",
     operations: Annotated[
-        int | None, typer.Option(min=1, help="Operations for each row, instead of a duration.")
+        int | None, typer.Option(min=1, max=OPERATIONS_MAX, help="Operations for each row, instead of a duration.")
     ] = None,
     duration: Annotated[
         str | None, typer.Option(help=f"How long each row is measured. Default: {DURATION_S_DEFAULT:g}s.")

@@ -23,6 +23,7 @@ from tests.cluster_fixtures.ports import free_base_port
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 60.0
+CALL_TIMEOUT_S = 20.0
 POLL_S = 0.05
 
 UP = """
@@ -181,9 +182,9 @@ class LocalCluster:
         """The cluster as one node sees it."""
         async with grpc.aio.insecure_channel(self.nodes[node_id].api) as channel:
             stub = cluster_pb2_grpc.ClusterServiceStub(channel)
-            return (await stub.GetStatus(cluster_pb2.GetStatusRequest(), timeout=5)).status
+            return (await stub.GetStatus(cluster_pb2.GetStatusRequest(), timeout=CALL_TIMEOUT_S)).status
 
-    async def leader(self, *, not_: str = "", timeout_s: float = 20.0) -> str:
+    async def leader(self, *, not_: str = "", timeout_s: float = 60.0) -> str:
         """Id of the node that says of itself that it leads; `not_` is one that no longer counts."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -201,7 +202,7 @@ class LocalCluster:
         leading = [each.id for each in status.nodes if each.role == cluster_pb2.NODE_ROLE_LEADER and each.reachable]
         return leading[0] if leading else ""
 
-    async def until_all_serve(self, *, timeout_s: float = 30.0) -> None:
+    async def until_all_serve(self, *, timeout_s: float = 60.0) -> None:
         """Return when every node is reachable and has applied what the others have."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -213,7 +214,7 @@ class LocalCluster:
                     return
                 await asyncio.sleep(POLL_S)
 
-    async def digests_by_index(self, *, wanted: int, timeout_s: float = 30.0) -> dict[int, dict[str, bytes]]:
+    async def digests_by_index(self, *, wanted: int, timeout_s: float = 60.0) -> dict[int, dict[str, bytes]]:
         """What each node's state digest was at each applied index seen, until `wanted` indexes were seen on all."""
         seen: dict[int, dict[str, bytes]] = {}
         deadline_s = time.monotonic() + timeout_s

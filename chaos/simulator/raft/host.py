@@ -47,10 +47,6 @@ class Host:
         offset_ns = self._chance.randrange(100_000) * NS_PER_S
         return ProcessClock(self._cluster.world, offset_ns=offset_ns, drift_ppm=drift_ppm)
 
-    @property
-    def is_up(self) -> bool:
-        return self.life is not None and not self.is_paused
-
     def start(self) -> None:
         """Put the plug in, if it was pulled, and start the node, unless it runs."""
         if self.life is not None:

@@ -27,9 +27,18 @@ from garbagetruck.cluster.raft.tls import TlsFiles
 
 IDS = ("n1", "n2", "n3")
 SETTINGS = RaftSettings()
+CALM = RaftSettings(election_timeout_ms_min=1_500, election_timeout_ms_max=2_500, leader_fallback_ms=1_500)
+"""For tests in which nobody may be deposed: a busy machine stands still for longer than the defaults take for life."""
 PIECE_BYTES = 50_000
+CALM_MS = {
+    "election_timeout_ms_min": CALM.election_timeout_ms_min,
+    "election_timeout_ms_max": CALM.election_timeout_ms_max,
+    "leader_fallback_ms": CALM.leader_fallback_ms,
+}
+"""The same for processes."""
 PATIENCE_S = 20.0
 """Until something must have happened on a busy machine."""
+POLL_S = 0.01
 
 
 def free_ports(count: int) -> list[int]:
@@ -68,6 +77,13 @@ class Bell:
         async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 await self._next.wait()
+
+
+async def until_seen(condition: Callable[[], bool]) -> None:
+    """Wait for what rings no bell, such as files and counters."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(POLL_S)
 
 
 class Recorder:

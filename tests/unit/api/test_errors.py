@@ -10,7 +10,7 @@ from google.rpc import error_details_pb2
 from garbagetruck.cluster.api import errors
 from garbagetruck.cluster.api.gateway import NoLeader, NotSealed, OperatingError, OutcomeUnknown, StorageLow
 from garbagetruck.cluster.machine.outcomes import Reason, Refused
-from garbagetruck.v1 import common_pb2
+from garbagetruck.v1 import error_pb2
 from tests.unit.api.stand import bad_fields
 
 PREFIX = "ERROR_REASON_"
@@ -20,7 +20,7 @@ OF_LATER_ISSUES = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
 
 
 def published() -> set[str]:
-    return {name.removeprefix(PREFIX) for name in common_pb2.ErrorReason.keys()} - {"UNSPECIFIED"}  # noqa: SIM118
+    return {name.removeprefix(PREFIX) for name in error_pb2.ErrorReason.keys()} - {"UNSPECIFIED"}  # noqa: SIM118
 
 
 def operating_errors(root: type[OperatingError] = OperatingError) -> Iterator[type[OperatingError]]:
