@@ -25,6 +25,7 @@ from garbagetruck.cluster.machine import (
 from garbagetruck.cluster.machine.capture import Capture
 from garbagetruck.cluster.machine.operations import (
     AcquireLease,
+    AddMember,
     Batch,
     ClaimCleanup,
     ClientOperation,
@@ -42,6 +43,7 @@ from garbagetruck.cluster.machine.operations import (
     ReleaseHolder,
     ReleaseLeases,
     RemoveHold,
+    RemoveMember,
     RenewLeases,
     RenewSessions,
     ReportCleanup,
@@ -49,6 +51,7 @@ from garbagetruck.cluster.machine.operations import (
     RetryCleanup,
     SetBounds,
     SetNamespace,
+    SettleMember,
 )
 from garbagetruck.cluster.machine.outcomes import Outcome, Reason, Refused
 from garbagetruck.cluster.machine.queries import Queries
@@ -129,6 +132,8 @@ class Machine(Queries):
                 return membership.register(state, operation)
             case SetBounds():
                 return membership.set_bounds(state, operation)
+            case SettleMember():
+                return membership.settle(state, operation)
             case ClaimCleanup():
                 refusal = namespaces.missing(state, operation.namespace)
                 return refusal or cleanups.claim(state, operation, sweep_behind=sweep.behind(state))
@@ -143,7 +148,7 @@ class Machine(Queries):
         if refusal is not None:
             return refusal
         match operation:
-            case PauseCleanups() | ResumeCleanups() | SetNamespace():
+            case PauseCleanups() | ResumeCleanups() | SetNamespace() | AddMember() | RemoveMember():
                 return self._once(operation)  # these name the whole cluster, or a namespace that may be new
             case _:
                 return namespaces.missing(state, operation.namespace) or self._apply_in_namespace(operation)
@@ -204,5 +209,9 @@ class Machine(Queries):
                 return namespaces.resume(state, operation)
             case SetNamespace():
                 return namespaces.set_namespace(state, operation)
+            case AddMember():
+                return membership.add(state, operation)
+            case RemoveMember():
+                return membership.remove(state, operation)
             case _:
                 assert_never(operation)

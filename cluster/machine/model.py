@@ -218,14 +218,31 @@ class Namespace(Record, frozen=True):
     """After a brake is released, orphans get this long for their holders to take them up again."""
 
 
+class MemberRole(StrEnum):
+    """What a member shall be to Raft. Raft's own configuration says what it is; the leader brings it to this."""
+
+    VOTER = "voter"
+    LEARNER = "learner"
+    """Added: it gets the log, and votes once it has caught up."""
+    LEAVING = "leaving"
+    """Removed: it votes until Raft's configuration is without it; then its record goes, too."""
+
+
 class Member(Record, frozen=True):
+    """A node, as the cluster has it on record: where the others reach it, and what it shall be."""
+
     id: str
     api: str
     http: str
     raft: str
     version: str
+    """Empty until the node has told it itself."""
     disk_id: str
+    """Empty until a folder has come under this name; then no other is taken for it."""
     feature_level: int
+    peer: str = ""
+    """Where the other nodes bring what is for the leader. Empty in records that are older than the field."""
+    role: MemberRole = MemberRole.VOTER
 
 
 class Bounds(Record, frozen=True):

@@ -6,6 +6,8 @@ older than `Bounds.request_age_ms_max`. Tags and field order are the wire format
 never reorder, never reuse a tag.
 """
 
+from typing import ClassVar, Literal
+
 import msgspec
 
 from garbagetruck.cluster.machine.model import (
@@ -18,6 +20,9 @@ from garbagetruck.cluster.machine.model import (
     NamespaceLimits,
     ReportResult,
 )
+
+Settled = Literal["voter", "gone"]
+"""What Raft's configuration says of a member by now: it votes, or it has no part in it any more."""
 
 BATCH_FORMAT = 1
 """Format of a batch. A node that meets a higher one refuses to go on."""
@@ -53,6 +58,35 @@ class RegisterMember(Entry, frozen=True, tag=3):
 
 class SetBounds(Entry, frozen=True, tag=4):
     bounds: Bounds
+
+
+class AddMember(Entry, frozen=True, tag=5):
+    """Put a node on record as a learner. Of `member` the id, the addresses and the disk count; the rest it tells itself."""
+
+    entered_ms: int
+    request_id: str
+    actor: str
+    member: Member
+    namespace: ClassVar[str] = ""
+    """It concerns the whole cluster."""
+
+
+class RemoveMember(Entry, frozen=True, tag=6):
+    """Have a node leave. Its record goes when it votes no more."""
+
+    entered_ms: int
+    request_id: str
+    actor: str
+    member_id: str
+    namespace: ClassVar[str] = ""
+    """It concerns the whole cluster."""
+
+
+class SettleMember(Entry, frozen=True, tag=7):
+    """Proposed by the leader only, once Raft's configuration is what a member's record wants."""
+
+    member_id: str
+    settled: Settled
 
 
 class AcquireLease(Entry, frozen=True, tag=10):
@@ -221,6 +255,9 @@ Operation = (
     | CreateCluster
     | RegisterMember
     | SetBounds
+    | AddMember
+    | RemoveMember
+    | SettleMember
     | AcquireLease
     | RenewLeases
     | ReleaseLeases
@@ -254,6 +291,8 @@ ClientOperation = (
     | PauseCleanups
     | ResumeCleanups
     | SetNamespace
+    | AddMember
+    | RemoveMember
 )
 """What a door may submit for a client. All of them carry `entered_ms` and `namespace`."""
 
@@ -276,7 +315,17 @@ NamespaceOperation = (
 )
 """What needs its namespace to exist."""
 
-Mutation = PlaceHold | RemoveHold | RetryCleanup | DiscardCleanup | PauseCleanups | ResumeCleanups | SetNamespace
+Mutation = (
+    PlaceHold
+    | RemoveHold
+    | RetryCleanup
+    | DiscardCleanup
+    | PauseCleanups
+    | ResumeCleanups
+    | SetNamespace
+    | AddMember
+    | RemoveMember
+)
 """Operators' operations: remembered by request id together with their outcome."""
 
 

@@ -19,6 +19,7 @@ from garbagetruck.cluster.machine.model import (
 )
 from garbagetruck.cluster.machine.operations import (
     AcquireLease,
+    AddMember,
     ClaimCleanup,
     CloseSession,
     CreateCluster,
@@ -28,9 +29,11 @@ from garbagetruck.cluster.machine.operations import (
     Operation,
     PauseCleanups,
     PlaceHold,
+    RegisterMember,
     ReleaseHolder,
     ReleaseLeases,
     RemoveHold,
+    RemoveMember,
     RenewLeases,
     RenewSessions,
     ReportCleanup,
@@ -38,10 +41,11 @@ from garbagetruck.cluster.machine.operations import (
     RetryCleanup,
     SetBounds,
     SetNamespace,
+    SettleMember,
 )
 from tests.unit.machine.chorus import Chorus
 from tests.unit.machine.integrity import state_of
-from tests.unit.machine.scribe import MEMBER
+from tests.unit.machine.scribe import MEMBER, member
 
 BOUNDS = Bounds(
     expirations_per_batch_max=2,
@@ -51,6 +55,7 @@ BOUNDS = Bounds(
     leases_per_resource_max=3,
     holds_per_resource_max=2,
     namespaces_max=3,
+    members_max=4,
     claim_ms_max=5_000,
 )
 LIMITS = NamespaceLimits(leases_max=16, leases_per_holder_max=8, sessions_max=4, resources_max=8)
@@ -82,6 +87,10 @@ WEIGHTS = {
     "resume": 6,
     "set_namespace": 1,
     "set_bounds": 1,
+    "add_member": 2,
+    "remove_member": 2,
+    "register_member": 2,
+    "settle_member": 4,
 }
 OPERATIONS = tuple(name for name, weight in WEIGHTS.items() for _ in range(weight))
 """Names of a walker's drafts, as often as they should be chosen."""
@@ -261,3 +270,20 @@ class Walker:
     def set_bounds(self) -> Operation:
         budget, requests_max = self.rng.choice((1, 2, 100)), self.rng.choice((2, 6))
         return SetBounds(replace(BOUNDS, expirations_per_batch_max=budget, requests_max=requests_max))
+
+    def add_member(self) -> Operation:
+        number = self.rng.randrange(1, 7)
+        wanted = member(number, disk_id=self.rng.choice(("", "", f"disk-{number}")))
+        if self.rng.random() < 0.1:
+            wanted = replace(wanted, raft=member(self.rng.randrange(1, 7)).raft.replace("127.0.0.1", "localhost"))
+        return AddMember(self.at_ms, self.request_id(), "op", wanted)
+
+    def remove_member(self) -> Operation:
+        return RemoveMember(self.at_ms, self.request_id(), "op", f"n{self.rng.randrange(1, 7)}")
+
+    def register_member(self) -> Operation:
+        number = self.rng.randrange(1, 7)
+        return RegisterMember(member(number, version="2", disk_id=self.rng.choice((f"disk-{number}", "other"))))
+
+    def settle_member(self) -> Operation:
+        return SettleMember(f"n{self.rng.randrange(1, 7)}", self.rng.choice(("voter", "gone")))

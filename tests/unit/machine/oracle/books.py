@@ -11,6 +11,7 @@ from garbagetruck.cluster.machine.model import (
     BrakeSettings,
     CleanupSettings,
     CleanupSpec,
+    Member,
     NamespaceLimits,
     ResourceState,
 )
@@ -119,6 +120,7 @@ class Books:
     things: dict[ThingKey, Thing] = field(default_factory=dict)
     buried: dict[ThingKey, int] = field(default_factory=dict)
     """Cleaned resources and the generation that was."""
+    members: dict[str, Member] = field(default_factory=dict)
     requests: dict[RequestKey, tuple[Operation, int, str | Outcome]] = field(default_factory=dict)
 
     def token(self) -> int:

@@ -18,6 +18,7 @@ from garbagetruck.cluster.machine.model import (
 )
 from garbagetruck.cluster.machine.operations import (
     AcquireLease,
+    AddMember,
     Batch,
     ClaimCleanup,
     ClientOperation,
@@ -33,6 +34,7 @@ from garbagetruck.cluster.machine.operations import (
     ReleaseHolder,
     ReleaseLeases,
     RemoveHold,
+    RemoveMember,
     RenewLeases,
     RenewSessions,
     ReportCleanup,
@@ -40,6 +42,7 @@ from garbagetruck.cluster.machine.operations import (
     RetryCleanup,
     SetBounds,
     SetNamespace,
+    SettleMember,
 )
 from garbagetruck.cluster.machine.outcomes import (
     Acknowledged,
@@ -49,7 +52,7 @@ from garbagetruck.cluster.machine.outcomes import (
     Refused,
     SessionOpened,
 )
-from tests.unit.machine.oracle import brake, cleanups, leases, sessions
+from tests.unit.machine.oracle import brake, cleanups, leases, members, sessions
 from tests.unit.machine.oracle.books import Books, RequestKey, Space, no
 from tests.unit.machine.oracle.views import view, view_session
 
@@ -64,6 +67,8 @@ REMEMBERED = (
     | PauseCleanups
     | ResumeCleanups
     | SetNamespace
+    | AddMember
+    | RemoveMember
 )
 
 
@@ -156,7 +161,9 @@ def _judge_one(books: Books, asked: Operation) -> Outcome:
             books.bounds = asked.bounds
             return Acknowledged()
         case RegisterMember():
-            return no(Reason.MEMBER_UNKNOWN)
+            return members.register(books, asked)
+        case SettleMember():
+            return members.settle(books, asked)
         case ReportCleanup():
             return cleanups.report(books, asked)
         case ClaimCleanup():
@@ -170,7 +177,7 @@ def _judge_clients(books: Books, asked: ClientOperation) -> Outcome:
     if books.clock - asked.entered_ms > books.bounds.request_age_ms_max:
         return no(Reason.REQUEST_TOO_OLD, "", 0)
     whole = isinstance(asked, PauseCleanups | ResumeCleanups) and not asked.namespace
-    if not whole and not isinstance(asked, SetNamespace):
+    if not whole and not isinstance(asked, SetNamespace | AddMember | RemoveMember):
         refusal = _missing(books, asked.namespace)
         if refusal is not None:
             return refusal
@@ -187,6 +194,7 @@ def _create(books: Books, asked: CreateCluster) -> Outcome:
     if books.incarnation:
         return no(Reason.CLUSTER_EXISTS)
     books.incarnation = asked.incarnation
+    books.members = {each.id: each for each in asked.members}
     return Acknowledged()
 
 
@@ -296,4 +304,6 @@ CARRIED_OUT: dict[type[Operation], Callable[[Books, Any], Outcome]] = {
     PauseCleanups: _pause,
     ResumeCleanups: _resume,
     SetNamespace: _set_namespace,
+    AddMember: members.add,
+    RemoveMember: members.remove,
 }
