@@ -126,6 +126,7 @@ class Life(LogListener):
             self.raft,
             identity=Identity("simulated", self.name, f"disk-{self.name}"),
             members=[Member(each, f"127.0.0.1:{port}") for port, each in enumerate(cluster.names, 1)],
+            founders=cluster.names,
             folder=FOLDER,
             settings=settings,
             thread_factory=self._make_thread,
