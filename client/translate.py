@@ -241,7 +241,17 @@ def cluster_status(message: cluster_pb2.GetStatusResponse) -> overview.ClusterSt
 
 
 def member_record(message: cluster_pb2.Member) -> overview.Member:
-    return overview.Member(message.id, message.api, message.raft, message.http, message.disk_id)
+    return overview.Member(
+        id=message.id,
+        api=message.api,
+        raft=message.raft,
+        http=message.http,
+        disk_id=message.disk_id,
+        peer=message.peer,
+        role=word(overview.MemberRole, cluster_pb2.MemberRole.Name, "MEMBER_ROLE_", message.role),
+        version=message.version,
+        feature_level=message.feature_level,
+    )
 
 
 def event_record(message: event_pb2.Event) -> overview.Event:

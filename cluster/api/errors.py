@@ -29,6 +29,7 @@ from garbagetruck.cluster.api.gateway import (
     Overloaded,
     Starting,
     StorageLow,
+    TransferFailed,
 )
 from garbagetruck.cluster.machine.outcomes import NO_RETRY, Reason, Refused
 
@@ -103,6 +104,7 @@ OPERATING_ERRORS: Mapping[type[OperatingError], Answer] = MappingProxyType(
         StorageLow: Answer(StatusCode.RESOURCE_EXHAUSTED, "STORAGE_LOW"),
         Draining: Answer(StatusCode.UNAVAILABLE, "DRAINING"),
         NotSealed: Answer(StatusCode.UNAVAILABLE, "DEADLINE_NOT_SEALED"),
+        TransferFailed: Answer(StatusCode.FAILED_PRECONDITION, "TRANSFER_FAILED"),
         OutcomeUnknown: Answer(StatusCode.UNKNOWN, "OUTCOME_UNKNOWN"),
     }
 )
@@ -116,7 +118,9 @@ DOOR_ERRORS: Mapping[str, StatusCode] = MappingProxyType(
         "UNKNOWN_HANDLER": StatusCode.INVALID_ARGUMENT,
         "CLEANUP_NOT_FOUND": StatusCode.NOT_FOUND,
         "LEASE_NOT_FOUND": StatusCode.NOT_FOUND,
+        "MEMBER_NOT_FOUND": StatusCode.NOT_FOUND,
         "NAMESPACE_NOT_FOUND": StatusCode.NOT_FOUND,
+        "QUORUM_AT_RISK": StatusCode.FAILED_PRECONDITION,
         "RESOURCE_NOT_FOUND": StatusCode.NOT_FOUND,
         "SESSION_NOT_FOUND": StatusCode.NOT_FOUND,
         "EVENT_INDEX_TOO_OLD": StatusCode.OUT_OF_RANGE,

@@ -233,6 +233,9 @@ class Queries:
             len(state.brake_missing.get(name, ())),
         )
 
+    def member(self, member_id: str) -> Member | None:
+        return self._state.members.get(member_id)
+
     def members(self) -> tuple[Member, ...]:
         return tuple(sorted(self._state.members.values(), key=lambda member: member.id))
 
