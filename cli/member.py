@@ -28,7 +28,7 @@ COLUMNS = (
     Column("RAFT", lambda row: row["raft"]),
     Column("PEER", lambda row: row["peer"]),
     Column("VERSION", lambda row: row["version"]),
-    Column("LEVEL", lambda row: row["feature_level"], wide=True),
+    Column("LEVEL", lambda row: row["feature_level"]),
     Column("DISK", lambda row: row["disk_id"], wide=True),
 )
 Id = Annotated[str, typer.Argument(metavar="ID", help="The node's id.")]

@@ -217,6 +217,10 @@ class StorageLow(Refused):
     """A disk of the cluster is almost full: nothing new is taken; renewals and releases are."""
 
 
+class FeatureNotEnabled(PreconditionFailed):
+    """Not every member of the cluster has the feature level that this needs."""
+
+
 class PermissionDenied(Refused):
     """The caller may not do this."""
 
@@ -264,6 +268,7 @@ BY_REASON: Mapping[str, type[GarbageTruckError]] = MappingProxyType(
         "LAST_VOTER": LastVoter,
         "QUORUM_AT_RISK": QuorumAtRisk,
         "TRANSFER_FAILED": TransferFailed,
+        "FEATURE_NOT_ENABLED": FeatureNotEnabled,
         "QUOTA_EXCEEDED": QuotaExceeded,
         "STORAGE_LOW": StorageLow,
         "FEATURE_NOT_BUILT": FeatureNotBuilt,

@@ -103,6 +103,8 @@ class NodeStatus:
     version: str
     digest: bytes
     clock_ms: int
+    feature_level: int
+    """What it can read, see docs/consensus.md; 0 until it has told so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,8 @@ class ClusterStatus:
     incarnation: int
     warnings: tuple[str, ...]
     bounds: Bounds
+    feature_level: int
+    """What the cluster uses: the lowest level of its members."""
     age_ms: int
     """How old the counts may be, in milliseconds of real time; above 0 when there is no leader."""
 
@@ -176,6 +180,7 @@ class Member:
     role: MemberRole = MemberRole.UNKNOWN
     version: str = ""
     feature_level: int = 0
+    """What it can read; 0 until it has told so."""
 
 
 @dataclass(frozen=True, slots=True)

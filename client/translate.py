@@ -208,6 +208,7 @@ def node_status(message: cluster_pb2.NodeStatus) -> overview.NodeStatus:
         version=message.version,
         digest=message.digest,
         clock_ms=message.clock_ms,
+        feature_level=message.feature_level,
     )
 
 
@@ -236,6 +237,7 @@ def cluster_status(message: cluster_pb2.GetStatusResponse) -> overview.ClusterSt
         incarnation=status.incarnation,
         warnings=tuple(status.warnings),
         bounds=overview.Bounds(bounds.ttl_ms_min, bounds.ttl_ms_max, bounds.request_age_ms_max, bounds.events_max),
+        feature_level=status.feature_level,
         age_ms=message.header.age_ms,
     )
 

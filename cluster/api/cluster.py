@@ -148,6 +148,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     ) -> cluster_pb2.ClusterStatus:
         where = self._door.header()
         warnings = translate.warnings(members, heard, where.leader_id)
+        warnings.extend(translate.difference(view.machine.open_difference()))
         status = cluster_pb2.ClusterStatus(
             cluster_id=where.cluster_id,
             healthy=not warnings,
@@ -160,6 +161,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             ],
             incarnation=view.machine.incarnation,
             warnings=warnings,
+            feature_level=view.machine.feature_level,
         )
         translate.add_counts(status, view.machine, view.clock_ms)
         return status

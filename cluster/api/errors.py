@@ -20,6 +20,7 @@ from grpc import StatusCode
 
 from garbagetruck.cluster.api.gateway import (
     Draining,
+    FeatureNotEnabled,
     NoLeader,
     NoQuorum,
     NotLeader,
@@ -90,6 +91,8 @@ REFUSALS: Mapping[Reason, Answer] = MappingProxyType(
         Reason.REQUEST_ID_REUSED: Answer(StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED"),
         Reason.REQUEST_TABLE_FULL: Answer(StatusCode.UNAVAILABLE, "REQUEST_TABLE_FULL"),
         Reason.REQUEST_TOO_OLD: Answer(StatusCode.FAILED_PRECONDITION, "REQUEST_TOO_OLD"),
+        Reason.FEATURE_NOT_ENABLED: Answer(StatusCode.FAILED_PRECONDITION, "FEATURE_NOT_ENABLED"),
+        Reason.DIGEST_NOT_NOTED: NEVER_A_CLIENTS,
     }
 )
 
@@ -102,6 +105,7 @@ OPERATING_ERRORS: Mapping[type[OperatingError], Answer] = MappingProxyType(
         NotLeader: Answer(StatusCode.UNAVAILABLE, "NOT_LEADER"),
         Overloaded: Answer(StatusCode.UNAVAILABLE, "OVERLOADED"),
         StorageLow: Answer(StatusCode.RESOURCE_EXHAUSTED, "STORAGE_LOW"),
+        FeatureNotEnabled: Answer(StatusCode.FAILED_PRECONDITION, "FEATURE_NOT_ENABLED"),
         Draining: Answer(StatusCode.UNAVAILABLE, "DRAINING"),
         NotSealed: Answer(StatusCode.UNAVAILABLE, "DEADLINE_NOT_SEALED"),
         TransferFailed: Answer(StatusCode.FAILED_PRECONDITION, "TRANSFER_FAILED"),

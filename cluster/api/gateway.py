@@ -49,6 +49,10 @@ class StorageLow(OperatingError):
     """A node's disk is almost full: nothing new is taken, so that renewals still find room. Nothing was applied."""
 
 
+class FeatureNotEnabled(OperatingError):
+    """Not every member's feature level is as high as an operation needs. Nothing was applied."""
+
+
 class Draining(OperatingError):
     """The node is shutting down and takes no new work. Nothing was applied."""
 

@@ -52,7 +52,8 @@ def register(state: State, operation: RegisterMember) -> Acknowledged | Refused:
             Reason.MEMBER_UNKNOWN,
             f"member {member.id!r} is known with another data folder; a wiped node must return as a new member",
         )
-    member = replace(member, role=known.role)  # what it shall be is not for the node to say
+    # What it shall be is not for the node to say; where its peers reach it, a node of feature level 1 does not tell.
+    member = replace(member, role=known.role, peer=member.peer or known.peer)
     if known != member:
         state.members.put(member.id, member)
         state.emit(EventType.MEMBER_CHANGED, detail=f"{member.id} at {member.api}, version {member.version}")

@@ -24,8 +24,9 @@ from garbagetruck.cluster.machine.model import (
 Settled = Literal["voter", "gone"]
 """What Raft's configuration says of a member by now: it votes, or it has no part in it any more."""
 
-BATCH_FORMAT = 1
-"""Format of a batch. A node that meets a higher one refuses to go on."""
+BATCH_FORMAT = 2
+"""The newest format of a batch. A batch has that of what is in it, see `features`: a node that meets one above its own
+level refuses to go on."""
 
 
 class Wire(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -87,6 +88,21 @@ class SettleMember(Entry, frozen=True, tag=7):
 
     member_id: str
     settled: Settled
+
+
+class NoteDigest(Entry, frozen=True, tag=8):
+    """The leader tells the digest of its state right behind the entry at `index`, for the others to compare. Level 2."""
+
+    index: int
+    digest: int
+
+
+class ReportDigest(Entry, frozen=True, tag=9):
+    """A node tells its own digest behind an entry whose digest was noted, because some node has another. Level 2."""
+
+    index: int
+    node_id: str
+    digest: int
 
 
 class AcquireLease(Entry, frozen=True, tag=10):
@@ -258,6 +274,8 @@ Operation = (
     | AddMember
     | RemoveMember
     | SettleMember
+    | NoteDigest
+    | ReportDigest
     | AcquireLease
     | RenewLeases
     | ReleaseLeases
@@ -296,8 +314,8 @@ ClientOperation = (
 )
 """What a door may submit for a client. All of them carry `entered_ms` and `namespace`."""
 
-ForwardedOperation = ClientOperation | RegisterMember
-"""What a node may ask the leader to commit: its clients' operations, and its own record."""
+ForwardedOperation = ClientOperation | RegisterMember | ReportDigest
+"""What a node may ask the leader to commit: its clients' operations, its own record, and its own digest."""
 
 
 NamespaceOperation = (
@@ -333,6 +351,7 @@ class Batch(Entry, frozen=True):
     """One entry of the log. `(proposer, sequence)` tells a proposer which of its batches this is."""
 
     format: int
+    """At least the level of every operation: so a node of a lower level refuses the entry by name."""
     epoch: int
     at_ms: int
     proposer: str

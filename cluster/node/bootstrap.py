@@ -25,10 +25,10 @@ from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.identity import NodeIdentity
 from garbagetruck.cluster.raft.log import LogStatus
 
-FEATURE_LEVEL = 1
-"""What this version can apply; the cluster's level is the lowest of its members'."""
 REGISTER_TIMEOUT_S = 5.0
 RETRY_S = 0.2
+FULL_RECORDS_LEVEL = 2
+"""The feature level from which on a member's record tells where its peers reach it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -48,9 +48,16 @@ class Enrolment(ApplyListener):
         self._settings = settings
         self._identity = identity
         self._machine = machine
-        self._own = _member(settings, settings.node.id, version=version, disk_id=identity.disk_id)
+        self._own = replace(
+            _stranger(settings, settings.node.id),
+            peer=str(settings.member.peer),
+            version=version,
+            disk_id=identity.disk_id,
+            feature_level=settings.node.feature_level,
+        )
         self._told_waiting = False
         self._was_member = False
+        self._more_to_tell = asyncio.Event()
         self.removed = asyncio.Event()
         """Set when the cluster is without this node. It never is again."""
 
@@ -64,13 +71,11 @@ class Enrolment(ApplyListener):
         operations: list[Operation] = []
         if not self._machine.cluster_id and not self._identity.joined:
             ids = [each.id for each in self._settings.cluster.members]
-            members = tuple(
-                self._own if each == self._own.id else _member(self._settings, each, version="", disk_id="")
-                for each in ids
-            )
+            own = replace(self._own, peer="")
+            members = tuple(own if each == own.id else _stranger(self._settings, each) for each in ids)
             operations.append(CreateCluster(self._identity.cluster_id, self._identity.incarnation, members))
         if not self._recorded():
-            operations.append(RegisterMember(self._own))
+            operations.append(RegisterMember(self._record()))
         return operations
 
     async def register(self, gateway: NodeGateway) -> None:
@@ -78,7 +83,7 @@ class Enrolment(ApplyListener):
         while not self.complete:
             self._check()
             try:
-                (outcome,) = await gateway.submit((RegisterMember(self._own),), timeout_s=REGISTER_TIMEOUT_S)
+                (outcome,) = await gateway.submit((RegisterMember(self._record()),), timeout_s=REGISTER_TIMEOUT_S)
                 if isinstance(outcome, Refused):
                     raise NotThisClusterError(outcome.message)
                 await gateway.read(Consistency.LINEARIZABLE, timeout_s=REGISTER_TIMEOUT_S)  # applied here, too
@@ -96,6 +101,17 @@ class Enrolment(ApplyListener):
                 await asyncio.sleep(RETRY_S)
             else:
                 return
+
+    async def keep(self, gateway: NodeGateway) -> None:
+        """Tell more, for as long as the node runs, once every member can read it: where its peers reach this node."""
+        while True:
+            await self._more_to_tell.wait()
+            try:
+                await gateway.submit((RegisterMember(self._own),), timeout_s=REGISTER_TIMEOUT_S)
+            except OperatingError:
+                await asyncio.sleep(RETRY_S)
+            else:
+                self._more_to_tell.clear()  # refused or not: the next look shows
 
     def _tell_waiting(self, error: OperatingError) -> None:
         """Say once what this node waits for."""
@@ -151,6 +167,8 @@ class Enrolment(ApplyListener):
         known = self._known()
         if known is not None and known.disk_id == self._identity.disk_id:
             self._was_member = True
+            if known.peer != self._own.peer and self._may_tell_all():
+                self._more_to_tell.set()
         elif self._was_member:
             self.removed.set()
 
@@ -159,11 +177,18 @@ class Enrolment(ApplyListener):
 
     def _recorded(self) -> bool:
         known = self._known()
-        return known is not None and replace(known, role=self._own.role) == self._own
+        return known is not None and replace(known, role=self._own.role, peer=self._own.peer) == self._own
+
+    def _record(self) -> Member:
+        """What this node may tell of itself as yet."""
+        return self._own if self._may_tell_all() else replace(self._own, peer="")
+
+    def _may_tell_all(self) -> bool:
+        """Whether all members, and this version as it is set up, read records with everything in them."""
+        return min(self._machine.feature_level, self._own.feature_level) >= FULL_RECORDS_LEVEL
 
 
-def _member(settings: NodeSettings, node_id: str, *, version: str, disk_id: str) -> Member:
+def _stranger(settings: NodeSettings, node_id: str) -> Member:
+    """What is known of a node that has not told its version, disk and feature level yet."""
     own = next(each for each in settings.cluster.members if each.id == node_id)
-    return Member(
-        node_id, str(own.api), str(own.http), str(own.raft), version, disk_id, FEATURE_LEVEL, peer=str(own.peer)
-    )
+    return Member(node_id, str(own.api), str(own.http), str(own.raft), version="", disk_id="", feature_level=0)

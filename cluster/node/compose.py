@@ -25,6 +25,7 @@ from garbagetruck.cluster.node.commit_queue import CommitQueue
 from garbagetruck.cluster.node.config.checks import raft_settings
 from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.config.tables import MemberSettings
+from garbagetruck.cluster.node.digests import DigestWatch
 from garbagetruck.cluster.node.directory import MemberDirectory, members_at
 from garbagetruck.cluster.node.handlers import RegistryDoor, registry_of
 from garbagetruck.cluster.node.health import Core, Health, LeadershipJournal, facts_of
@@ -48,7 +49,7 @@ def compose(
     settings: NodeSettings, identity: NodeIdentity, folder: DataFolder, world: World, page: Page | None = None
 ) -> ServerNode:
     """Build a node. `page` is what its address book holds. Raises `HandlerSettingsError` for handlers that cannot be made."""
-    machine = Machine()
+    machine = Machine(level=settings.node.feature_level)
     # The parts that the metrics look at are counted by them, too: so they are looked up when asked for.
     metrics = NodeMetrics(lambda: facts_of(identity, core, health), lambda: machine)
     applier = Applier(
@@ -56,6 +57,7 @@ def compose(
         monotonic_ns=world.monotonic_ns,
         on_fatal=world.on_fatal,
         meter=metrics.log.applied_entry,
+        skip={each.index: each.checksum for each in settings.node.skip_entries},
     )
     directory = MemberDirectory(
         node_id=identity.node_id,
@@ -71,7 +73,8 @@ def compose(
     cleaning = _cleaning(settings, identity, core, metrics, world)
     forwarding, driver = forwarding_of(settings, identity, core, directory, metrics, world)
     core.leadership.observe(LeadershipJournal(), cleaning.executor, driver)
-    core.applier.listen(core.leadership, cleaning.ledger, metrics.log, core.enrolment, directory, driver)
+    core.applier.listen(core.digests, core.leadership, cleaning.ledger, metrics.log, core.enrolment, directory, driver)
+    core.digests.report_through(forwarding.gateway)
     api = _api(
         settings=settings,
         core=core,
@@ -137,6 +140,7 @@ def _core(settings: NodeSettings, identity: NodeIdentity, around: _Log, metrics:
         on_fatal=world.on_fatal,
         meter=lambda: _stopwatch(world.monotonic_ns, metrics.log.committed),
         low_on_space=lambda: log.status.low_on_space,
+        not_enabled=machine.not_enabled,
     )
     leadership = Leadership(
         node_id=identity.node_id,
@@ -151,7 +155,28 @@ def _core(settings: NodeSettings, identity: NodeIdentity, around: _Log, metrics:
     )
     enrolment = Enrolment(settings=settings, identity=identity, machine=machine, version=garbagetruck.__version__)
     leadership.open_with(enrolment.opening)
-    return Core(log, machine, applier, clock, queue, leadership, enrolment)
+    watch = _watch(identity, machine, applier, queue, leadership, world)
+    return Core(log, machine, applier, clock, queue, leadership, enrolment, watch)
+
+
+def _watch(
+    identity: NodeIdentity,
+    machine: Machine,
+    applier: Applier,
+    queue: CommitQueue,
+    leadership: Leadership,
+    world: World,
+) -> DigestWatch:
+    """What compares this node's digests with the others'."""
+    return DigestWatch(
+        node_id=identity.node_id,
+        machine=machine,
+        applied_index=lambda: applier.applied_index,
+        leading=leadership,
+        queue=queue,
+        monotonic_ns=world.monotonic_ns,
+        on_fatal=world.on_fatal,
+    )
 
 
 def _cleaning(
@@ -165,6 +190,7 @@ def _cleaning(
         leadership=core.leadership,
         clock=core.clock,
         proved_within_ms=settings.raft.election_timeout_ms_max,
+        held=lambda: core.digests.holds_cleanups,
     )
     executor = CleanupExecutor(
         node_id=identity.node_id,

@@ -3,7 +3,8 @@
 Duty: `serve`. Open the folder, build the node, run it until a signal, drain, stop, and say how it ended.
 
 - SIGTERM or SIGINT drains; a second one ends the process at once.
-- What a part cannot survive ends the process at once, too, with one last line, and `EXIT_BUG` or `EXIT_DISK`: nothing is tried that
+- What a part cannot survive ends the process at once, too, with one last line, and `EXIT_BUG`, `EXIT_DAMAGED` or `EXIT_DISK`:
+  nothing is tried that
   might acknowledge, expire or clean anything more.
 
 Threads are made here only: the Raft thread, one for snapshots, and a few for the handlers' blocking calls.
@@ -29,6 +30,7 @@ from garbagetruck.cluster.node.address_book import AddressBook
 from garbagetruck.cluster.node.bootstrap import NotThisClusterError, RemovedError
 from garbagetruck.cluster.node.compose import compose
 from garbagetruck.cluster.node.config.loading import LoadedSettings
+from garbagetruck.cluster.node.endings import EntryNotApplied, EntryTooNew, StateDiverged
 from garbagetruck.cluster.node.handlers import problem_of
 from garbagetruck.cluster.node.identity import DataFolder, IdentityError, NodeIdentity
 from garbagetruck.cluster.node.logs import configure_logs
@@ -175,12 +177,23 @@ def _on_signal(number: signal.Signals, stop: asyncio.Event) -> None:
 
 def die(error: BaseException) -> Never:
     """End the process now: a part of the node met what it cannot survive, and must not go on wrongly."""
-    if isinstance(error, DiskFailed):
-        _log.critical("disk_failed", reason=str(error))
-    else:
-        _log.critical("node_died", reason=str(error) or type(error).__name__, exc_info=error)
+    code = EXIT_BUG
+    match error:
+        case DiskFailed():
+            _log.critical("disk_failed", reason=str(error))
+            code = EXIT_DISK
+        case EntryTooNew() | StorageRefused():
+            _log.critical("too_new" if isinstance(error, EntryTooNew) else "storage_refused", reason=str(error))
+            code = EXIT_DAMAGED
+        case StateDiverged():
+            _log.critical("state_diverged", reason=str(error))
+        case EntryNotApplied():
+            _log.error("entry_not_applied", index=error.index, exc_info=error.__cause__)
+            _log.critical("node_died", reason=str(error))
+        case _:
+            _log.critical("node_died", reason=str(error) or type(error).__name__, exc_info=error)
     sys.stderr.flush()
-    os._exit(EXIT_DISK if isinstance(error, DiskFailed) else EXIT_BUG)
+    os._exit(code)
 
 
 def tune_collector() -> None:

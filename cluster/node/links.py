@@ -60,6 +60,7 @@ def forwarding_of(
         leadership=core.leadership,
         read_index=read_index,
         api_addresses=api_addresses,
+        on_report=core.digests.hear,
     )
     gateway = NodeGateway(
         node_id=identity.node_id,

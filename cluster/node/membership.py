@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from garbagetruck.cluster.api.gateway import OperatingError, TransferFailed
 from garbagetruck.cluster.api.ports import PeerUnreachable
+from garbagetruck.cluster.machine.features import own_level
 from garbagetruck.cluster.machine.machine import Applied, Machine
 from garbagetruck.cluster.machine.model import Member, MemberRole
 from garbagetruck.cluster.machine.operations import SettleMember
@@ -186,6 +187,9 @@ class MembershipDriver(LeadershipObserver, ApplyListener):
     async def _promote(self, member: Member, epoch: int) -> str:
         if not member.disk_id or not member.version:
             return "no node has come under this name yet; start it with `garbagetruck serve --join`"
+        level = self._machine.feature_level
+        if own_level(member) < level:
+            return f"it has feature level {own_level(member)}, and the cluster {level}: start it with a newer version"
         if member.id not in self._log.status.connected:
             return f"it is not connected to the leader, {self._node_id}"
         await self._log.change_voters(AddVoter(member.id, member.disk_id), term=epoch)

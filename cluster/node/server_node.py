@@ -115,6 +115,7 @@ class ServerNode:
             where = f"raft at {self._settings.raft_listen}, journal in {self._settings.node.data_dir}"
             raise OSError(f"{where}: {error}") from error
         self._started.append(core.log.stop)
+        self._started.append(core.digests.stop)
         self._started.append(core.leadership.stop)
         self._started.append(self.cleaning.executor.stop)
         self._started.append(self.membership.driver.stop)
@@ -144,6 +145,7 @@ class ServerNode:
         await self.core.enrolment.register(self.forwarding.gateway)
         await self.core.enrolment.catch_up(self.forwarding.gateway)
         self.membership.directory.settle()
+        self._run(self.core.enrolment.keep(self.forwarding.gateway), "tell-more")
         while not self.health.ready:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(READY_POLL_S):

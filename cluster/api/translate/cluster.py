@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from garbagetruck.cluster.api.errors import invalid
 from garbagetruck.cluster.api.ports import NodeRole, NodeStatus
+from garbagetruck.cluster.machine.digests import digests_of
+from garbagetruck.cluster.machine.features import cluster_level, held_at, holding_back
 from garbagetruck.cluster.machine.machine import Machine
-from garbagetruck.cluster.machine.model import Member, MemberRole
+from garbagetruck.cluster.machine.model import DigestNote, Member, MemberRole
 from garbagetruck.v1 import cluster_pb2
 
 ROLES: Mapping[NodeRole, cluster_pb2.NodeRole.ValueType] = {
@@ -53,7 +55,11 @@ def node_message(member: Member, now: NodeStatus | None, last: NodeStatus | None
     known = now or last
     if known is None:
         return cluster_pb2.NodeStatus(
-            id=member.id, api=member.api, role=cluster_pb2.NODE_ROLE_UNREACHABLE, version=member.version
+            id=member.id,
+            api=member.api,
+            role=cluster_pb2.NODE_ROLE_UNREACHABLE,
+            version=member.version,
+            feature_level=member.feature_level,
         )
     return cluster_pb2.NodeStatus(
         id=member.id,
@@ -66,6 +72,7 @@ def node_message(member: Member, now: NodeStatus | None, last: NodeStatus | None
         version=known.version,
         digest=digest_bytes(known.digest),
         clock_ms=known.clock_ms,
+        feature_level=member.feature_level,
     )
 
 
@@ -96,7 +103,26 @@ def warnings(members: Sequence[Member], heard: Mapping[str, NodeStatus], leader_
                 f"{other.node_id} and {status.node_id} disagree about the state at index {status.applied_index}: "
                 "pause cleanups, and see the runbook for digests that differ"
             )
+    found.extend(_of_levels(members))
     return found
+
+
+def difference(noted: DigestNote | None) -> list[str]:
+    """What nodes reported of one state (I3), as a sentence; empty when nobody differs."""
+    if noted is None:
+        return []
+    told = ", ".join(f"{node_id} has {digest:016x}" for node_id, digest in sorted(digests_of(noted).items()))
+    return [f"digests differ at entry {noted.index}: {told}; cleanups stay paused until `cleanup resume`"]
+
+
+def _of_levels(members: Sequence[Member]) -> list[str]:
+    """Whether some members hold the cluster below what others have."""
+    level = cluster_level(members)
+    behind = holding_back(members, level + 1)
+    ahead = [member.id for member in members if member.id not in behind]
+    if not ahead:
+        return []
+    return [f"{held_at(behind, level)}; {', '.join(ahead)} can do more"]
 
 
 def add_counts(status: cluster_pb2.ClusterStatus, machine: Machine, clock_ms: int) -> None:

@@ -16,7 +16,7 @@ from typing_extensions import override
 from garbagetruck.cluster.api.gateway import Draining, NoLeader, NoQuorum, OperatingError, OutcomeUnknown
 from garbagetruck.cluster.machine.codec import Unreadable, decode_operations, encode_operations, encode_outcomes
 from garbagetruck.cluster.machine.machine import Machine
-from garbagetruck.cluster.machine.operations import ForwardedOperation, RegisterMember
+from garbagetruck.cluster.machine.operations import ForwardedOperation, RegisterMember, ReportDigest
 from garbagetruck.cluster.machine.outcomes import Outcome
 from garbagetruck.cluster.machine.validation import check_operation
 from garbagetruck.cluster.node.commit_queue import CommitQueue
@@ -47,6 +47,10 @@ RETIREMENT_S = 30.0
 
 TIMEOUT_MS_MAX = 300_000
 """The longest that a forwarded operation may wait at the leader, whatever the follower asks."""
+
+
+def _unheard(report: ReportDigest) -> None:
+    """Tell nobody."""
 
 
 class Forwarder:
@@ -164,7 +168,10 @@ class ForwardHandler(PeerHandler):
         leadership: Leadership,
         read_index: ReadIndex,
         api_addresses: Mapping[str, str],
+        on_report: Callable[[ReportDigest], None] = _unheard,
     ) -> None:
+        """`on_report` hears of every digest that a node reports to this leader, before it is in the log."""
+        self._on_report = on_report
         self._machine = machine
         self._queue = queue
         self._leadership = leadership
@@ -202,9 +209,12 @@ class ForwardHandler(PeerHandler):
         return min(max(1, request.timeout_ms), TIMEOUT_MS_MAX) / 1_000
 
     async def _commit(self, operations: tuple[ForwardedOperation, ...], timeout_s: float) -> tuple[Outcome, ...]:
+        for each in operations:
+            if isinstance(each, ReportDigest):
+                self._on_report(each)
         bounds = self._machine.bounds
         refusals = [
-            None if isinstance(operation, RegisterMember) else check_operation(operation, bounds)
+            None if isinstance(operation, RegisterMember | ReportDigest) else check_operation(operation, bounds)
             for operation in operations
         ]
         accepted = [each for each, refusal in zip(operations, refusals, strict=True) if refusal is None]

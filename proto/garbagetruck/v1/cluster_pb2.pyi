@@ -96,6 +96,7 @@ class NodeStatus(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     CLOCK_MS_FIELD_NUMBER: _builtins.int
+    FEATURE_LEVEL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     api: _builtins.str
@@ -116,6 +117,8 @@ class NodeStatus(_message.Message):
     """Its state in a few bytes: at equal `applied_index` equal on all nodes, or something is badly wrong."""
     clock_ms: _builtins.int
     """Its cluster time, in milliseconds."""
+    feature_level: _builtins.int
+    """The feature level that its record names; 0 until it has told so."""
     def __init__(
         self,
         *,
@@ -129,10 +132,11 @@ class NodeStatus(_message.Message):
         version: _builtins.str = ...,
         digest: _builtins.bytes = ...,
         clock_ms: _builtins.int = ...,
+        feature_level: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "applied_index", b"applied_index", "clock_ms", b"clock_ms", "commit_index", b"commit_index", "digest", b"digest", "id", b"id", "reachable", b"reachable", "role", b"role", "term", b"term", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "applied_index", b"applied_index", "clock_ms", b"clock_ms", "commit_index", b"commit_index", "digest", b"digest", "feature_level", b"feature_level", "id", b"id", "reachable", b"reachable", "role", b"role", "term", b"term", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -247,10 +251,11 @@ class ClusterStatus(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     BOUNDS_FIELD_NUMBER: _builtins.int
+    FEATURE_LEVEL_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     """The cluster's id."""
     healthy: _builtins.bool
-    """A leader is known, every member is reachable and near the commit index, all digests agree."""
+    """A leader is known, every member is reachable and near the commit index, all digests and feature levels agree."""
     leader_id: _builtins.str
     """The leader's id. Empty: none is known."""
     term: _builtins.int
@@ -265,6 +270,8 @@ class ClusterStatus(_message.Message):
     """Resources that are not cleaned."""
     incarnation: _builtins.int
     """Which incarnation of the cluster: 1 at first, one more after each disaster recovery."""
+    feature_level: _builtins.int
+    """The feature level that the cluster uses: the lowest of its members'."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeStatus]:
         """Every member, by rising id."""
@@ -297,10 +304,11 @@ class ClusterStatus(_message.Message):
         incarnation: _builtins.int = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         bounds: Global___ClusterBounds | None = ...,
+        feature_level: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "cleanup", b"cleanup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "cleanup", b"cleanup", "clock_ms", b"clock_ms", "cluster_id", b"cluster_id", "healthy", b"healthy", "incarnation", b"incarnation", "leader_id", b"leader_id", "leases", b"leases", "nodes", b"nodes", "resources", b"resources", "sessions", b"sessions", "term", b"term", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "cleanup", b"cleanup", "clock_ms", b"clock_ms", "cluster_id", b"cluster_id", "feature_level", b"feature_level", "healthy", b"healthy", "incarnation", b"incarnation", "leader_id", b"leader_id", "leases", b"leases", "nodes", b"nodes", "resources", b"resources", "sessions", b"sessions", "term", b"term", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -385,7 +393,7 @@ class Member(_message.Message):
     version: _builtins.str
     """The version of its software, as it last told. Left out of requests."""
     feature_level: _builtins.int
-    """The highest feature level that it understands; 0: it has not told yet. Left out of requests."""
+    """The feature level that it announced: what it can read. 0 until it has told so; not for callers to set."""
     def __init__(
         self,
         *,

@@ -208,12 +208,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Without the member, those that answer now would be no majority of those that remain. Metadata: `reachable`,
     `remaining` (how many).
     """
-    ERROR_REASON_TRANSFER_FAILED: _ErrorReason.ValueType  # 45
+    ERROR_REASON_TRANSFER_FAILED: _ErrorReason.ValueType  # 46
     """The node that shall lead cannot, or did not take over in time. Who led before leads on, or an election decides."""
     ERROR_REASON_MEMBER_EXISTS: _ErrorReason.ValueType  # 41
     """ALREADY_EXISTS.
 
     The cluster has a member of this id, or one with this address.
+    """
+    ERROR_REASON_FEATURE_NOT_ENABLED: _ErrorReason.ValueType  # 45
+    """Not every member's feature level is as high as this needs. Metadata from the log: `level` (the cluster's), `needed`,
+    `members` (those below, separated by commas).
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -351,12 +355,16 @@ ERROR_REASON_QUORUM_AT_RISK: ErrorReason.ValueType  # 44
 """Without the member, those that answer now would be no majority of those that remain. Metadata: `reachable`,
 `remaining` (how many).
 """
-ERROR_REASON_TRANSFER_FAILED: ErrorReason.ValueType  # 45
+ERROR_REASON_TRANSFER_FAILED: ErrorReason.ValueType  # 46
 """The node that shall lead cannot, or did not take over in time. Who led before leads on, or an election decides."""
 ERROR_REASON_MEMBER_EXISTS: ErrorReason.ValueType  # 41
 """ALREADY_EXISTS.
 
 The cluster has a member of this id, or one with this address.
+"""
+ERROR_REASON_FEATURE_NOT_ENABLED: ErrorReason.ValueType  # 45
+"""Not every member's feature level is as high as this needs. Metadata from the log: `level` (the cluster's), `needed`,
+`members` (those below, separated by commas).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

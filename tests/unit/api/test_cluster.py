@@ -88,7 +88,7 @@ async def test_a_member_is_added_as_a_learner_and_listed_with_all_that_is_known_
     assert added == expected
     listed = (await api.cluster.ListMembers(cluster_pb2.ListMembersRequest())).members
     assert listed[3] == expected
-    assert (listed[0].role, listed[0].version, listed[0].feature_level) == (cluster_pb2.MEMBER_ROLE_VOTER, "0.1.0", 1)
+    assert (listed[0].role, listed[0].version, listed[0].feature_level) == (cluster_pb2.MEMBER_ROLE_VOTER, "0.1.0", 2)
 
 
 async def test_i6_a_repeated_change_of_membership_is_one(api: Stand) -> None:

@@ -9,6 +9,7 @@ from google.rpc import error_details_pb2
 
 from garbagetruck.cluster.api import errors
 from garbagetruck.cluster.api.gateway import (
+    FeatureNotEnabled,
     NoLeader,
     NotSealed,
     OperatingError,
@@ -74,7 +75,7 @@ def test_every_published_reason_stands_on_the_page_with_its_code() -> None:
     assert {line.split("`")[1] for line in rows} == published()
 
 
-LASTING = (OperatingError, StorageLow, TransferFailed)
+LASTING = (OperatingError, StorageLow, TransferFailed, FeatureNotEnabled)
 """What repeating soon does not help against."""
 
 

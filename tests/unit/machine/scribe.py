@@ -6,7 +6,10 @@ Duty: make a test's history short to read. It must not know: how the machine wor
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
+from msgspec.structs import replace
+
 from garbagetruck.cluster.machine import codec
+from garbagetruck.cluster.machine.features import format_of
 from garbagetruck.cluster.machine.machine import Applied, Machine
 from garbagetruck.cluster.machine.model import (
     DEFAULT_NAMESPACE,
@@ -24,7 +27,6 @@ from garbagetruck.cluster.machine.model import (
     Resource,
 )
 from garbagetruck.cluster.machine.operations import (
-    BATCH_FORMAT,
     AcquireLease,
     AddMember,
     Batch,
@@ -72,10 +74,15 @@ EXECUTOR = "n1"
 def member(number: int, *, version: str = "", disk_id: str = "", role: MemberRole = MemberRole.VOTER) -> Member:
     """Node number so and so, as its record looks."""
     api, http, raft, peer = (f"127.0.0.1:{7_000 + hundred + number}" for hundred in (100, 200, 300, 400))
-    return Member(f"n{number}", api, http, raft, version, disk_id, int(bool(version)), peer, role)
+    return Member(f"n{number}", api, http, raft, version, disk_id, 2 * bool(version), peer, role)
 
 
-MEMBER = member(1, version="1.0.0", disk_id="disk-1")
+def founder(number: int) -> Member:
+    """A node's record as the first leader writes it, which may not tell what level 1 does not know."""
+    return replace(member(number, version="1.0.0", disk_id=f"disk-{number}"), peer="")
+
+
+MEMBER = replace(founder(1), feature_level=1)
 AT_ONCE = CleanupSettings(grace_ms_min=0, attempts_max=3, retry_delay_ms_min=1_000, retry_delay_ms_max=8_000)
 """No grace, so that an orphan is due at once."""
 NO_BRAKE = BrakeSettings(enabled=False)
@@ -120,7 +127,7 @@ class Scribe:
     # -- batches ----------------------------------------------------------------------------------------------
 
     def write(self, *operations: Operation) -> Applied:
-        batch = Batch(BATCH_FORMAT, self.epoch, self.at_ms, EXECUTOR, len(self.payloads) + 1, operations)
+        batch = Batch(format_of(operations), self.epoch, self.at_ms, EXECUTOR, len(self.payloads) + 1, operations)
         return self.write_bytes(codec.encode_batch(batch))
 
     def write_bytes(self, payload: bytes) -> Applied:

@@ -4,11 +4,19 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from garbagetruck.cluster.machine import codec
 from garbagetruck.cluster.machine.model import Bounds, EventType, Member, MemberRole
-from garbagetruck.cluster.machine.operations import CreateCluster, Operation, RegisterMember, SettleMember
+from garbagetruck.cluster.machine.operations import (
+    Batch,
+    CreateCluster,
+    EnterEpoch,
+    Operation,
+    RegisterMember,
+    SettleMember,
+)
 from garbagetruck.cluster.machine.outcomes import Acknowledged, MemberChanged, Reason, Refused
 from tests.unit.machine import integrity
-from tests.unit.machine.scribe import MEMBER, Scribe, accepted, member, refused
+from tests.unit.machine.scribe import MEMBER, Scribe, accepted, founder, member, refused
 
 VOTER, LEARNER, LEAVING = MemberRole.VOTER, MemberRole.LEARNER, MemberRole.LEAVING
 TABLE = """
@@ -42,8 +50,7 @@ def log() -> Scribe:
     written = Scribe()
     written.at_ms = 1_000
     written.enter_epoch()
-    founders = tuple(member(number, version="1", disk_id=f"disk-{number}") for number in (1, 2, 3))
-    written.one(CreateCluster("cluster-1", 1, founders))
+    written.one(CreateCluster("cluster-1", 1, tuple(founder(number) for number in (1, 2, 3))))
     return written
 
 
@@ -132,8 +139,35 @@ def test_a_refusal_of_a_second_change_names_the_first(log: Scribe) -> None:
 
 def test_the_last_member_that_votes_stays() -> None:
     log = Scribe().begin()
+    log.one(RegisterMember(founder(1)))
     assert refused(log.one(log.removing("n1")), Reason.LAST_VOTER).field == "member_id"
-    assert log.machine.members() == (MEMBER,)
+    assert log.machine.members() == (founder(1),)
+
+
+def test_nobody_comes_or_goes_while_a_member_could_not_read_of_it() -> None:
+    log = Scribe().begin()
+    refused(log.one(log.adding(member(4))), Reason.FEATURE_NOT_ENABLED)
+    refused(log.one(log.removing("n1")), Reason.FEATURE_NOT_ENABLED)
+    refused(log.one(SettleMember("n1", "gone")), Reason.FEATURE_NOT_ENABLED)
+    refused(log.one(RegisterMember(member(1, version="1.0.0", disk_id="disk-1"))), Reason.FEATURE_NOT_ENABLED)
+    assert log.machine.members() == (MEMBER,), "and no record tells what it could not read"
+
+
+def test_a_learner_holds_nobody_back(log: Scribe) -> None:
+    log.one(log.adding(member(4)))
+    assert log.machine.feature_level == 2
+    accepted(log.one(log.removing("n4")), MemberChanged)
+
+
+def test_i3_records_are_written_as_before_while_they_say_nothing_new() -> None:
+    """A node of feature level 1 reads them, and counts them into the same digest."""
+    old = ["n1", "127.0.0.1:7101", "127.0.0.1:7201", "127.0.0.1:7301", "1.0.0", "disk-1", 1]
+    assert MEMBER.written() == old
+    batch = Batch(1, 1, 0, "n1", 1, (EnterEpoch("n1"), CreateCluster("c", 1, (MEMBER,)), RegisterMember(MEMBER)))
+    assert msgspec.msgpack.decode(codec.encode_batch(batch))[5] == [[1, "n1"], [2, "c", 1, [old]], [3, old]]
+    assert codec.decode_batch(codec.encode_batch(batch)) == batch
+    assert replace(MEMBER, peer="127.0.0.1:7401").written() == [*old, "127.0.0.1:7401"]
+    assert replace(MEMBER, role=LEARNER).written() == [*old, "", "learner"]
 
 
 def test_a_removed_member_keeps_its_record_until_raft_is_without_it(log: Scribe) -> None:

@@ -5,9 +5,9 @@ from msgspec.structs import replace
 
 from garbagetruck.cluster.machine import requests
 from garbagetruck.cluster.machine.model import Bounds, EventType, LeaseState, ResourceState
-from garbagetruck.cluster.machine.operations import ClientOperation, Operation
+from garbagetruck.cluster.machine.operations import ClientOperation, Operation, RegisterMember
 from garbagetruck.cluster.machine.outcomes import LeaseGranted, Reason, Refused, SessionOpened
-from tests.unit.machine.scribe import Scribe, accepted, file, member, refused
+from tests.unit.machine.scribe import Scribe, accepted, file, founder, member, refused
 
 
 @pytest.fixture
@@ -88,6 +88,8 @@ def test_i6_an_operators_repeated_mutation_has_one_effect_and_the_first_answer(l
         assert log.resource("r").state is ResourceState.DEAD_LETTER
     if name == "resume":
         log.one(log.pausing())
+    if name in ("add member", "remove member"):
+        log.one(RegisterMember(founder(1)))
     if name == "remove member":
         log.one(log.adding(member(2)))
     operations: dict[str, Operation] = {

@@ -188,7 +188,11 @@ class Rig:
         )
         self.proposer = Proposer(node_id=NODE, log=self.log, random=random.Random(7))
         self.queue = CommitQueue(
-            proposer=self.proposer, clock=self.clock, bounds=bounds or QueueSection(), on_fatal=self.fatal.append
+            proposer=self.proposer,
+            clock=self.clock,
+            bounds=bounds or QueueSection(),
+            on_fatal=self.fatal.append,
+            not_enabled=self.machine.not_enabled,
         )
         self.applier = Applier(machine=self.machine, monotonic_ns=self.monotonic, on_fatal=self.fatal.append)
         self.leadership = Leadership(

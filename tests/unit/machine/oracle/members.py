@@ -12,7 +12,7 @@ def register(books: Books, asked: RegisterMember) -> Outcome:
     known = books.members.get(asked.member.id)
     if known is None or known.disk_id not in ("", asked.member.disk_id):
         return no(Reason.MEMBER_UNKNOWN)
-    books.members[known.id] = replace(asked.member, role=known.role)
+    books.members[known.id] = replace(asked.member, role=known.role, peer=asked.member.peer or known.peer)
     return Acknowledged()
 
 

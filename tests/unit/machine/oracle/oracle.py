@@ -26,6 +26,7 @@ from garbagetruck.cluster.machine.operations import (
     CreateCluster,
     DiscardCleanup,
     EnterEpoch,
+    NoteDigest,
     OpenSession,
     Operation,
     PauseCleanups,
@@ -38,6 +39,7 @@ from garbagetruck.cluster.machine.operations import (
     RenewLeases,
     RenewSessions,
     ReportCleanup,
+    ReportDigest,
     ResumeCleanups,
     RetryCleanup,
     SetBounds,
@@ -70,6 +72,7 @@ REMEMBERED = (
     | AddMember
     | RemoveMember
 )
+OF_LEVEL_2 = AddMember | RemoveMember | SettleMember | NoteDigest | ReportDigest
 
 
 def judge(books: Books, batch: Batch) -> list[Outcome] | Refused:
@@ -152,9 +155,18 @@ def _drain(books: Books, budget: int, touched: set[str]) -> int:
 
 
 def _judge_one(books: Books, asked: Operation) -> Outcome:
+    newer = isinstance(asked, OF_LEVEL_2) or (isinstance(asked, RegisterMember) and asked.member.peer != "")
+    return no(Reason.FEATURE_NOT_ENABLED) if newer and books.level() < 2 else _judge_enabled(books, asked)
+
+
+def _judge_enabled(books: Books, asked: Operation) -> Outcome:
     match asked:
         case EnterEpoch():
             return Acknowledged()
+        case NoteDigest():
+            return _note(books, asked)
+        case ReportDigest():
+            return _report(books, asked)
         case CreateCluster():
             return _create(books, asked)
         case SetBounds():
@@ -195,6 +207,29 @@ def _create(books: Books, asked: CreateCluster) -> Outcome:
         return no(Reason.CLUSTER_EXISTS)
     books.incarnation = asked.incarnation
     books.members = {each.id: each for each in asked.members}
+    return Acknowledged()
+
+
+def _note(books: Books, asked: NoteDigest) -> Outcome:
+    if asked.index <= max(books.notes, default=0):
+        return no(Reason.INVALID_ARGUMENT)
+    books.notes[asked.index] = asked.digest
+    for index in sorted(books.notes)[:-8]:
+        del books.notes[index]
+        books.reports.pop(index, None)
+    return Acknowledged()
+
+
+def _report(books: Books, asked: ReportDigest) -> Outcome:
+    """Nobody's own word is remembered before someone differs; then cleanups pause."""
+    if asked.node_id not in books.members:
+        return no(Reason.MEMBER_UNKNOWN)
+    if asked.index not in books.notes:
+        return no(Reason.DIGEST_NOT_NOTED)
+    noted = books.notes[asked.index]
+    if asked.digest != noted or books.contradicted(asked.index):
+        books.reports.setdefault(asked.index, {})[asked.node_id] = asked.digest
+        books.paused = books.paused or asked.digest != noted
     return Acknowledged()
 
 
@@ -250,6 +285,8 @@ def _resume(books: Books, asked: ResumeCleanups) -> Outcome:
         if not books.paused:
             return no(Reason.NOT_PAUSED, "namespace")
         books.paused = False
+        for index in [each for each in books.notes if books.contradicted(each)]:
+            del books.notes[index], books.reports[index]
         return Acknowledged()
     space = books.spaces[asked.namespace]
     lifts = asked.release_brake and space.braked
