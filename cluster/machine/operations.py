@@ -266,58 +266,6 @@ class SetNamespace(Entry, frozen=True, tag=50):
     """Which settings to take, as `limits.leases_max`; the others mean nothing. None: all of them."""
 
 
-Operation = (
-    EnterEpoch
-    | CreateCluster
-    | RegisterMember
-    | SetBounds
-    | AddMember
-    | RemoveMember
-    | SettleMember
-    | NoteDigest
-    | ReportDigest
-    | AcquireLease
-    | RenewLeases
-    | ReleaseLeases
-    | ReleaseHolder
-    | OpenSession
-    | RenewSessions
-    | CloseSession
-    | PlaceHold
-    | RemoveHold
-    | ClaimCleanup
-    | ReportCleanup
-    | RetryCleanup
-    | DiscardCleanup
-    | PauseCleanups
-    | ResumeCleanups
-    | SetNamespace
-)
-
-ClientOperation = (
-    AcquireLease
-    | RenewLeases
-    | ReleaseLeases
-    | ReleaseHolder
-    | OpenSession
-    | RenewSessions
-    | CloseSession
-    | PlaceHold
-    | RemoveHold
-    | RetryCleanup
-    | DiscardCleanup
-    | PauseCleanups
-    | ResumeCleanups
-    | SetNamespace
-    | AddMember
-    | RemoveMember
-)
-"""What a door may submit for a client. All of them carry `entered_ms` and `namespace`."""
-
-ForwardedOperation = ClientOperation | RegisterMember | ReportDigest
-"""What a node may ask the leader to commit: its clients' operations, its own record, and its own digest."""
-
-
 NamespaceOperation = (
     AcquireLease
     | RenewLeases
@@ -332,6 +280,17 @@ NamespaceOperation = (
     | DiscardCleanup
 )
 """What needs its namespace to exist."""
+
+ClientOperation = NamespaceOperation | PauseCleanups | ResumeCleanups | SetNamespace | AddMember | RemoveMember
+"""What a door may submit for a client. All of them carry `entered_ms` and `namespace`."""
+
+ForwardedOperation = ClientOperation | RegisterMember | ReportDigest
+"""What a node may ask the leader to commit: its clients' operations, its own record, and its own digest."""
+
+LeadersOperation = EnterEpoch | CreateCluster | SetBounds | SettleMember | NoteDigest | ClaimCleanup | ReportCleanup
+"""What a leader's node proposes by itself."""
+
+Operation = ForwardedOperation | LeadersOperation
 
 Mutation = (
     PlaceHold

@@ -37,11 +37,7 @@ def forwarding_of(
 ) -> tuple[Forwarding, MembershipDriver]:
     """The ways between nodes, the gateway over them, and what changes who they are."""
     api_addresses = ApiAddresses(directory)
-    bounds = MessageBounds(
-        operations_max=settings.queue.batch_operations_max,
-        bytes_max=FORWARD_BYTES_MAX,
-        outstanding_max=FORWARDS_OUTSTANDING_MAX,
-    )
+    bounds = MessageBounds(settings.queue.batch_operations_max, FORWARD_BYTES_MAX, FORWARDS_OUTSTANDING_MAX)
     mesh = _mesh(settings, identity, core, directory, world)
     driver = MembershipDriver(
         node_id=identity.node_id,
