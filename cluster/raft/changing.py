@@ -85,8 +85,8 @@ class Changing:
         failure = None
         if consensus.role is not Role.LEADER or consensus.term != pending.term:
             failure = ChangeUnknown()
-        elif consensus.applied_index < pending.index:
-            return None
+        elif consensus.applied_index < pending.index or not consensus.journal.metadata_durable:
+            return None  # who turns a removed node off must not find that this one, started again, still counts on it
         self._pending = None
         return Changed(pending.sequence, failure)
 

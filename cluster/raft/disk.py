@@ -165,26 +165,3 @@ class RealDisk:
 
 
 REAL_DISK = RealDisk()
-
-
-def read_file(disk: Disk, path: Path) -> bytes:
-    """All of a small file. Raises FileNotFoundError, OSError."""
-    file = disk.open(path)
-    try:
-        return file.read(file.size(), 0)
-    finally:
-        file.close()
-
-
-def replace_file(disk: Disk, path: Path, content: bytes) -> None:
-    """Have a small file hold `content`, durably, or what it held before. Raises OSError."""
-    temporary = path.with_name(path.name + ".tmp")
-    if temporary.name in disk.names(path.parent):
-        disk.unlink(temporary)
-    file = disk.create(temporary)
-    try:
-        file.write_durably(content, 0)
-    finally:
-        file.close()
-    disk.rename(temporary, path)
-    disk.sync_folder(path.parent)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from garbagetruck.cluster.raft.disk import Disk, read_file, replace_file
+from garbagetruck.cluster.raft.disk import Disk
 from garbagetruck.cluster.raft.errors import JournalDamaged
+from garbagetruck.cluster.raft.small_files import read_file, replace_file
 
 
 class Founding(msgspec.Struct, frozen=True):
@@ -29,13 +30,13 @@ def found(
     """What was stored in `folder`, or what is from now on: `founders`, or with None, `told` without this node.
 
     A folder with a log and without this file was made before members could change: they were those that it is `told`.
-    Raises JournalDamaged, OSError, and ValueError when the founders are not this node and others.
+    Raises JournalDamaged, DiskFailed, and ValueError when the founders are not this node and others.
     """
     path = folder / "founding.json"
+    content = read_file(disk, path)
     try:
-        return msgspec.json.decode(read_file(disk, path), type=Founding)
-    except FileNotFoundError:
-        pass
+        if content is not None:
+            return msgspec.json.decode(content, type=Founding)
     except msgspec.MsgspecError as error:
         raise JournalDamaged(path, str(error)) from error
     if has_log:

@@ -32,7 +32,7 @@ class Membership:
         self.voters = Voters(identity.node_id, identity.disk_id)
 
     def open(self, storage: Storage) -> None:
-        """Read what the folder says of it, and begin with that. Raises StorageRefused, OSError."""
+        """Read what the folder says of it, and begin with that. Raises StorageRefused, DiskFailed, OSError."""
         self._met = storage.open_folder()
         told = [member.node_id for member in self.members]
         founding = storage.found(self._identity.node_id, told, self._founders)

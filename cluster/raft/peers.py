@@ -19,8 +19,9 @@ from pathlib import Path
 
 import msgspec
 
-from garbagetruck.cluster.raft.disk import REAL_DISK, Disk, read_file, replace_file
+from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
 from garbagetruck.cluster.raft.errors import JournalDamaged
+from garbagetruck.cluster.raft.small_files import read_file, replace_file
 from garbagetruck.cluster.raft.voters import Voters
 
 
@@ -33,7 +34,7 @@ class PeerDisks:
         self._disk_ids: dict[str, str] | None = None
 
     def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
-        """Whether `node_id` has `disk_id`, or was never met; then it has from now on. Raises JournalDamaged, OSError."""
+        """Whether `node_id` has `disk_id`, or was never met; then it has from now on. Raises JournalDamaged, DiskFailed."""
         disk_ids = self.load()
         known = disk_ids.get(node_id)
         if known is None:
@@ -44,19 +45,18 @@ class PeerDisks:
     def forget(self, node_id: str, *, disk_id: str = "") -> None:
         """`node_id` is no member any more: whoever comes under that name next is new. With `disk_id`, only if it has that.
 
-        Raises JournalDamaged, OSError.
+        Raises JournalDamaged, DiskFailed.
         """
         known = self.load().get(node_id)
         if known is not None and disk_id in ("", known):
             self._store({each: disk for each, disk in self.load().items() if each != node_id})
 
     def load(self) -> dict[str, str]:
-        """What is known so far, read from the file once. Raises JournalDamaged, OSError."""
+        """What is known so far, read from the file once. Raises JournalDamaged, DiskFailed."""
         if self._disk_ids is None:
             try:
-                self._disk_ids = msgspec.json.decode(read_file(self._disk, self._path), type=dict[str, str])
-            except FileNotFoundError:
-                self._disk_ids = {}
+                content = read_file(self._disk, self._path)
+                self._disk_ids = {} if content is None else msgspec.json.decode(content, type=dict[str, str])
             except msgspec.MsgspecError as error:
                 raise JournalDamaged(self._path, str(error)) from error
         return self._disk_ids
@@ -74,6 +74,6 @@ class VoterDisks:
         self._met = met
 
     def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
-        """Whether `node_id` may have `disk_id`. Raises JournalDamaged, OSError."""
+        """Whether `node_id` may have `disk_id`. Raises JournalDamaged, DiskFailed."""
         known = self._voters.disks.get(node_id)
         return known == disk_id if known else self._met.is_known_or_new(node_id, disk_id)

@@ -264,6 +264,7 @@ class Consensus(SyncObj):  # type: ignore[misc]  # pysyncobj is published withou
         for index, command in self.journal.changes_after(self.voters.index):
             if index <= self.applied_index:
                 self.on_change(index, voter_change.decode(command[1:]))
+                self.journal.store_commit_index()
                 self.unsettled = not self.is_settled
         if self.role is not Role.FOLLOWER and not self.voters.votes:
             self.learn_term(self.term + 1)  # who was removed leads no longer, and is no candidate

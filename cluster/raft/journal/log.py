@@ -309,9 +309,13 @@ class Journal:
         if raftCommitIndex != self._metadata.commit_index:
             self._metadata = Metadata(self._metadata.term, self._metadata.vote, raftCommitIndex)
 
-    def onOneSecondTimer(self) -> None:  # noqa: N802  # pysyncobj's name
+    def store_commit_index(self) -> None:
+        """Store it now: a change of the voters was applied, and this node shall not go back to those before."""
         if self._metadata.commit_index != self._stored_commit_index:
             self._put_metadata(self._metadata)
+
+    def onOneSecondTimer(self) -> None:  # noqa: N802  # pysyncobj's name
+        self.store_commit_index()
         self.writer.measure_space()
 
     def flush(self) -> None:
