@@ -29,7 +29,7 @@ from garbagetruck.cluster.node.peers.port import (
 from garbagetruck.cluster.node.peers.service import PeerService
 from garbagetruck.cluster.node.peers.wire import PEER, StatusRequest, StatusResponse
 from garbagetruck.cluster.raft.frames import Frame
-from garbagetruck.cluster.raft.handshake import Disks
+from garbagetruck.cluster.raft.handshake import Disks, Door
 from garbagetruck.cluster.raft.network import Network
 from garbagetruck.cluster.raft.peering import Peering
 from garbagetruck.cluster.raft.refusals import Refusals
@@ -82,7 +82,7 @@ class PeerMesh(SessionListener):
         self._peering = Peering(
             identity=identity,
             members=members,
-            disks=disks,
+            door=lambda peer_ids: Door(identity, peer_ids, disks, protocol=PEER.protocol),
             settings=settings,
             refusals=self._refusals,
             monotonic_ns=monotonic_ns,
