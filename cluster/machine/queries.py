@@ -75,8 +75,12 @@ class Queries:
 
     @property
     def feature_level(self) -> int:
-        """What the cluster uses: the lowest level of its members."""
-        return features.cluster_level(self._state.members.values())
+        """What the cluster uses: the lowest level of its members, and no less than what was ever used."""
+        return features.cluster_level(self._state.members.values(), self._state.level_used)
+
+    def voters(self) -> frozenset[str]:
+        """Whose digests count towards a majority."""
+        return frozenset(self._state.members)
 
     def not_enabled(self, operations: Sequence[Operation]) -> Refused | None:
         """Why the cluster does not take one of these yet; None when it takes all. To be asked before they are logged:
@@ -84,8 +88,8 @@ class Queries:
         """
         if features.format_of(operations) == features.LEVEL_OLDEST:
             return None
-        members = tuple(self._state.members.values())
-        return next((why for each in operations if (why := features.not_enabled(members, each)) is not None), None)
+        members, used = tuple(self._state.members.values()), self._state.level_used
+        return next((why for each in operations if (why := features.not_enabled(members, used, each))), None)
 
     def digest_notes(self) -> tuple[DigestNote, ...]:
         """The digests that leaders noted last, by rising index."""

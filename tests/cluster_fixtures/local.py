@@ -13,9 +13,10 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import grpc.aio
 import psutil
@@ -58,8 +59,11 @@ class Node:
 class LocalCluster:
     """`start` before anything else, `stop` in any case."""
 
-    def __init__(self, folder: Path, *, nodes: int = 3, spare: int = 0) -> None:
-        """`spare`: how many nodes may be added later."""
+    def __init__(
+        self, folder: Path, *, nodes: int = 3, spare: int = 0, environ: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """`spare`: how many nodes may be added later. `environ` is added to that of the nodes which `up` starts."""
+        self._environ = environ
         self.folder = folder
         self.size = nodes
         self.base_port = free_base_port(nodes + spare)
@@ -84,6 +88,7 @@ class LocalCluster:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env=os.environ | self._environ,
         )
         assert self._supervisor.stdout is not None
         line = self._supervisor.stdout.readline()
@@ -179,8 +184,11 @@ class LocalCluster:
         )
         return places
 
-    def serve(self, node_id: str, *flags: str) -> None:
-        """Start a node again that was killed, or another one, as `garbagetruck serve --config` does."""
+    def serve(self, node_id: str, *flags: str, **environ: str) -> None:
+        """Start a node again that was killed, or another one, as `garbagetruck serve --config` does.
+
+        `environ` is added to its own.
+        """
         node = self.nodes[node_id]
         self._bury(node_id)
         with node.log.open("ab") as log:
@@ -188,6 +196,7 @@ class LocalCluster:
                 [sys.executable, "-m", "garbagetruck.cluster.node", "--config", str(node.config), *flags],
                 stdout=log,
                 stderr=log,
+                env=os.environ | environ,
             )
         node.pid = node.process.pid
 

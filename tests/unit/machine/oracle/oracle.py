@@ -156,7 +156,12 @@ def _drain(books: Books, budget: int, touched: set[str]) -> int:
 
 def _judge_one(books: Books, asked: Operation) -> Outcome:
     newer = isinstance(asked, OF_LEVEL_2) or (isinstance(asked, RegisterMember) and asked.member.peer != "")
-    return no(Reason.FEATURE_NOT_ENABLED) if newer and books.level() < 2 else _judge_enabled(books, asked)
+    if newer and books.level() < 2:
+        return no(Reason.FEATURE_NOT_ENABLED)
+    outcome = _judge_enabled(books, asked)
+    if newer and not isinstance(outcome, Refused):
+        books.used = 2
+    return outcome
 
 
 def _judge_enabled(books: Books, asked: Operation) -> Outcome:
