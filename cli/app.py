@@ -25,6 +25,7 @@ MODULES = {
     "cleanup": "cleanup",
     "namespace": "namespace",
     "member": "member",
+    "leader": "leader",
     "watch": "watch",
     "bench": "bench.command",
     "config": "config",

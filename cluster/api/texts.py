@@ -23,6 +23,7 @@ from garbagetruck.cluster.machine.validation import (
     LABEL_KEY_BYTES_MAX,
     LABEL_VALUE_BYTES_MAX,
     LABELS_MAX,
+    MEMBER_ID_BYTES_MAX,
     NAMESPACE_BYTES_MAX,
     NAMESPACE_FORM,
     NAMESPACE_FORM_TOLD,
@@ -46,6 +47,7 @@ BYTES_MAX: Mapping[str, int] = MappingProxyType(
         "hold_id": ID_BYTES_MAX,
         "handler": HANDLER_BYTES_MAX,
         "reason": REASON_BYTES_MAX,
+        "member_id": MEMBER_ID_BYTES_MAX,
         "page_token": 256,
     }
 )

@@ -18,7 +18,7 @@ from garbagetruck.cluster.machine.codec import FormatTooNew, Unreadable
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.state import State
 from garbagetruck.cluster.node.applier import Applier
-from garbagetruck.cluster.raft.errors import SnapshotUnfit
+from garbagetruck.cluster.raft.errors import SnapshotUnfit, StateTooNew
 from garbagetruck.cluster.raft.snapshots.port import Capture, StateMachine
 
 PIECE_BYTES = 1024 * 1024
@@ -59,8 +59,10 @@ class MachineSnapshots(StateMachine):
     @override
     def decode(self, chunks: Iterator[bytes]) -> State:
         try:
-            return snapshot.read(framed(chunks))[1]
-        except (Unreadable, FormatTooNew) as error:
+            return snapshot.read(framed(chunks), self._machine.level)[1]
+        except FormatTooNew as error:
+            raise StateTooNew(f"{error}; {error.remedy}") from error
+        except Unreadable as error:
             raise SnapshotUnfit(str(error)) from error
 
 

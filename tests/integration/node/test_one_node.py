@@ -6,7 +6,7 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,11 +22,12 @@ import garbagetruck
 from garbagetruck.client.errors import StorageLow, Unavailable
 from garbagetruck.client.truck import Truck
 from garbagetruck.cluster.machine.model import Tombstone
-from garbagetruck.cluster.node.compose import World, compose
+from garbagetruck.cluster.node.compose import compose
 from garbagetruck.cluster.node.config.loading import load_settings
 from garbagetruck.cluster.node.identity import DataFolder
 from garbagetruck.cluster.node.local.layout import UpOptions, plan, prepare
 from garbagetruck.cluster.node.server_node import ServerNode
+from garbagetruck.cluster.node.world import World
 from garbagetruck.cluster.raft.errors import JournalForeign, SnapshotDamaged
 from tests.cluster_fixtures.ports import free_base_port
 
@@ -64,19 +65,22 @@ def place(tmp_path: Path) -> Place:
 
 
 @asynccontextmanager
-async def running(place: Place, *, bootstrap: bool, disk_id: str = "disk-1", **raft: int) -> AsyncIterator[ServerNode]:
-    """`raft` are settings of that section."""
+async def running(
+    place: Place, *, bootstrap: bool, disk_id: str = "disk-1", node: Mapping[str, str] | None = None, **raft: int
+) -> AsyncIterator[ServerNode]:
+    """`raft` and `node` are settings of those sections."""
     environ = {f"GARBAGETRUCK_RAFT_{key.upper()}": str(value) for key, value in raft.items()}
+    environ |= {f"GARBAGETRUCK_NODE_{key.upper()}": value for key, value in (node or {}).items()}
     settings = load_settings(place.folder / "n1.toml", environ).settings
     folder = DataFolder(settings.node.data_dir)
     with folder:
         identity = folder.open(cluster_id="tests", node_id="n1", bootstrap_disk_id=disk_id if bootstrap else None)
-        node = compose(settings, identity, folder, world(place))
-        await node.start()
+        composed = compose(settings, identity, folder, world(place))
+        await composed.start()
         try:
-            yield node
+            yield composed
         finally:
-            await node.stop()
+            await composed.stop()
 
 
 def world(place: Place) -> World:
