@@ -6,6 +6,7 @@ Skipped, with the reason, where nothing can be mounted: that takes root, and a c
 # ruff: noqa: ASYNC240 - the loop has nothing else to do while a test looks at its files, or mounts
 
 import os
+import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -54,8 +55,8 @@ class Mounts:
 
 @pytest.fixture
 def mounts(tmp_path: Path) -> Iterator[Mounts]:
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount")
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root may mount, and only where there is `mount`")
     mounts = Mounts(tmp_path.resolve())
     try:
         yield mounts
