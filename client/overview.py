@@ -155,6 +155,17 @@ class ClusterStatus:
     """How old the counts may be, in milliseconds of real time; above 0 when there is no leader."""
 
 
+class MemberRole(StrEnum):
+    """What a member shall be."""
+
+    VOTER = "voter"
+    LEARNER = "learner"
+    """Added: it votes once it has come and caught up."""
+    LEAVING = "leaving"
+    """Removed: its record goes when it votes no more."""
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A node of the cluster."""
@@ -164,7 +175,11 @@ class Member:
     raft: str
     http: str
     disk_id: str
-    feature_level: int
+    """Empty: no folder has come under its name yet."""
+    peer: str = ""
+    role: MemberRole = MemberRole.UNKNOWN
+    version: str = ""
+    feature_level: int = 0
     """What it can read; 0 until it has told so."""
 
 

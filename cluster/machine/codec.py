@@ -8,11 +8,14 @@ from collections.abc import Sequence
 import msgspec
 
 from garbagetruck.cluster.machine.features import LEVEL_NEWEST, format_of
-from garbagetruck.cluster.machine.operations import Batch, ForwardedOperation, Operation
+from garbagetruck.cluster.machine.operations import Batch, CreateCluster, ForwardedOperation, Operation, RegisterMember
 from garbagetruck.cluster.machine.outcomes import Outcome
 
 STAMP_MS_MAX = 1 << 53
 """A stamp above it is no time: 285,000 years. Below it no sum of stamp and bound outgrows 64 bits."""
+
+WITH_MEMBERS = frozenset({CreateCluster, RegisterMember})
+"""The operations of feature level 1 that hold members."""
 
 _encoder = msgspec.msgpack.Encoder()
 _batch_decoder = msgspec.msgpack.Decoder(Batch)
@@ -43,7 +46,22 @@ class FormatTooNew(Exception):
 
 
 def encode_batch(batch: Batch) -> bytes:
-    return _encoder.encode(batch)
+    if WITH_MEMBERS.isdisjoint(map(type, batch.operations)):
+        return _encoder.encode(batch)
+    *fields, operations = (getattr(batch, name) for name in batch.__struct_fields__)
+    return _encoder.encode((*fields, tuple(map(_written, operations))))
+
+
+def _written(operation: Operation) -> object:
+    """The operation as it is encoded: of a member that may not be all fields."""
+    tag = operation.__struct_config__.tag
+    match operation:
+        case RegisterMember(member):
+            return [tag, member.written()]
+        case CreateCluster(cluster_id, incarnation, members):
+            return [tag, cluster_id, incarnation, [each.written() for each in members]]
+        case _:
+            return operation
 
 
 def decode_batch(payload: bytes, level: int = LEVEL_NEWEST) -> Batch:
@@ -75,7 +93,9 @@ def _format_of(payload: bytes) -> int | None:
 
 
 def encode_operations(operations: Sequence[Operation]) -> bytes:
-    return _encoder.encode(tuple(operations))
+    if WITH_MEMBERS.isdisjoint(map(type, operations)):
+        return _encoder.encode(tuple(operations))
+    return _encoder.encode(tuple(map(_written, operations)))
 
 
 def decode_operations(payload: bytes) -> tuple[ForwardedOperation, ...]:

@@ -16,8 +16,17 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from garbagetruck.cluster.machine.model import Member
-from garbagetruck.cluster.machine.operations import BATCH_FORMAT, NoteDigest, Operation, ReportDigest
+from garbagetruck.cluster.machine.model import Member, MemberRole
+from garbagetruck.cluster.machine.operations import (
+    BATCH_FORMAT,
+    AddMember,
+    NoteDigest,
+    Operation,
+    RegisterMember,
+    RemoveMember,
+    ReportDigest,
+    SettleMember,
+)
 from garbagetruck.cluster.machine.outcomes import Reason, Refused
 
 LEVEL_OLDEST = 1
@@ -34,6 +43,9 @@ NAMES: Mapping[int, str] = MappingProxyType(
 
 LEVELS: Mapping[type[Any], int] = MappingProxyType(
     {
+        AddMember: 2,
+        RemoveMember: 2,
+        SettleMember: 2,
         NoteDigest: 2,
         ReportDigest: 2,
     }
@@ -41,14 +53,23 @@ LEVELS: Mapping[type[Any], int] = MappingProxyType(
 """The operations that need more than the oldest level."""
 
 
+MEMBER_FIELDS_OF_LEVEL_1 = 7
+"""A member's record that has more to tell needs the next level: see `Member.written`."""
+
+
 def level_of(operation: Operation) -> int:
     """The level that every member must have before this is applied."""
+    if isinstance(operation, RegisterMember) and len(operation.member.written()) > MEMBER_FIELDS_OF_LEVEL_1:
+        return 2
     return LEVELS.get(type(operation), LEVEL_OLDEST)
 
 
 def format_of(operations: Iterable[Operation]) -> int:
     """The format of a batch of these: the highest level among them."""
-    newer = LEVELS.keys() & set(map(type, operations))  # as a rule there is none, and this is asked for every batch
+    types = set(map(type, operations))
+    if RegisterMember in types:
+        return max(map(level_of, operations))
+    newer = LEVELS.keys() & types  # as a rule there is none, and this is asked for every batch
     return max((LEVELS[each] for each in newer), default=LEVEL_OLDEST)
 
 
@@ -57,17 +78,22 @@ def own_level(member: Member) -> int:
     return max(member.feature_level, LEVEL_OLDEST)
 
 
+def _counted(members: Iterable[Member]) -> Iterable[Member]:
+    """Whose level counts. A learner reads the log as it is, or does not get far; it votes only when it can read all."""
+    return (each for each in members if each.role is not MemberRole.LEARNER)
+
+
 def cluster_level(members: Iterable[Member], used: int = LEVEL_OLDEST) -> int:
     """What all members can read: the lowest of their levels, and no less than what was ever used.
 
     The oldest while there is no cluster.
     """
-    return max(min((own_level(each) for each in members), default=LEVEL_OLDEST), used)
+    return max(min((own_level(each) for each in _counted(members)), default=LEVEL_OLDEST), used)
 
 
 def holding_back(members: Iterable[Member], level: int) -> tuple[str, ...]:
     """Ids of the members below `level`, in the members' order."""
-    return tuple(each.id for each in members if own_level(each) < level)
+    return tuple(each.id for each in _counted(members) if own_level(each) < level)
 
 
 def held_at(behind: Iterable[str], level: int) -> str:

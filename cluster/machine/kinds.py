@@ -21,7 +21,7 @@ from garbagetruck.cluster.machine.model import (
     Session,
     Tombstone,
 )
-from garbagetruck.cluster.machine.state import RequestKey
+from garbagetruck.cluster.machine.request_table import RequestKey
 
 
 class Kind(IntEnum):

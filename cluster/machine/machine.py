@@ -28,6 +28,7 @@ from garbagetruck.cluster.machine.capture import Capture
 from garbagetruck.cluster.machine.model import EventType
 from garbagetruck.cluster.machine.operations import (
     AcquireLease,
+    AddMember,
     Batch,
     ClaimCleanup,
     ClientOperation,
@@ -46,6 +47,7 @@ from garbagetruck.cluster.machine.operations import (
     ReleaseHolder,
     ReleaseLeases,
     RemoveHold,
+    RemoveMember,
     RenewLeases,
     RenewSessions,
     ReportCleanup,
@@ -54,10 +56,12 @@ from garbagetruck.cluster.machine.operations import (
     RetryCleanup,
     SetBounds,
     SetNamespace,
+    SettleMember,
 )
 from garbagetruck.cluster.machine.outcomes import Outcome, Reason, Refused
 from garbagetruck.cluster.machine.queries import Queries
-from garbagetruck.cluster.machine.state import RequestKey, State
+from garbagetruck.cluster.machine.request_table import RequestKey
+from garbagetruck.cluster.machine.state import State
 from garbagetruck.cluster.machine.validation import check_operation
 
 
@@ -169,6 +173,8 @@ class Machine(Queries):
                 return membership.register(state, operation)
             case SetBounds():
                 return membership.set_bounds(state, operation)
+            case SettleMember():
+                return membership.settle(state, operation)
             case NoteDigest():
                 return digests.note(state, operation)
             case ReportDigest():
@@ -187,7 +193,7 @@ class Machine(Queries):
         if refusal is not None:
             return refusal
         match operation:
-            case PauseCleanups() | ResumeCleanups() | SetNamespace():
+            case PauseCleanups() | ResumeCleanups() | SetNamespace() | AddMember() | RemoveMember():
                 return self._once(operation)  # these name the whole cluster, or a namespace that may be new
             case _:
                 return namespaces.missing(state, operation.namespace) or self._apply_in_namespace(operation)
@@ -248,5 +254,9 @@ class Machine(Queries):
                 return namespaces.resume(state, operation)
             case SetNamespace():
                 return namespaces.set_namespace(state, operation)
+            case AddMember():
+                return membership.add(state, operation)
+            case RemoveMember():
+                return membership.remove(state, operation)
             case _:
                 assert_never(operation)

@@ -19,9 +19,7 @@ from garbagetruck.cluster.machine.model import (
     EventType,
     HolderKey,
     Lease,
-    Member,
     Namespace,
-    RequestRecord,
     Resource,
     ResourceKey,
     ResourceState,
@@ -29,13 +27,11 @@ from garbagetruck.cluster.machine.model import (
     Tombstone,
 )
 from garbagetruck.cluster.machine.multimap import Multimap
+from garbagetruck.cluster.machine.request_table import RequestTable
 from garbagetruck.cluster.machine.resource_table import ResourceTable
-from garbagetruck.cluster.machine.tables import DeadlineTable, DigestSum, QueueTable, Table
+from garbagetruck.cluster.machine.tables import DeadlineTable, DigestSum, MemberTable, QueueTable, Table
 from garbagetruck.cluster.machine.targets import TargetIndex
 from garbagetruck.cluster.machine.timers import TimerKey, TimerKind, Timers
-
-RequestKey = tuple[str, str, str]
-"""(namespace, who asked: the holder, a session that stands for its holder, or an operator; request_id)."""
 
 
 class State:
@@ -58,7 +54,7 @@ class State:
         """(index, checksum) of the last entries that were not applied by order of an operator."""
 
         self.digest = DigestSum()
-        self.members: Table[str, Member] = Table(self.digest, 1)
+        self.members = MemberTable(self.digest, 1)
         self.namespaces: Table[str, Namespace] = Table(self.digest, 2)
         self.leases: DeadlineTable[str, Lease] = DeadlineTable(self.digest, 3)
         self.sessions: DeadlineTable[str, Session] = DeadlineTable(self.digest, 4)
@@ -66,7 +62,7 @@ class State:
         self.ended_leases: QueueTable[str, EndedLease] = QueueTable(self.digest, 6)
         self.ended_sessions: QueueTable[str, EndedSession] = QueueTable(self.digest, 7)
         self.tombstones: QueueTable[ResourceKey, Tombstone] = QueueTable(self.digest, 8)
-        self.requests: QueueTable[RequestKey, RequestRecord] = QueueTable(self.digest, 9)
+        self.requests = RequestTable(self.digest, 9)
         self.draining: QueueTable[str, EndedSession] = QueueTable(self.digest, 10)
         """Sessions that are over, whose leases are still to be ended, a bounded number a batch."""
         self.digest_notes: QueueTable[int, DigestNote] = QueueTable(self.digest, 11)

@@ -53,9 +53,11 @@ class RaftSettings:
     """A snapshot is taken after this many entries of the log, or up to a quarter fewer..."""
     snapshot_log_bytes: int = 64 * 1024 * 1024
     """...or when their payloads are this large. The log is kept, on disk and in memory, for up to two snapshots."""
+    snapshot_interval_ms: int = 60_000
+    """Once the last is this old, an eighth of either is enough: a node that is idle after a rush restarts quickly."""
     tls: TlsFiles | None = None
     """Certificates for the connections between nodes. Without them every member must be on loopback, or..."""
-    entry_format: int = 1
+    entry_format: int = 2
     """The newest format of entries that this node reads; told to its peers, and nothing is decided by it here."""
     insecure_plaintext: bool = False
     """...this says that whoever can reach the Raft ports may read and write the cluster's state."""
@@ -104,6 +106,7 @@ class RaftSettings:
         _at_least(self, "free_bytes_alarm", 0, "it is a size")
         _at_least(self, "snapshot_entries", 8, "a snapshot after every entry leaves time for nothing else")
         _at_least(self, "snapshot_log_bytes", 1_024, "a snapshot after every entry leaves time for nothing else")
+        _at_least(self, "snapshot_interval_ms", 1_000, "a snapshot at every moment leaves time for nothing else")
         _at_least(self, "strangers_max", 4, "peers are strangers, too, until they have introduced themselves")
         if self.tls is not None and self.insecure_plaintext:
             raise ValueError("raft insecure_plaintext is set, and so is tls: remove one; with TLS nothing is plaintext")
@@ -207,13 +210,18 @@ def check_members(identity: Identity, members: Sequence[Member], settings: RaftS
         raise ValueError(f"raft members share an address: {[member.address for member in members]}")
     if identity.node_id not in ids:
         raise ValueError(f"raft members {ids} do not include this node, {identity.node_id}; add it")
-    exposed = [member for member in members if not member.is_loopback]
-    if exposed and settings.tls is None and not settings.insecure_plaintext:
+    exposed = [member for member in members if not may_be_talked_to(member, settings)]
+    if exposed:
         raise ValueError(
             f"raft address of {exposed[0].node_id}: {exposed[0].address} is not on the loopback interface, and without "
             "TLS whoever reaches it could read and write the cluster's state; give every node a certificate "
             "(`garbagetruck tls init`), or set insecure_plaintext if the network itself keeps strangers out"
         )
+
+
+def may_be_talked_to(member: Member, settings: RaftSettings) -> bool:
+    """Whether what is said to that address is said to nobody else: there is TLS, or it is on this machine, or we are told."""
+    return settings.tls is not None or settings.insecure_plaintext or member.is_loopback
 
 
 def _at_least(settings: RaftSettings, field: str, bound: int, reason: str) -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from garbagetruck.cluster.api.errors import invalid
 from garbagetruck.cluster.api.ports import NodeRole, NodeStatus
 from garbagetruck.cluster.machine.digests import digests_of
 from garbagetruck.cluster.machine.features import held_at, holding_back
 from garbagetruck.cluster.machine.machine import Machine
-from garbagetruck.cluster.machine.model import DigestNote, Member
+from garbagetruck.cluster.machine.model import DigestNote, Member, MemberRole
 from garbagetruck.v1 import cluster_pb2
 
 ROLES: Mapping[NodeRole, cluster_pb2.NodeRole.ValueType] = {
@@ -18,6 +19,15 @@ LAG_ENTRIES_MAX = 1_000
 """A node whose applied index is further than this behind the highest commit index is not near it."""
 
 
+MEMBER_ROLES: Mapping[MemberRole, cluster_pb2.MemberRole.ValueType] = {
+    MemberRole.VOTER: cluster_pb2.MEMBER_ROLE_VOTER,
+    MemberRole.LEARNER: cluster_pb2.MEMBER_ROLE_LEARNER,
+    MemberRole.LEAVING: cluster_pb2.MEMBER_ROLE_LEAVING,
+}
+TOLD_BY_THE_CLUSTER = ("role", "version", "feature_level")
+"""Fields of a member that no request may set."""
+
+
 def member_message(member: Member) -> cluster_pb2.Member:
     return cluster_pb2.Member(
         id=member.id,
@@ -25,8 +35,19 @@ def member_message(member: Member) -> cluster_pb2.Member:
         raft=member.raft,
         http=member.http,
         disk_id=member.disk_id,
+        peer=member.peer,
+        role=MEMBER_ROLES[member.role],
+        version=member.version,
         feature_level=member.feature_level,
     )
+
+
+def member_to_add(asked: cluster_pb2.Member) -> Member:
+    """The member as the machine takes it. Raises `CallError` for what is not the caller's to say."""
+    for field in TOLD_BY_THE_CLUSTER:
+        if getattr(asked, field):
+            raise invalid(f"member.{field}", "is told by the cluster; leave it out")
+    return Member(asked.id, asked.api, asked.http, asked.raft, "", asked.disk_id, 0, asked.peer)
 
 
 def node_message(member: Member, now: NodeStatus | None, last: NodeStatus | None) -> cluster_pb2.NodeStatus:
@@ -73,6 +94,7 @@ def warnings(members: Sequence[Member], heard: Mapping[str, NodeStatus], leader_
         for status in heard.values()
         if status.storage_low
     )
+    found.extend(status.membership_waits for status in heard.values() if status.membership_waits)
     digests: dict[int, NodeStatus] = {}
     for status in heard.values():
         other = digests.setdefault(status.applied_index, status)
@@ -99,8 +121,8 @@ def levels(members: Sequence[Member], level: int) -> list[str]:
     below = [member for member in members if 0 < member.feature_level < level]
     found = [f"{each.id} reads feature level {each.feature_level} only, and the cluster uses {level}" for each in below]
     behind = holding_back(members, level + 1)
-    ahead = [member.id for member in members if member.id not in behind]
-    if ahead:
+    ahead = [member.id for member in members if member.feature_level > level]
+    if ahead and behind:
         found.append(f"{held_at(behind, level)}; {', '.join(ahead)} can do more")
     return found
 

@@ -43,7 +43,10 @@ class ClusterSection:
     ]
     members: Annotated[
         tuple[MemberSettings, ...],
-        Members(meaning="Every node of the cluster, this one included, with the addresses the others reach it at."),
+        Members(
+            meaning="Every node of the cluster, this one included, with the addresses the others reach it at: for its founding"
+            " and for joining it. Later the cluster's own records count (docs/membership.md), and of this only the node's own."
+        ),
     ]
 
 
@@ -55,7 +58,10 @@ class NodeSection:
     data_dir: Annotated[
         Path,
         Folder(
-            meaning="Folder of the identity and the journal. It belongs to one node for ever: never copy or share it.",
+            meaning=(
+                "Folder of the identity, the journal and the snapshots. It belongs to one node for ever: never copy or share"
+                " it."
+            ),
             example="/var/lib/garbagetruck",
         ),
     ]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from typing_extensions import override
 
-from garbagetruck.cluster.api.gateway import Draining, NoQuorum, OperatingError, OutcomeUnknown
+from garbagetruck.cluster.api.gateway import Draining, NoLeader, NoQuorum, OperatingError, OutcomeUnknown
 from garbagetruck.cluster.machine.codec import Unreadable, decode_operations, encode_operations, encode_outcomes
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.operations import ForwardedOperation, RegisterMember, ReportDigest
@@ -23,6 +23,8 @@ from garbagetruck.cluster.node.commit_queue import CommitQueue
 from garbagetruck.cluster.node.leadership import Leadership
 from garbagetruck.cluster.node.peers.connection import MessageBounds, PeerConnection
 from garbagetruck.cluster.node.peers.port import (
+    FailureResponse,
+    LinkBrokenError,
     OutcomesResponse,
     PeerHandler,
     PeerLink,
@@ -31,8 +33,11 @@ from garbagetruck.cluster.node.peers.port import (
     ReadIndexRequest,
     ReadIndexResponse,
     SubmitRequest,
+    TransferRequest,
+    TransferResponse,
     failure,
     stray,
+    told,
 )
 from garbagetruck.cluster.node.reads import ReadIndex
 from garbagetruck.cluster.node.waiting_room import cut
@@ -91,6 +96,30 @@ class Forwarder:
     async def read_index(self, leader_id: str) -> ReadIndexResponse:
         """Ask the leader how far a read that begins now must have applied. The caller sets the deadline."""
         return await self._connection(leader_id).read_index()
+
+    async def transfer_leadership(self, leader_id: str, to: str) -> str:
+        """Have the leader hand over; the answer is who leads then. The caller sets the deadline.
+
+        Raises the leader's `OperatingError`s, `NoLeader` when it was not asked, `OutcomeUnknown` when it did not answer.
+        """
+        sent = False
+        try:
+            stream = await self._link.connect(leader_id)
+            try:
+                await stream.send(TransferRequest(next(self._serials), to))
+                sent = True
+                response = await stream.receive()
+            finally:
+                await stream.close()
+        except LinkBrokenError as error:
+            if sent:
+                raise OutcomeUnknown(f"the leader, {leader_id}, was asked to hand over, and left: {error}") from error
+            raise NoLeader(f"the leader, {leader_id}, cannot be reached: {error}; nothing was handed over") from error
+        if isinstance(response, TransferResponse):
+            return response.leader_id
+        if isinstance(response, FailureResponse):
+            raise told(response)
+        raise OutcomeUnknown(f"the leader, {leader_id}, answered with something else than was asked")
 
     async def stop(self) -> None:
         """Close all connections. Idempotent."""
@@ -164,6 +193,8 @@ class ForwardHandler(PeerHandler):
             if isinstance(request, ReadIndexRequest):
                 confirmed = await self._read_index.confirm()
                 return ReadIndexResponse(request.id, confirmed.commit_index, confirmed.clock_ms, confirmed.term)
+            if isinstance(request, TransferRequest):
+                return TransferResponse(request.id, await self._leadership.transfer(request.to))
             operations = decode_operations(request.operations)
             outcomes = await self._commit(operations, self._timeout_s(request))
             return OutcomesResponse(request.id, encode_outcomes(outcomes))

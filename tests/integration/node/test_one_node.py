@@ -22,11 +22,12 @@ import garbagetruck
 from garbagetruck.client.errors import StorageLow, Unavailable
 from garbagetruck.client.truck import Truck
 from garbagetruck.cluster.machine.model import Tombstone
-from garbagetruck.cluster.node.compose import World, compose
+from garbagetruck.cluster.node.compose import compose
 from garbagetruck.cluster.node.config.loading import load_settings
 from garbagetruck.cluster.node.identity import DataFolder
 from garbagetruck.cluster.node.local.layout import UpOptions, plan, prepare
 from garbagetruck.cluster.node.server_node import ServerNode
+from garbagetruck.cluster.node.world import World
 from garbagetruck.cluster.raft.errors import JournalForeign, SnapshotDamaged
 from tests.cluster_fixtures.ports import free_base_port
 
@@ -98,6 +99,11 @@ def world(place: Place) -> World:
     )
 
 
+def snapshots_of(place: Place) -> list[Path]:
+    """The oldest first."""
+    return sorted((place.folder / "n1" / "raft" / "snapshots").glob("*.snap"))
+
+
 async def until_cleaned(truck: Truck, resource: str) -> None:
     async with aclosing(truck.watch(from_index=1, types=["cleanup_done"])) as events:
         async with asyncio.timeout(20):
@@ -134,7 +140,7 @@ async def test_a_drained_node_refuses_and_its_state_is_back_after_a_restart(plac
             lease = await truck.acquire("kept", holder="tests", ttl=60.0)
             await node.drain()
             with pytest.raises(Unavailable):
-                await truck.acquire("late", holder="tests", ttl=60.0, timeout=0.5)
+                await truck.acquire("late", holder="tests", ttl=60.0, timeout=2.0)
     async with running(place, bootstrap=False) as node:
         await node.become_ready()
         machine = node.core.machine
@@ -149,10 +155,12 @@ async def test_a_node_comes_back_from_its_snapshot_and_the_log_behind_it(place: 
         await node.become_ready()
         async with garbagetruck.connect(place.api) as truck:
             kept = [await truck.acquire(f"kept/{number}", holder="tests", ttl=600.0) for number in range(250)]
+            while len(snapshots_of(place)) < 2:
+                kept.append(await truck.acquire(f"kept/{len(kept)}", holder="tests", ttl=600.0))
             released = await truck.acquire("released", holder="tests", ttl=600.0)
             await truck.release(released.id)
         clock_ms = node.core.machine.clock_ms
-    indexes = [int(path.stem) for path in sorted((place.folder / "n1" / "raft" / "snapshots").glob("*.snap"))]
+    indexes = [int(path.stem) for path in snapshots_of(place)]
     assert len(indexes) == 2
     async with running(place, bootstrap=False) as node:
         await node.core.applier.wait_applied(indexes[-1])
@@ -172,7 +180,7 @@ async def test_a_node_whose_only_snapshots_are_empty_refuses_to_start(place: Pla
             journal = place.folder / "n1" / "raft" / "journal"
             while (journal / "0000000001-00000000000000000001.seg").exists():
                 await asyncio.gather(*(truck.acquire(f"r/{n}", holder="h", ttl=600.0) for n in range(20)))
-    for path in (place.folder / "n1" / "raft" / "snapshots").glob("*.snap"):
+    for path in snapshots_of(place):
         path.write_bytes(b"")
     with pytest.raises(SnapshotDamaged, match="it ends after 0 bytes"):
         async with running(place, bootstrap=False):

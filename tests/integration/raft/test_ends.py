@@ -15,7 +15,7 @@ from pysyncobj.transport import Transport
 from garbagetruck.cluster.raft.errors import JournalDamaged, LogStopped
 from garbagetruck.cluster.raft.log import Entry, Role
 from garbagetruck.cluster.raft.seams import Consensus
-from tests.integration.raft.replicas import IDS, Bell, Recorder, Trio, trio
+from tests.integration.raft.replicas import CALM, IDS, Bell, Recorder, Trio, trio, until_seen
 
 
 def raft_threads() -> list[str]:
@@ -155,7 +155,7 @@ async def test_a_cluster_of_one_leads_itself(tmp_path: Path) -> None:
 async def test_a_node_that_does_not_belong_hears_nothing_and_stops_nobody(
     tmp_path: Path, identity: dict[str, str], reason: str
 ) -> None:
-    async with trio(tmp_path) as nodes:
+    async with trio(tmp_path, CALM) as nodes:
         leader = await nodes.leader()
         follower, victim = (node_id for node_id in IDS if node_id != leader)
         await nodes.stop(victim)
@@ -164,9 +164,7 @@ async def test_a_node_that_does_not_belong_hears_nothing_and_stops_nobody(
         nodes.propose(leader, b"a")
         await nodes.heard(b"a", by=[leader, follower])
         others = (leader, follower, victim)
-        async with asyncio.timeout(10):
-            while not any(nodes.replicas[each].refusals.get(reason) for each in others):  # noqa: ASYNC110  # counters ring no bell
-                await asyncio.sleep(0.01)
+        await until_seen(lambda: any(nodes.replicas[each].refusals.get(reason) for each in others))
         assert replica.status.connected == frozenset()
         assert nodes.recorders[victim].payloads == []
         assert nodes.replicas[leader].status.role is Role.LEADER

@@ -11,6 +11,7 @@ from garbagetruck.cluster.machine.model import (
     BrakeSettings,
     CleanupSettings,
     CleanupSpec,
+    Member,
     NamespaceLimits,
     ResourceState,
 )
@@ -109,7 +110,6 @@ class Books:
     incarnation: int = 0
     tokens: int = 0
     paused: bool = False
-    levels: dict[str, int] = field(default_factory=dict)
     """Member -> feature level."""
     notes: dict[int, int] = field(default_factory=dict)
     """Index -> the digest that was noted."""
@@ -125,7 +125,15 @@ class Books:
     things: dict[ThingKey, Thing] = field(default_factory=dict)
     buried: dict[ThingKey, int] = field(default_factory=dict)
     """Cleaned resources and the generation that was."""
+    used: int = 1
+    """The highest feature level of anything that was ever done."""
+    members: dict[str, Member] = field(default_factory=dict)
     requests: dict[RequestKey, tuple[Operation, int, str | Outcome]] = field(default_factory=dict)
+
+    def level(self) -> int:
+        """What all who vote can read, and no less than what was used."""
+        voting = [each for each in self.members.values() if each.role != "learner"]
+        return max(self.used, min((max(1, each.feature_level) for each in voting), default=1))
 
     def token(self) -> int:
         self.tokens += 1

@@ -18,6 +18,7 @@ from garbagetruck.cluster.machine.model import (
 )
 from garbagetruck.cluster.machine.operations import (
     AcquireLease,
+    AddMember,
     Batch,
     ClaimCleanup,
     ClientOperation,
@@ -34,6 +35,7 @@ from garbagetruck.cluster.machine.operations import (
     ReleaseHolder,
     ReleaseLeases,
     RemoveHold,
+    RemoveMember,
     RenewLeases,
     RenewSessions,
     ReportCleanup,
@@ -42,6 +44,7 @@ from garbagetruck.cluster.machine.operations import (
     RetryCleanup,
     SetBounds,
     SetNamespace,
+    SettleMember,
 )
 from garbagetruck.cluster.machine.outcomes import (
     Acknowledged,
@@ -51,7 +54,7 @@ from garbagetruck.cluster.machine.outcomes import (
     Refused,
     SessionOpened,
 )
-from tests.unit.machine.oracle import brake, cleanups, leases, sessions
+from tests.unit.machine.oracle import brake, cleanups, digests, leases, members, sessions
 from tests.unit.machine.oracle.books import Books, RequestKey, Space, no
 from tests.unit.machine.oracle.views import view, view_session
 
@@ -66,7 +69,10 @@ REMEMBERED = (
     | PauseCleanups
     | ResumeCleanups
     | SetNamespace
+    | AddMember
+    | RemoveMember
 )
+OF_LEVEL_2 = AddMember | RemoveMember | SettleMember | NoteDigest | ReportDigest
 
 
 def judge(books: Books, batch: Batch) -> list[Outcome] | Refused:
@@ -149,20 +155,32 @@ def _drain(books: Books, budget: int, touched: set[str]) -> int:
 
 
 def _judge_one(books: Books, asked: Operation) -> Outcome:
+    newer = isinstance(asked, OF_LEVEL_2) or (isinstance(asked, RegisterMember) and asked.member.peer != "")
+    if newer and books.level() < 2:
+        return no(Reason.FEATURE_NOT_ENABLED)
+    outcome = _judge_enabled(books, asked)
+    if newer and not isinstance(outcome, Refused):
+        books.used = 2
+    return outcome
+
+
+def _judge_enabled(books: Books, asked: Operation) -> Outcome:
     match asked:
         case EnterEpoch():
             return Acknowledged()
-        case NoteDigest() | ReportDigest():
-            if min(books.levels.values(), default=1) < 2:
-                return no(Reason.FEATURE_NOT_ENABLED)
-            return _note(books, asked) if isinstance(asked, NoteDigest) else _report(books, asked)
+        case NoteDigest():
+            return digests.note(books, asked)
+        case ReportDigest():
+            return digests.report(books, asked)
         case CreateCluster():
             return _create(books, asked)
         case SetBounds():
             books.bounds = asked.bounds
             return Acknowledged()
         case RegisterMember():
-            return no(Reason.MEMBER_UNKNOWN)
+            return members.register(books, asked)
+        case SettleMember():
+            return members.settle(books, asked)
         case ReportCleanup():
             return cleanups.report(books, asked)
         case ClaimCleanup():
@@ -176,7 +194,7 @@ def _judge_clients(books: Books, asked: ClientOperation) -> Outcome:
     if books.clock - asked.entered_ms > books.bounds.request_age_ms_max:
         return no(Reason.REQUEST_TOO_OLD, "", 0)
     whole = isinstance(asked, PauseCleanups | ResumeCleanups) and not asked.namespace
-    if not whole and not isinstance(asked, SetNamespace):
+    if not whole and not isinstance(asked, SetNamespace | AddMember | RemoveMember):
         refusal = _missing(books, asked.namespace)
         if refusal is not None:
             return refusal
@@ -193,30 +211,7 @@ def _create(books: Books, asked: CreateCluster) -> Outcome:
     if books.incarnation:
         return no(Reason.CLUSTER_EXISTS)
     books.incarnation = asked.incarnation
-    books.levels = {each.id: each.feature_level for each in asked.members}
-    return Acknowledged()
-
-
-def _note(books: Books, asked: NoteDigest) -> Outcome:
-    if asked.index <= max(books.notes, default=0):
-        return no(Reason.INVALID_ARGUMENT)
-    books.notes[asked.index] = asked.digest
-    for index in sorted(books.notes)[:-8]:
-        del books.notes[index]
-        books.reports.pop(index, None)
-    return Acknowledged()
-
-
-def _report(books: Books, asked: ReportDigest) -> Outcome:
-    """Nobody's own word is remembered before someone differs; then cleanups pause."""
-    if asked.node_id not in books.levels:
-        return no(Reason.MEMBER_UNKNOWN)
-    if asked.index not in books.notes:
-        return no(Reason.DIGEST_NOT_NOTED)
-    noted = books.notes[asked.index]
-    if asked.digest != noted or books.contradicted(asked.index):
-        books.reports.setdefault(asked.index, {})[asked.node_id] = asked.digest
-        books.paused = books.paused or asked.digest != noted
+    books.members = {each.id: each for each in asked.members}
     return Acknowledged()
 
 
@@ -328,4 +323,6 @@ CARRIED_OUT: dict[type[Operation], Callable[[Books, Any], Outcome]] = {
     PauseCleanups: _pause,
     ResumeCleanups: _resume,
     SetNamespace: _set_namespace,
+    AddMember: members.add,
+    RemoveMember: members.remove,
 }
