@@ -4,6 +4,7 @@ import typer
 
 from garbagetruck import __version__
 from garbagetruck.cli import (
+    chaos,
     cleanup,
     config,
     lease,
@@ -44,6 +45,7 @@ app.add_typer(namespace.app, name="namespace")
 app.add_typer(member.app, name="member")
 watch.register(app)
 register_bench(app)
+app.add_typer(chaos.app, name="chaos")
 app.add_typer(config.app, name="config")
 app.add_typer(tls.app, name="tls")
 

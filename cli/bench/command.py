@@ -73,7 +73,7 @@ def bench(
     Progress and the machine's load go to standard error. docs/measurements.md tells what the figures mean.
     """
     scenarios, plan = _scenarios(scenario, target, endpoints), _plan(operations, duration)
-    with _interrupted_by_termination():
+    with interrupted_by_termination():
         try:
             for line in conditions("at the beginning"):
                 note(line)
@@ -158,7 +158,7 @@ def _measure(
 
 
 @contextlib.contextmanager
-def _interrupted_by_termination() -> Iterator[None]:
+def interrupted_by_termination() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end us as Ctrl-C does: with everything that was started."""
     numbers = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, signal.default_int_handler) for number in numbers]

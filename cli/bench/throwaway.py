@@ -136,12 +136,12 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def free_base_port() -> int:
+def free_base_port(nodes: int = NODES) -> int:
     """A base for `up --base-port` all of whose ports are free now."""
     bases = list(BASES)
     random.SystemRandom().shuffle(bases)
     for base in bases:
-        if _all_free([base + offset + number for offset in PORT_OFFSETS for number in range(1, NODES + 1)]):
+        if _all_free([base + offset + number for offset in PORT_OFFSETS for number in range(1, nodes + 1)]):
             return base
     raise ThrowawayError("no free ports on this machine")
 
