@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from garbagetruck.chaos.checkers import leases, nodes, objects
-from garbagetruck.chaos.history import Attempt, Disturbance, Finding, History, Verb
+from garbagetruck.chaos.history import Attempt, Disturbance, Finding, Gone, History, Verb
 from garbagetruck.chaos.simulator.result import Verdict
 
 VIOLATIONS_MAX = 50
@@ -50,6 +50,10 @@ def doubts_of(history: History) -> list[str]:
         doubts.append("there was no fault")
     if not any(each.ok and each.verb is Verb.ACQUIRE for each in history.of(Attempt)):
         doubts.append("no lease was acquired")
+    if not any(True for _ in history.of(Gone)):
+        doubts.append("nothing was deleted")
+    if not nodes.indexes_compared(history):
+        doubts.append("no two nodes were seen at the same index")
     return doubts
 
 

@@ -58,6 +58,21 @@ class Report:
         ]
 
 
+def nothing_shown(scenario: str, seed: int, why: str, repeat: str) -> Report:
+    """Of a run that did not come to its first fault."""
+    return Report(
+        scenario=scenario,
+        seed=seed,
+        verdict=Verdict.UNDECIDED,
+        violations=(),
+        doubts=(why,),
+        repeat=repeat,
+        seconds=0.0,
+        counts={},
+        timeline=(),
+    )
+
+
 def counts_of(history: History) -> dict[str, Any]:
     """How much a run did, and what bounds it saw."""
     attempts = list(history.of(Attempt))

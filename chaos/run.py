@@ -9,7 +9,7 @@ Must not know: any scenario, any fault.
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from garbagetruck.chaos.simulator.result import Verdict
 from garbagetruck.chaos.stage import Plan, Stage
 from garbagetruck.chaos.workload.caller import Around
 from garbagetruck.chaos.workload.clients import TTLS_MS, Client
+from garbagetruck.chaos.workload.hoarder import Hoarder
 from garbagetruck.chaos.workload.shelf import Shelf
 from garbagetruck.chaos.workload.survey import survey
 from garbagetruck.client.world import boottime_ns
@@ -40,8 +41,10 @@ WARM_UP_TIMEOUT_S = 60.0
 INDEXES_COMPARED_MIN = 3
 REST_TIMEOUT_S = 60.0
 SETUP_TIMEOUT_S = 20.0
-POLL_S = 0.1
+POLL_S = 0.2
 NS_PER_S = 1_000_000_000
+
+Worker = Client | Hoarder
 
 
 async def run_scenario(
@@ -59,7 +62,8 @@ async def run_scenario(
         await _set_up(cluster)
         stage = Stage(cluster=cluster, history=history, plan=plan, now_ns=boottime_ns, say=say)
         async with _watched(cluster, history) as shelf:
-            clients = [Client(f"c{number}", plan.seed, around, shelf) for number in range(1, plan.clients + 1)]
+            clients: list[Worker] = [Hoarder("hoarder", plan.seed, around)]
+            clients += (Client(f"c{number}", plan.seed, around, shelf) for number in range(1, plan.clients + 1))
             try:
                 async with _working(clients):
                     await _warm_up(history)
@@ -131,7 +135,7 @@ async def _watched(cluster: Cluster, history: History) -> AsyncIterator[Shelf]:
 
 
 @asynccontextmanager
-async def _working(clients: list[Client]) -> AsyncIterator[None]:
+async def _working(clients: Sequence[Worker]) -> AsyncIterator[None]:
     """Clients at work; afterwards they finish what they are at."""
     async with asyncio.TaskGroup() as group:
         for client in clients:
@@ -153,7 +157,7 @@ async def _warm_up(history: History) -> None:
         raise ClusterFailed(f"fewer than {WARM_UP_LEASES} leases in {WARM_UP_TIMEOUT_S:g} s")
 
 
-async def _come_to_rest(cluster: Cluster, around: Around, clients: list[Client], shelf: Shelf, seed: int) -> None:
+async def _come_to_rest(cluster: Cluster, around: Around, clients: Sequence[Worker], shelf: Shelf, seed: int) -> None:
     """Count what is there, release the rest, and wait for the last orphan, and for nodes that can be compared."""
     await cluster.leader()
     await survey(around, seed)

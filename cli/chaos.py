@@ -35,7 +35,7 @@ app = typer.Typer(
 VIOLATED = Exit.REFUSED
 UNDECIDED = Exit.UNREACHABLE
 """A fault that did not bite, or a cluster that did not come up, shows nothing."""
-CLIENTS = 6
+CLIENTS = 12
 
 Said = Mapping[str, str | int | None]
 """Flags that a scenario's own numbers stand in for."""
@@ -80,7 +80,12 @@ def run(  # noqa: PLR0917  # typer reads flags from parameters
         int | None, typer.Option(min=1, help="How often, for scenarios that repeat. Default: each its own.")
     ] = None,
     clients: Annotated[
-        int | None, typer.Option(min=1, max=200, help=f"How many clients work meanwhile. Default: {CLIENTS}.")
+        int | None,
+        typer.Option(
+            min=1,
+            max=200,
+            help=f"How many clients work meanwhile, beside one that only takes leases. Default: {CLIENTS}.",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn. Default: a new one.")] = None,
     keep: Annotated[
@@ -166,18 +171,15 @@ def _fresh(folder: Path, name: str) -> Path:
 
 def _run(scenario: "Scenario", plan: "Plan", folder: Path, repeat: str) -> "Report":
     from garbagetruck.chaos.processes.cluster import ClusterFailed
+    from garbagetruck.chaos.report import nothing_shown
     from garbagetruck.chaos.run import run_scenario
     from garbagetruck.chaos.stage import FaultUnavailable
 
     note(f"{scenario.name}: {scenario.summary} Seed {plan.seed}.")
     try:
         return asyncio.run(run_scenario(scenario, plan, folder=folder, repeat=repeat, say=note))
-    except ClusterFailed as error:
-        note(f"Error: {error}")
-        raise typer.Exit(Exit.UNREACHABLE) from error
-    except FaultUnavailable as error:
-        note(f"Error: {error}")
-        raise typer.Exit(Exit.UNREACHABLE) from error
+    except (ClusterFailed, FaultUnavailable) as error:
+        return nothing_shown(scenario.name, plan.seed, str(error), repeat)
 
 
 def _exit_code(reports: Sequence["Report"]) -> Exit:

@@ -44,6 +44,8 @@ def one_leader_for_each_term(history: History) -> Iterator[str]:
 def no_zombie_leader(history: History) -> Iterator[str]:
     """I8: a node that can reach no majority acknowledges nothing, and answers no linearizable read."""
     for fault in history.of(Disturbance):
+        if not fault.cut_off:
+            continue
         since_ns = fault.began_ns + STEP_DOWN_MS_MAX * NS_PER_MS
         for attempt in history.of(Attempt):
             if attempt.node not in fault.cut_off or not attempt.ok:
