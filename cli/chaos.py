@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from garbagetruck.cli import chaos_simulate
 from garbagetruck.cli.bench.command import interrupted_by_termination
 from garbagetruck.cli.exits import Exit
 from garbagetruck.cli.invocation import examples_text
@@ -31,6 +32,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+chaos_simulate.register(app)
 
 VIOLATED = Exit.REFUSED
 UNDECIDED = Exit.UNREACHABLE
