@@ -13,6 +13,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+NEVER_NS = 1 << 62
+
 
 class Verb(StrEnum):
     """What was asked of the cluster."""

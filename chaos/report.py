@@ -9,11 +9,19 @@ from typing import Any
 
 from garbagetruck.chaos.checkers.nodes import indexes_compared
 from garbagetruck.chaos.checkers.objects import lateness_ms
-from garbagetruck.chaos.history import Attempt, Burden, Disturbance, Finding, Gone, History, Sight, Verb
+from garbagetruck.chaos.history import (
+    NS_PER_MS,
+    NS_PER_S,
+    Attempt,
+    Burden,
+    Disturbance,
+    Finding,
+    Gone,
+    History,
+    Sight,
+    Verb,
+)
 from garbagetruck.chaos.simulator.result import Verdict
-
-NS_PER_MS = 1_000_000
-NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

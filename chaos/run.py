@@ -17,14 +17,14 @@ import grpc.aio
 
 from garbagetruck.chaos.checkers.nodes import indexes_compared
 from garbagetruck.chaos.checkers.objects import LATENESS_MS_MAX, left_in_vain
-from garbagetruck.chaos.history import Attempt, Finding, History, Verb
+from garbagetruck.chaos.history import NS_PER_S, Attempt, Finding, History, Verb
 from garbagetruck.chaos.judge import doubts_of, verdict_of, violations_of
 from garbagetruck.chaos.observing import observe
 from garbagetruck.chaos.processes.cluster import Cluster, ClusterFailed
 from garbagetruck.chaos.report import Report, counts_of, timeline_of
 from garbagetruck.chaos.scenarios.scenario import Scenario
 from garbagetruck.chaos.simulator.result import Verdict
-from garbagetruck.chaos.stage import Plan, Stage
+from garbagetruck.chaos.stage import FaultUnavailable, Plan, Stage
 from garbagetruck.chaos.workload.caller import Around
 from garbagetruck.chaos.workload.clients import TTLS_MS, Client
 from garbagetruck.chaos.workload.hoarder import Hoarder
@@ -42,7 +42,6 @@ INDEXES_COMPARED_MIN = 3
 REST_TIMEOUT_S = 60.0
 SETUP_TIMEOUT_S = 20.0
 POLL_S = 0.2
-NS_PER_S = 1_000_000_000
 
 Worker = Client | Hoarder
 
@@ -50,9 +49,7 @@ Worker = Client | Hoarder
 async def run_scenario(
     scenario: Scenario, plan: Plan, *, folder: Path, repeat: str, say: Callable[[str], None]
 ) -> Report:
-    """Play it once below `folder`, which is left for whoever wants to look. Raises `ClusterFailed` when no cluster came
-    up, `FaultUnavailable`.
-    """
+    """Play it once below `folder`, which is left for whoever wants to look. Raises `ClusterFailed` when no cluster came up."""
     began_ns = boottime_ns()
     history = History(grace_ms=GRACE_MS)
     async with Cluster(folder / "cluster", nodes=plan.nodes) as cluster:
@@ -70,8 +67,12 @@ async def run_scenario(
                     await scenario.play(stage)
                 if scenario.ends_serving:
                     await _come_to_rest(cluster, around, clients, shelf, plan.seed)
-            except ClusterFailed as error:
-                history.add(Finding(what=f"the run goes on: {error}", holds=False, at_ns=boottime_ns()))
+            # Task groups wrap what ends them.
+            except* FaultUnavailable:
+                pass  # the history tells of it: undecided
+            except* ClusterFailed as errors:
+                for error in errors.exceptions:
+                    history.add(Finding(what=f"the run goes on: {error}", holds=False, at_ns=boottime_ns()))
     report = _judged(scenario, plan, history, began_ns, repeat)
     history.write(folder / "history.jsonl")
     (folder / "report.json").write_text(json.dumps(report.fields(), indent=1) + "\n", encoding="utf-8")

@@ -24,7 +24,7 @@ POLL_S = 0.05
 
 
 class FaultUnavailable(Exception):
-    """The fault cannot be injected here; the message says why."""
+    """The fault cannot be injected here; the message says why. It is in the history, without a proof."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,7 @@ class Stage:
         """Run the body under a fault; then heal it, and wait until the cluster is whole again if it `recovers`."""
         why_not = fault.unavailable(self.cluster)
         if why_not:
+            self._put_down(f"{fault.name} (cannot be had here: {why_not})", self._now_ns(), self._now_ns(), fault)
             raise FaultUnavailable(f"{fault.name}: {why_not}")
         began_ns = self._now_ns()
         self._say(fault.name)
@@ -73,17 +74,7 @@ class Stage:
                 if recovers:
                     await self._recover(fault)
             finally:
-                self._history.add(
-                    Disturbance(
-                        fault=fault.name,
-                        began_ns=began_ns,
-                        healed_ns=healed_ns,
-                        recovered_ns=self._now_ns(),
-                        proof=fault.proof,
-                        cut_off=fault.cut_off,
-                    )
-                )
-                self._say(f"  {fault.proof or 'it did not bite'}")
+                self._put_down(fault.name, began_ns, healed_ns, fault)
 
     async def during(self, fault: Fault, seconds: float, *, recovers: bool = True) -> None:
         """Let a fault last that long."""
@@ -112,6 +103,19 @@ class Stage:
         """Put down something that must hold, and whether it does."""
         self._history.add(Finding(what=what, holds=holds, at_ns=self._now_ns()))
         self._say(f"  {'holds' if holds else 'DOES NOT HOLD'}: {what}")
+
+    def _put_down(self, name: str, began_ns: int, healed_ns: int, fault: Fault) -> None:
+        self._history.add(
+            Disturbance(
+                fault=name,
+                began_ns=began_ns,
+                healed_ns=healed_ns,
+                recovered_ns=self._now_ns(),
+                proof=fault.proof,
+                cut_off=fault.cut_off,
+            )
+        )
+        self._say(f"  {fault.proof or 'it did not bite'}")
 
     # -- who is who ---------------------------------------------------------------------------------------------
 

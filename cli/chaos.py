@@ -113,6 +113,8 @@ def run(  # noqa: PLR0917  # typer reads flags from parameters
                 if output is Shape.TABLE:
                     say("\n".join(reports[-1].lines()))
     except KeyboardInterrupt as interrupt:
+        if keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
         raise typer.Exit(Exit.INTERRUPTED) from interrupt
     code = _exit_code(reports)
     if output is Shape.JSON:
@@ -176,12 +178,11 @@ def _run(scenario: "Scenario", plan: "Plan", folder: Path, repeat: str) -> "Repo
     from garbagetruck.chaos.processes.cluster import ClusterFailed
     from garbagetruck.chaos.report import nothing_shown
     from garbagetruck.chaos.run import run_scenario
-    from garbagetruck.chaos.stage import FaultUnavailable
 
     note(f"{scenario.name}: {scenario.summary} Seed {plan.seed}.")
     try:
         return asyncio.run(run_scenario(scenario, plan, folder=folder, repeat=repeat, say=note))
-    except (ClusterFailed, FaultUnavailable) as error:
+    except ClusterFailed as error:
         return nothing_shown(scenario.name, plan.seed, str(error), repeat)
 
 

@@ -8,8 +8,8 @@ Must not know: objects, nodes' own words.
 from collections.abc import Iterator
 from itertools import pairwise
 
-from garbagetruck.chaos.checkers.promises import NS_PER_MS, Promise, promises_of
-from garbagetruck.chaos.history import Attempt, History, Outcome, Verb
+from garbagetruck.chaos.checkers.promises import Promise, promises_of
+from garbagetruck.chaos.history import NS_PER_MS, Attempt, History, Outcome, Verb
 
 GONE_REASONS = frozenset({"LEASE_NOT_FOUND", "SESSION_NOT_FOUND"})
 OVER_REASONS = frozenset({"LEASE_ENDED", "SESSION_ENDED", "ended"})

@@ -7,9 +7,8 @@ Must not know: leases, objects.
 from collections import defaultdict
 from collections.abc import Iterator
 
-from garbagetruck.chaos.history import Attempt, Burden, Disturbance, History, Sight, Verb
+from garbagetruck.chaos.history import NS_PER_MS, Attempt, Burden, Disturbance, History, Sight, Verb
 
-NS_PER_MS = 1_000_000
 STEP_DOWN_MS_MAX = 3_000
 """How long after it was cut off a leader may still acknowledge. The design says one election timeout; this is for
 machines that do other work beside us.

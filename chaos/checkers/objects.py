@@ -7,8 +7,8 @@ Must not know: how anything is deleted.
 
 from collections.abc import Iterable, Iterator
 
-from garbagetruck.chaos.checkers.promises import NEVER_NS, NS_PER_MS, Promises, promises_of
-from garbagetruck.chaos.history import Disturbance, Gone, History, Left, Written
+from garbagetruck.chaos.checkers.promises import Promises, promises_of
+from garbagetruck.chaos.history import NEVER_NS, NS_PER_MS, Disturbance, Gone, History, Left, Written
 
 LATENESS_MS_MAX = 10_000
 """How long after its time an orphan may lie about while nothing is broken. The design says a second (p99); this is for
@@ -69,7 +69,7 @@ def lateness_ms(history: History) -> list[float]:
     found = []
     for gone in history.of(Gone):
         made = written.get(gone.object_id)
-        if made is None or _disturbed_ns(faults, made.at_ns, gone.absent_ns):
+        if made is None or gone.key in history.foreign or _disturbed_ns(faults, made.at_ns, gone.absent_ns):
             continue
         due_ns = _due_ns(promises, gone.key, before_ns=gone.absent_ns) + history.grace_ms * NS_PER_MS
         found.append(max(0.0, (gone.absent_ns - due_ns) / NS_PER_MS))

@@ -10,10 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from garbagetruck.chaos.history import Attempt, History, Outcome, Verb
-
-NS_PER_MS = 1_000_000
-NEVER_NS = 1 << 62
+from garbagetruck.chaos.history import NEVER_NS, NS_PER_MS, Attempt, History, Outcome, Verb
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ Must not know: wires.
 """
 
 import asyncio
+import os
 import shutil
 import signal
 from collections.abc import Sequence
@@ -58,6 +59,10 @@ class Stop(Fault):
         self._node_id = node_id
         self._seen = ""
         self._held = ""
+
+    @override
+    def unavailable(self, cluster: Cluster) -> str:
+        return "" if proc.state_of(os.getpid()) else "there is no /proc to see it in"
 
     @override
     async def inject(self, cluster: Cluster) -> None:

@@ -31,9 +31,10 @@ from garbagetruck.v1 import cluster_pb2
 
 CLUSTER_ID = "chaos"
 SERVE = (
-    "import sys; from garbagetruck.cli.bench.throwaway import end_with_parent;"
-    "from garbagetruck.cluster.node.__main__ import main; end_with_parent(); sys.exit(main())"
+    "import signal, sys; from garbagetruck.cli.bench.throwaway import end_with_parent;"
+    "from garbagetruck.cluster.node.__main__ import main; end_with_parent(signal.SIGKILL); sys.exit(main())"
 )
+"""SIGKILL, since a node that is stopped would never hear of SIGTERM."""
 READY_TIMEOUT_S = 90.0
 STATUS_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 60.0

@@ -7,7 +7,7 @@ from garbagetruck.chaos.scenarios.scenario import scenario
 from garbagetruck.chaos.stage import Stage
 from garbagetruck.chaos.workload.clients import TTLS_MS
 
-LOAD_S = 2.0
+LOAD_S = 1.5
 LONGER_THAN_EVERY_TTL_S = 2 * max(TTLS_MS) / 1_000
 
 

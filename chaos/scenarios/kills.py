@@ -4,7 +4,7 @@ from garbagetruck.chaos.faults.processes import Kill
 from garbagetruck.chaos.scenarios.scenario import scenario
 from garbagetruck.chaos.stage import Stage
 
-LOAD_S = 2.0
+LOAD_S = 1.0
 """Load between two faults, so that there is something to lose."""
 DOWN_S = 1.0
 
@@ -18,7 +18,7 @@ async def kill_all(stage: Stage) -> None:
     await stage.load(LOAD_S)
 
 
-@scenario("kill-staggered", times=5)
+@scenario("kill-staggered", times=3)
 async def kill_staggered(stage: Stage) -> None:
     """Kill -9 of one node after the other, in any order, until none is left: every acknowledged lease is there."""
     for _ in range(stage.plan.times):

@@ -11,8 +11,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from garbagetruck.chaos.checkers.promises import NS_PER_MS
-from garbagetruck.chaos.history import Attempt, Outcome
+from garbagetruck.chaos.history import NS_PER_MS, Attempt, Outcome
 from garbagetruck.chaos.workload.caller import Around, Caller
 from garbagetruck.chaos.workload.shelf import Shelf
 from garbagetruck.v1 import common_pb2

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from garbagetruck.chaos.checkers.promises import NEVER_NS
-from garbagetruck.chaos.history import Gone, History, Left, Written
+from garbagetruck.chaos.history import NEVER_NS, Gone, History, Left, Written
 
 LOOK_S = 0.05
 TOKEN_ATTRIBUTE = "user.garbagetruck.fencing_token"  # noqa: S105  # a name, no secret

@@ -130,10 +130,10 @@ class Throwaway:
                     os.kill(node.pid, signal.SIGKILL)
 
 
-def end_with_parent() -> None:
-    """Have the kernel send this process SIGTERM when the one that started it ends, where the kernel can."""
+def end_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """Have the kernel send this process a signal when the one that started it ends, where the kernel can."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def free_base_port(nodes: int = NODES) -> int:

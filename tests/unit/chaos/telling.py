@@ -4,6 +4,7 @@ Duty: one short call for each thing that can happen. It must not know: what is r
 """
 
 from garbagetruck.chaos.history import (
+    NS_PER_MS,
     Attempt,
     Burden,
     Disturbance,
@@ -16,8 +17,6 @@ from garbagetruck.chaos.history import (
     Verb,
     Written,
 )
-
-NS_PER_MS = 1_000_000
 
 
 class Story:

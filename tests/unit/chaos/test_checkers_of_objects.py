@@ -107,8 +107,10 @@ def test_i1_a_keep_of_unknown_outcome_promises_nothing(story: Story) -> None:
 
 def test_i1_what_no_lease_ever_named_is_never_deleted(story: Story) -> None:
     story.history.foreign.add("b")
+    story.written("b", 5)
     story.gone("b", 10, 20)
     assert len(in_use(story)) == 1
+    assert lateness_ms(story.history) == []
 
 
 def test_i4_an_orphan_that_was_deleted_in_time_is_right(story: Story) -> None:

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from garbagetruck.chaos.checkers.promises import NEVER_NS
-from garbagetruck.chaos.history import Gone, History, Left, Written
+from garbagetruck.chaos.history import NEVER_NS, Gone, History, Left, Written
 from garbagetruck.chaos.workload.shelf import Shelf
 
 
