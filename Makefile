@@ -32,9 +32,10 @@ bench: $(RUNTIME) ## the benchmark suite
 	$(BIN)/garbagetruck bench $(BENCH)
 
 # A quarter of an hour. Every part runs, whatever became of the others; the worst of their exit codes is the whole's.
-# CHAOS_SEEDS, CHAOS_SCENARIOS and CHAOS_SEED choose otherwise; docs/chaos.md tells more.
+# CHAOS_SEEDS, CHAOS_SCENARIOS, CHAOS_SOAK and CHAOS_SEED choose otherwise; docs/chaos.md tells more.
 CHAOS_SEEDS ?= 300
 CHAOS_SEED ?= 1
+CHAOS_SOAK ?= 2m
 CHAOS_SCENARIOS ?= kill-all kill-staggered kill-leader kill-follower stop-leader stop-follower cut-node minority-leader \
 	flapping one-way bridge halves slow-network cut-connections rolling-restart drain-leader wiped-follower wiped-majority
 
@@ -43,7 +44,7 @@ chaos: $(RUNTIME) ## the long chaos and simulation run
 	$(BIN)/garbagetruck chaos simulate --seeds $(CHAOS_SEEDS) --start $(CHAOS_SEED) --jobs 2; worst $$?; \
 	$(BIN)/garbagetruck chaos simulate --world raft --seeds $(CHAOS_SEEDS) --start $(CHAOS_SEED) --jobs 2; worst $$?; \
 	$(BIN)/garbagetruck chaos run $(CHAOS_SCENARIOS) --seed $(CHAOS_SEED); worst $$?; \
-	$(BIN)/garbagetruck chaos run soak --duration 2m --seed $(CHAOS_SEED); worst $$?; \
+	$(BIN)/garbagetruck chaos run soak --duration $(CHAOS_SOAK) --seed $(CHAOS_SEED); worst $$?; \
 	exit $$code
 
 disaster: ## the disaster-recovery runbook (not in this version)

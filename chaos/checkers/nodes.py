@@ -14,11 +14,11 @@ STEP_DOWN_MS_MAX = 3_000
 machines that do other work beside us.
 """
 GROWTH_MAX = {"resident_bytes": 1.5, "descriptors": 1.5, "threads": 1.5, "journal_bytes": 2.0}
-"""How much more of each a node may take in the last quarter of a run than in the second."""
+"""How many times what it took in the second quarter of the time that it was seen, a node may take in the last."""
 SLACK = {"resident_bytes": 32 << 20, "descriptors": 32, "threads": 8, "journal_bytes": 16 << 20}
 """Growth by less than this is none."""
 SAMPLES_MIN = 40
-"""Fewer of one process say nothing."""
+"""Fewer of one process, or of one node, say nothing."""
 
 
 def one_history(history: History) -> Iterator[str]:
@@ -56,19 +56,19 @@ def no_zombie_leader(history: History) -> Iterator[str]:
 
 
 def burdens_are_bounded(history: History) -> Iterator[str]:
-    """Memory, descriptors, threads and journal do not grow with the length of a run."""
-    samples: dict[tuple[str, int], list[Burden]] = defaultdict(list)
+    """Memory, descriptors and threads do not grow with the life of a process, nor the data folder with that of a node."""
+    samples: dict[tuple[str, str], list[int]] = defaultdict(list)
     for burden in history.of(Burden):
-        samples[burden.node, burden.pid].append(burden)
-    for (node, pid), all_of_it in samples.items():
-        if len(all_of_it) < SAMPLES_MIN:
+        for name in GROWTH_MAX:
+            whose = burden.node if name == "journal_bytes" else f"{burden.node} (pid {burden.pid})"
+            samples[name, whose].append(getattr(burden, name))
+    for (name, whose), values in samples.items():
+        if len(values) < SAMPLES_MIN:
             continue
-        quarter = len(all_of_it) // 4
-        for name, growth_max in GROWTH_MAX.items():
-            early = max(getattr(each, name) for each in all_of_it[quarter : 2 * quarter])
-            late = max(getattr(each, name) for each in all_of_it[-quarter:])
-            if late > early * growth_max and late - early > SLACK[name]:
-                yield f"{name} of {node} (pid {pid}) grew from {early} to {late}"
+        quarter = len(values) // 4
+        early, late = max(values[quarter : 2 * quarter]), max(values[-quarter:])
+        if late > early * GROWTH_MAX[name] and late - early > SLACK[name]:
+            yield f"{name} of {whose} grew from {early} to {late}"
 
 
 def indexes_compared(history: History) -> int:

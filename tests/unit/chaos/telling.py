@@ -135,16 +135,24 @@ class Story:
             )
         )
 
-    def burden(self, second: int, *, resident_bytes: int = 1 << 26, descriptors: int = 40) -> None:
+    def burden(
+        self,
+        second: int,
+        *,
+        pid: int = 1,
+        resident_bytes: int = 1 << 26,
+        descriptors: int = 40,
+        journal_bytes: int = 1 << 20,
+    ) -> None:
         self.history.add(
             Burden(
                 node="n1",
-                pid=1,
+                pid=pid,
                 at_ns=second * 1_000 * NS_PER_MS,
                 resident_bytes=resident_bytes,
                 descriptors=descriptors,
                 threads=10,
-                journal_bytes=1 << 20,
+                journal_bytes=journal_bytes,
             )
         )
 

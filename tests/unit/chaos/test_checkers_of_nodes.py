@@ -63,7 +63,15 @@ def test_what_grows_for_as_long_as_a_run_lasts_is_found() -> None:
     assert list(burdens_are_bounded(flat.history)) == []
     assert list(burdens_are_bounded(young.history)) == []
     (found,) = burdens_are_bounded(growing.history)
-    assert found.startswith("descriptors of n1")
+    assert found.startswith("descriptors of n1 (pid 1) grew")
+
+
+def test_a_journal_that_grows_through_all_restarts_of_its_node_is_found() -> None:
+    story = Story()
+    for second in range(80):
+        story.burden(second, pid=second // 20, journal_bytes=second << 20)
+    (found,) = burdens_are_bounded(story.history)
+    assert found.startswith("journal_bytes of n1 grew")
 
 
 def test_a_good_history_passes_and_every_checker_looks_at_it() -> None:
