@@ -19,6 +19,8 @@ from garbagetruck.v1 import common_pb2
 TTLS_MS = (1_500, 2_000, 3_000)
 LONG_TTL_MS = 600_000
 """Of leases that must outlast every fault without a renewal."""
+LONG_LIVED_MAX = 20
+"""Such leases of one client; then it releases the oldest, so that a long run holds no more than a short one."""
 SHARED_KEYS = tuple(f"shared-{number}" for number in range(8))
 TRIES_MAX = 20
 PAUSE_S = (0.02, 0.3)
@@ -116,6 +118,10 @@ class Client:
         if held is not None:
             self._write(held)
             self.long_lived.append(held)
+        if len(self.long_lived) > LONG_LIVED_MAX:
+            released = await self._call.release(self.long_lived[0].id)
+            if released.outcome in {Outcome.OK, Outcome.REFUSED}:
+                del self.long_lived[0]
 
     async def _upload_and_keep(self) -> None:
         """An upload that became permanent: its holder takes it off the books."""

@@ -1,6 +1,8 @@
 """The flags of `garbagetruck chaos`: what there is, what is refused, and what each verdict exits with."""
 
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -27,9 +29,10 @@ def report(verdict: Verdict) -> Report:
 
 
 @pytest.fixture
-def verdicts(monkeypatch: pytest.MonkeyPatch) -> list[Verdict]:
+def verdicts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Verdict]:
     """What the next runs come to; nothing is run."""
     coming: list[Verdict] = []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(chaos, "_run", lambda *_: report(coming.pop(0)))
     return coming
 
@@ -56,10 +59,13 @@ def test_the_list_tells_of_every_scenario() -> None:
         ([Verdict.VIOLATED, Verdict.UNDECIDED], 1),
     ],
 )
-def test_the_worst_verdict_decides_the_exit_code(verdicts: list[Verdict], coming: list[Verdict], code: int) -> None:
+def test_the_worst_verdict_decides_the_exit_code(
+    verdicts: list[Verdict], coming: list[Verdict], code: int, tmp_path: Path
+) -> None:
     verdicts.extend(coming)
     assert run("run", "kill-all", "kill-leader")[0] == code
     assert verdicts == [], "every scenario is run, whatever became of the first"
+    assert bool(list(tmp_path.iterdir())) == (code != 0), "what did not pass can be looked at"
 
 
 def test_a_violation_is_told_with_the_command_that_repeats_it(verdicts: list[Verdict]) -> None:
