@@ -90,6 +90,9 @@ def run(  # noqa: PLR0917  # typer reads flags from parameters
             help=f"How many clients work meanwhile, beside one that only takes leases. Default: {CLIENTS}.",
         ),
     ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(min=3, max=9, help="How many nodes. Default: each its own, 3 or 5.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn. Default: a new one.")] = None,
     keep: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Leave histories, reports and, unless passed, the nodes here.")
@@ -103,7 +106,13 @@ def run(  # noqa: PLR0917  # typer reads flags from parameters
     scenarios = _scenarios(scenario)
     chosen_seed = secrets.randbits(32) if seed is None else seed
     folder = Path(tempfile.mkdtemp(prefix="garbagetruck-chaos-")) if keep is None else keep.absolute()
-    said = {"--duration": duration, "--outage": outage, "--times": times, "--clients": clients}
+    said = {
+        "--duration": duration,
+        "--outage": outage,
+        "--times": times,
+        "--clients": clients,
+        "--nodes": nodes,
+    }
     reports: list[Report] = []
     try:
         with interrupted_by_termination():
@@ -138,13 +147,13 @@ def _scenarios(names: Sequence[str]) -> list["Scenario"]:
 def _plan(scenario: "Scenario", seed: int, said: Said) -> "Plan":
     from garbagetruck.chaos.stage import Plan
 
-    times, clients = said["--times"], said["--clients"]
+    times, clients, nodes = said["--times"], said["--clients"], said["--nodes"]
     return Plan(
         seed=seed,
         duration_s=_seconds("--duration", said, scenario.duration_s),
         outage_s=_seconds("--outage", said, scenario.outage_s),
         times=scenario.times if times is None else int(times),
-        nodes=scenario.nodes,
+        nodes=scenario.nodes if nodes is None else int(nodes),
         clients=CLIENTS if clients is None else int(clients),
     )
 
