@@ -28,6 +28,7 @@ MODULES = {
     "leader": "leader",
     "watch": "watch",
     "bench": "bench.command",
+    "chaos": "chaos",
     "config": "config",
     "tls": "tls",
 }

@@ -30,7 +30,11 @@ MUTATIONS = {
 }
 LISTS = {"lease list", "session list", "resource list", "cleanup list", "namespace list"}
 DANGEROUS = {"session close", "resource unhold", "cleanup discard", "cleanup resume", "namespace set"}
-LOCAL = {"up", "serve", "bench", "version", "config check", "config show", "config example", "tls init"}
+LOCAL = {"up", "serve", "bench", "version", "config check", "config show", "config example", "tls init"} | {
+    "chaos list",
+    "chaos run",
+    "chaos simulate",
+}
 """Commands that are no call to a cluster, and so have none of the common flags."""
 NOT_OURS = {"help", "install_completion", "show_completion"}
 
