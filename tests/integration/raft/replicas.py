@@ -283,11 +283,11 @@ class Trio:
         for node_id, replica in self.replicas.items():
             replica.set_members(self.members_as_seen_by(node_id))
 
-    async def change(self, change: AddVoter | RemoveVoter) -> str:
+    async def change(self, change: AddVoter | RemoveVoter, *, but: str = "") -> str:
         """Have the leader do it, as soon as there is one that can. Its id is returned."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                leader = await self.leader()
+                leader = await self.leader(but=but)
                 replica = self.replicas[leader]
                 try:
                     await replica.change_voters(change, term=replica.status.term)

@@ -98,6 +98,23 @@ async def test_a_listener_that_fails_ends_the_log(tmp_path: Path, monkeypatch: p
         recorder.fatal.clear()
 
 
+async def test_whatever_is_called_on_the_raft_loop_ends_the_log_when_it_fails(tmp_path: Path) -> None:
+    """The loop would only log it, and a node without what was to be done would go on."""
+    async with trio(tmp_path) as nodes:
+        leader = await nodes.leader()
+        victim = next(node_id for node_id in IDS if node_id != leader)
+        recorder, engine = nodes.recorders[victim], nodes.replicas[victim]._engine
+
+        def fail() -> None:
+            raise ZeroDivisionError("a snapshot could not be described")
+
+        engine._call_in(fail)
+        await nodes.bell.until(lambda: bool(recorder.fatal))
+        await nodes.stop(victim)
+        assert [str(error) for error in recorder.fatal] == ["a snapshot could not be described"]
+        recorder.fatal.clear()
+
+
 async def test_a_port_in_use_is_said_at_once(tmp_path: Path) -> None:
     nodes = Trio(tmp_path)
     with socket.create_server(("127.0.0.1", nodes.members_as_seen_by("n1")[0].port)):
@@ -139,7 +156,7 @@ async def test_a_cluster_of_one_leads_itself(tmp_path: Path) -> None:
     nodes = Trio(tmp_path)
     members = nodes.members_as_seen_by("n1")
     nodes.members_as_seen_by = lambda node_id: members[:1]  # type: ignore[method-assign]
-    replica = await nodes.start("n1")
+    replica = await nodes.start("n1", founders=["n1"])
     await nodes.bell.until(lambda: replica.status.role is Role.LEADER)
     nodes.propose("n1", b"a")
     await nodes.heard(b"a")
