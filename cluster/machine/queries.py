@@ -17,6 +17,7 @@ from garbagetruck.cluster.machine.model import (
     Event,
     Labels,
     Member,
+    MemberRole,
     Namespace,
     Resource,
     ResourceKey,
@@ -79,8 +80,8 @@ class Queries:
         return features.cluster_level(self._state.members.values(), self._state.level_used)
 
     def voters(self) -> frozenset[str]:
-        """Whose digests count towards a majority."""
-        return frozenset(self._state.members)
+        """Whose digests count towards a majority: a member that leaves votes until it has left, one that learns not yet."""
+        return frozenset(each.id for each in self._state.members.values() if each.role is not MemberRole.LEARNER)
 
     def not_enabled(self, operations: Sequence[Operation]) -> Refused | None:
         """Why the cluster does not take one of these yet; None when it takes all. To be asked before they are logged:
