@@ -247,9 +247,10 @@ def _knows_leader(status: cluster_pb2.ClusterStatus) -> bool:
 def _reconfigure(node: layout.LocalNode, wires: Wires) -> None:
     """Let a node find its peers at our wires, and listen where it would anyway."""
     content = tomlkit.parse(node.config.read_text(encoding="utf-8")).unwrap()
-    for member in content["cluster"]["members"]:
-        if member["id"] != node.id:
-            member |= {kind.value: wires.address(node.id, member["id"], kind) for kind in Kind}
+    others = [member["id"] for member in content["cluster"]["members"] if member["id"] != node.id]
+    for kind in Kind:
+        ways = [f"{each}={wires.address(node.id, each, kind)}" for each in others]
+        content["node"][f"{kind.value}_routes"] = ways
     for section, settings in SETTINGS.items():
         content.setdefault(section, {}).update(settings)
     node.config.write_text(tomlkit.dumps(content), encoding="utf-8")

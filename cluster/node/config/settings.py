@@ -15,6 +15,7 @@ from typing import Annotated
 from garbagetruck.cluster.cleanup.settings import SLOTS_MAX
 from garbagetruck.cluster.machine.features import LEVEL_NEWEST, LEVEL_OLDEST
 from garbagetruck.cluster.node.config.raft_section import RaftSection
+from garbagetruck.cluster.node.config.routes import Routes
 from garbagetruck.cluster.node.config.skips import SkippedEntries, SkippedEntry
 from garbagetruck.cluster.node.config.tables import ATTEMPT_TIMEOUT, Handlers, HandlerSettings, Members, MemberSettings
 from garbagetruck.cluster.node.config.values import (
@@ -86,6 +87,17 @@ class NodeSection:
             " `peer` address of this member."
         ),
     ] = None
+    raft_routes: Annotated[
+        Mapping[str, Address],
+        Routes(
+            meaning="Where this node reaches members' Raft ports, when not at the addresses that the cluster's records tell:"
+            " behind address translation, or through a proxy."
+        ),
+    ] = field(default_factory=dict)
+    peer_routes: Annotated[
+        Mapping[str, Address],
+        Routes(meaning="The same for their `peer` ports."),
+    ] = field(default_factory=dict)
     drain_timeout_ms: Annotated[
         int,
         Duration(
