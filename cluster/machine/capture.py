@@ -149,6 +149,7 @@ def header_of(state: State, applied_index: int, term: int) -> Header:
         state.cleanups_paused,
         state.cleanups_pause_reason,
         state.bounds,
+        state.quarantine,
     )
 
 

@@ -16,6 +16,7 @@ from garbagetruck.cluster.machine.model import (
     Lease,
     Member,
     Namespace,
+    Quarantine,
     RequestRecord,
     Session,
     Tombstone,
@@ -60,6 +61,7 @@ class Header(msgspec.Struct, frozen=True):
     cleanups_paused: bool
     cleanups_pause_reason: str
     bounds: Bounds
+    quarantine: Quarantine | None = None
 
 
 Row = Any  # a row's type is its chunk's kind; it is checked when decoded

@@ -43,6 +43,7 @@ def start(state: State, header: Header) -> None:
     state.cleanups_paused = header.cleanups_paused
     state.cleanups_pause_reason = header.cleanups_pause_reason
     state.bounds = header.bounds
+    state.quarantine = header.quarantine
 
 
 class Loading:

@@ -21,6 +21,7 @@ Labels = tuple[tuple[str, str], ...]
 DEFAULT_NAMESPACE = "default"
 TOKEN_COUNTER_BITS = 40
 TOKEN_LIMIT = 1 << 53
+INCARNATION_MAX = (TOKEN_LIMIT >> TOKEN_COUNTER_BITS) - 1
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -218,6 +219,15 @@ class Namespace(Record, frozen=True):
     """After a brake is released, orphans get this long for their holders to take them up again."""
 
 
+class Quarantine(Record, frozen=True):
+    """What a restored cluster waits for before it cleans again (I9): for holders that it may not know of any more."""
+
+    wait_ms: int
+    """How long, from when an operator resumes."""
+    until_ms: int | None = None
+    """The first stamp at which a cleanup may be claimed again; None before an operator has resumed."""
+
+
 class Member(Record, frozen=True):
     id: str
     api: str
@@ -283,6 +293,7 @@ class EventType(StrEnum):
     NAMESPACE_CHANGED = "namespace_changed"
     LEADER_CHANGED = "leader_changed"
     MEMBER_CHANGED = "member_changed"
+    CLUSTER_RESTORED = "cluster_restored"
 
 
 class Event(Record, frozen=True):

@@ -19,6 +19,7 @@ from garbagetruck.cluster.machine.model import (
     Lease,
     Member,
     Namespace,
+    Quarantine,
     RequestRecord,
     Resource,
     ResourceKey,
@@ -49,6 +50,8 @@ class State:
         self.event_index = 0
         self.cleanups_paused = False
         self.cleanups_pause_reason = ""
+        self.quarantine: Quarantine | None = None
+        """Set by a restore; None in a cluster that never had one."""
         self.bounds = Bounds()
 
         self.digest = DigestSum()

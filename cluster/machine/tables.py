@@ -71,6 +71,12 @@ class Table(Generic[K, R]):
         self._count(self._hash(record) if old is None else self._hash(record) - self._hash(old))
         self._rows[key] = record
 
+    def pop(self, key: K) -> R:
+        """Remove a row that is there."""
+        record = self._rows.pop(key)
+        self._count(-self._hash(record))
+        return record
+
     def _count(self, change: int) -> None:
         self._digest.value = (self._digest.value + change) & DIGEST_MASK
 
@@ -110,6 +116,7 @@ class NumberedTable(Table[K, R]):
         self._digest.value = (self._digest.value + change) & DIGEST_MASK
         self._rows[key] = record
 
+    @override
     def pop(self, key: K) -> R:
         record = self._rows.pop(key)
         number = self._number(key, record)

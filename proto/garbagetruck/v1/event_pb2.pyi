@@ -80,6 +80,8 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """A leader began its term."""
     EVENT_TYPE_MEMBER_CHANGED: _EventType.ValueType  # 25
     """A node became a member, ceased to be one, or changed its addresses or version."""
+    EVENT_TYPE_CLUSTER_RESTORED: _EventType.ValueType  # 26
+    """The cluster was restored after a disaster: another incarnation of it begins."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """What happened. Later versions may add types; skip what you do not know."""
@@ -138,6 +140,8 @@ EVENT_TYPE_LEADER_CHANGED: EventType.ValueType  # 24
 """A leader began its term."""
 EVENT_TYPE_MEMBER_CHANGED: EventType.ValueType  # 25
 """A node became a member, ceased to be one, or changed its addresses or version."""
+EVENT_TYPE_CLUSTER_RESTORED: EventType.ValueType  # 26
+"""The cluster was restored after a disaster: another incarnation of it begins."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 @_typing.final

@@ -242,6 +242,8 @@ def _resume(books: Books, asked: ResumeCleanups) -> Outcome:
         if not books.paused:
             return no(Reason.NOT_PAUSED, "namespace")
         books.paused = False
+        if books.wait_ms >= 0 and books.wait_until_ms < 0:
+            books.wait_until_ms = books.after(books.wait_ms)
         return Acknowledged()
     space = books.spaces[asked.namespace]
     lifts = asked.release_brake and space.braked
