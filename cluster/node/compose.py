@@ -125,7 +125,7 @@ def _core(
         meter=metrics.log.applied_entry,
     )
     log = Replica(
-        identity=Identity(identity.cluster_id, identity.node_id, identity.disk_id),
+        identity=_raft_identity(identity),
         members=[
             Member(identity.node_id, str(settings.raft_listen)),
             *(Member(peer.id, str(peer.raft)) for peer in settings.peers),
@@ -242,7 +242,7 @@ def _forwarding(
 def _mesh(settings: NodeSettings, identity: NodeIdentity, core: Core, world: World) -> PeerMesh:
     """The connections between the nodes' main loops."""
     return PeerMesh(
-        identity=Identity(identity.cluster_id, identity.node_id, identity.disk_id),
+        identity=_raft_identity(identity),
         members=[
             Member(identity.node_id, str(settings.peer_listen)),
             *(Member(peer.id, str(peer.peer)) for peer in settings.peers),
@@ -288,6 +288,10 @@ def _api(
         lambda: health.ready,
         ServerOptions(message_bytes_max=limits.message_bytes_max),
     )
+
+
+def _raft_identity(identity: NodeIdentity) -> Identity:
+    return Identity(identity.cluster_id, identity.node_id, identity.disk_id, identity.incarnation)
 
 
 def _stopwatch(monotonic_ns: Callable[[], int], observe: Callable[[float], None]) -> Callable[[], None]:

@@ -5,7 +5,7 @@ node's: another cluster's, another node's, a copy's, one in use, an empty one, o
 
 Invariants:
 
-- An identity is never made but by `bootstrap`, in a folder without one. A node whose disk was wiped would otherwise
+- An identity is never made but by `bootstrap` and by a restore (`found`), in a folder without one. A node whose disk was wiped would otherwise
   vote again in terms it has voted in, and a majority of such nodes would write a new history under the old name.
 - `node.json` is whole or absent at every moment, whatever is killed or loses power: it is written beside, synced,
   renamed, and the folder is synced.
@@ -17,6 +17,7 @@ Must not know: what the journal holds.
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,14 @@ _RAFT = "raft"
 
 class IdentityError(Exception):
     """This folder cannot be served by this node; the message says why, and what to do. Nothing was changed."""
+
+
+class FolderServedError(IdentityError):
+    """A process serves it."""
+
+
+class FolderTakenError(IdentityError):
+    """It was to be empty, and is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +103,38 @@ class DataFolder:
             self.unlock()
             raise
 
+    def look(self) -> NodeIdentity:
+        """Whose folder it is, for somebody who reads it while nobody serves it: nothing in it is changed.
+
+        Keeps it from being served until `unlock`, if it was ever served. Raises `IdentityError`.
+        """
+        self._lock_to_read()
+        try:
+            return self._read()
+        except BaseException:
+            self.unlock()
+            raise
+
+    def found(self, identity: NodeIdentity, fill: Callable[[Path], None]) -> None:
+        """Make of an empty or absent folder that of `identity`, whose replica's folder `fill` has filled durably.
+
+        It is nobody's before all is there: interrupted, it can be neither served nor bootstrapped, and has to be deleted.
+        Raises `IdentityError`, and what `fill` raises.
+        """
+        if not self._is_vacant():
+            raise FolderTakenError(
+                f"{self._path} is not empty, and nothing is ever written over; name an empty folder. What was left by a"
+                f" restore that was interrupted has no {_IDENTITY}, and can be deleted"
+            )
+        self._lock()
+        try:
+            self.raft.mkdir(mode=0o700, exist_ok=True)
+            fill(self.raft)
+            _sync_folder(self._path)
+            self._write(identity)
+        finally:
+            self.unlock()
+
     def note_journal(self, identity: NodeIdentity) -> NodeIdentity:
         """Remember that the journal was begun, so that its absence is noticed from now on."""
         if identity.has_journal:
@@ -134,16 +175,20 @@ class DataFolder:
             fd = os.open(self._path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise IdentityError(f"{self._path} cannot be used: {error.strerror}; check its path and owner") from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(fd)
-            raise IdentityError(
-                f"{self._path} is served by another process (pid {holder}); stop that one first"
-            ) from error
+        _flock(fd, fcntl.LOCK_EX, self._path)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self._lock_fd = fd
+
+    def _lock_to_read(self) -> None:
+        """Without a lock file nobody ever served this folder: it is a copy, or another thing."""
+        try:
+            fd = os.open(self._path / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise IdentityError(f"{self._path} cannot be read: {error.strerror}; check its path and owner") from error
+        _flock(fd, fcntl.LOCK_SH, self._path)
         self._lock_fd = fd
 
     def _bootstrap(self, cluster_id: str, node_id: str, disk_id: str) -> NodeIdentity:
@@ -230,6 +275,16 @@ def _decode(content: Any, path: Path) -> NodeIdentity:
     if set(content) != set(types) or any(type(content[name]) is not kind for name, kind in types.items()):
         raise IdentityError(f"{path} is damaged: its fields are not those of an identity; bring it back from a copy")
     return NodeIdentity(**content)
+
+
+def _flock(fd: int, kind: int, folder: Path) -> None:
+    """Lock the open file, or close it and raise."""
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise FolderServedError(f"{folder} is served by another process (pid {holder}); stop that one first") from error
 
 
 def _sync_folder(path: Path) -> None:

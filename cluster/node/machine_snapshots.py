@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 
 from typing_extensions import override
 
-from garbagetruck.cluster.machine import snapshot
+from garbagetruck.cluster.machine import capture, snapshot
 from garbagetruck.cluster.machine.capture import Capture as MachineCapture
 from garbagetruck.cluster.machine.codec import FormatTooNew, Unreadable
 from garbagetruck.cluster.machine.machine import Machine
@@ -52,10 +52,26 @@ class MachineSnapshots(StateMachine):
 
     @override
     def decode(self, chunks: Iterator[bytes]) -> State:
-        try:
-            return snapshot.read(framed(chunks))[1]
-        except (Unreadable, FormatTooNew) as error:
-            raise SnapshotUnfit(str(error)) from error
+        return decode_state(chunks)
+
+
+def decode_state(chunks: Iterable[bytes]) -> State:
+    """The state that was cut into `chunks`, verified. Raises SnapshotUnfit."""
+    try:
+        return snapshot.read(framed(chunks))[1]
+    except (Unreadable, FormatTooNew) as error:
+        raise SnapshotUnfit(str(error)) from error
+
+
+def pieces(state: State, applied_index: int, term: int) -> Iterator[bytes]:
+    """A state that nobody changes meanwhile, cut into pieces."""
+    waiting = bytearray()
+    for chunk in capture.write(state, applied_index, term):
+        waiting += chunk
+        while len(waiting) >= PIECE_BYTES:
+            yield bytes(waiting[:PIECE_BYTES])
+            del waiting[:PIECE_BYTES]
+    yield bytes(waiting)
 
 
 def framed(parts: Iterable[bytes]) -> Iterator[bytes]:
