@@ -12,6 +12,7 @@ from garbagetruck.cli import (
     namespace,
     resource,
     session,
+    snapshot,
     status,
     tls,
     watch,
@@ -42,6 +43,7 @@ app.add_typer(resource.app, name="resource")
 app.add_typer(cleanup.app, name="cleanup")
 app.add_typer(namespace.app, name="namespace")
 app.add_typer(member.app, name="member")
+app.add_typer(snapshot.app, name="snapshot")
 watch.register(app)
 register_bench(app)
 app.add_typer(config.app, name="config")
