@@ -34,6 +34,7 @@ from garbagetruck.cluster.node.identity import DataFolder, NodeIdentity
 from garbagetruck.cluster.node.ids import id_source
 from garbagetruck.cluster.node.leadership import Leadership
 from garbagetruck.cluster.node.machine_snapshots import MachineSnapshots
+from garbagetruck.cluster.node.majority_watch import MajorityWatch
 from garbagetruck.cluster.node.peers.connection import MessageBounds
 from garbagetruck.cluster.node.peers.forwarding import Forwarder, ForwardHandler
 from garbagetruck.cluster.node.peers.mesh import MemberDisks, PeerMesh
@@ -105,6 +106,12 @@ def compose(settings: NodeSettings, identity: NodeIdentity, folder: DataFolder, 
         health=health,
         api=api,
         http=http,
+        watch=MajorityWatch(
+            peer_ids=[peer.id for peer in settings.peers],
+            status=lambda: core.log.status,
+            data_dir=folder.path,
+            monotonic_ns=world.monotonic_ns,
+        ),
         on_fatal=world.on_fatal,
     )
 

@@ -92,7 +92,8 @@ class DataFolder:
             raise IdentityError(
                 f"{self._path} holds no node: nothing was ever served from it. To begin a new cluster, start each of"
                 " its members once with --bootstrap. If this node has served before, its disk is gone or another one"
-                " is mounted here: bring the folder back; do not bootstrap it"
+                " is mounted here: bring the folder back; do not bootstrap it. Where a majority of the cluster's disks is"
+                " gone for good, see `garbagetruck snapshot restore` (docs/disaster-recovery.md)"
             )
         self._lock()
         try:

@@ -26,6 +26,7 @@ from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
 from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.health import Core, Health
+from garbagetruck.cluster.node.majority_watch import MajorityWatch
 from garbagetruck.cluster.node.peers.forwarding import Forwarder, ForwardHandler
 from garbagetruck.cluster.node.peers.mesh import PeerMesh
 from garbagetruck.cluster.node.peers.status import NodeStatusBoard
@@ -69,6 +70,7 @@ class ServerNode:
         health: Health,
         api: ApiServer,
         http: HttpServer,
+        watch: MajorityWatch,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self._settings = settings
@@ -78,6 +80,7 @@ class ServerNode:
         self.health = health
         self.api = api
         self.http = http
+        self._watch = watch
         self._on_fatal = on_fatal
         self._tasks: set[asyncio.Task[None]] = set()
         self._started: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -122,6 +125,7 @@ class ServerNode:
             peer=str(settings.peer_listen),
         )
         self._run(self.api.follow_readiness(), "follow-readiness")
+        self._run(self._watch.run(), "majority-watch")
 
     async def become_ready(self) -> None:
         """Return when the cluster has this node's record, and the node can answer. Raises `NotThisClusterError`."""

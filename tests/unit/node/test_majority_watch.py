@@ -1,0 +1,84 @@
+"""Whoever reads the log of a node that cannot find its cluster is told so, and what to do; nobody else is."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from garbagetruck.cluster.node.majority_watch import TOLD_AFTER_MS, TOLD_AGAIN_MS, MajorityWatch
+from garbagetruck.cluster.raft.log import LogStatus, Role
+
+ALONE = LogStatus(Role.FOLLOWER, 3, None, 0, 0, 0, frozenset())
+
+
+@dataclass
+class Node:
+    status: LogStatus = ALONE
+    now_ms: int = 1_000
+    peers: tuple[str, ...] = ("n2", "n3")
+
+    def __post_init__(self) -> None:
+        self.watch = MajorityWatch(
+            peer_ids=self.peers,
+            status=lambda: self.status,
+            data_dir=Path("/srv/n1"),
+            monotonic_ns=lambda: self.now_ms * 1_000_000,
+        )
+
+    def looks(self, after_ms: int) -> list[str]:
+        """The events that it logs."""
+        self.now_ms += after_ms
+        with capture_logs() as lines:
+            self.watch.look()
+        self.lines = lines
+        return [line["event"] for line in lines]
+
+
+def test_a_node_alone_says_after_a_while_who_is_missing_and_names_the_way() -> None:
+    node = Node()
+    assert node.looks(0) == []
+    assert node.looks(TOLD_AFTER_MS - 1) == []
+    assert node.looks(1) == ["no_majority"]
+    (line,) = node.lines
+    assert (line["not_connected"], line["needed"], line["of"]) == (["n2", "n3"], 2, 3)
+    assert "garbagetruck snapshot restore --from /srv/n1" in line["what_to_do"]
+    assert line["log_level"] == "warning"
+
+
+def test_it_is_said_again_but_not_all_the_time_and_its_end_is_said_once() -> None:
+    node = Node()
+    node.looks(0)
+    assert node.looks(TOLD_AFTER_MS) == ["no_majority"]
+    assert node.looks(TOLD_AGAIN_MS - 1) == []
+    assert node.looks(1) == ["no_majority"]
+    node.status = replace(ALONE, connected=frozenset({"n2"}))
+    assert node.looks(1) == ["majority_found_again"]
+    assert node.looks(TOLD_AFTER_MS) == []
+    node.status = ALONE
+    assert node.looks(0) == []
+    assert node.looks(TOLD_AFTER_MS) == ["no_majority"]
+
+
+@pytest.mark.parametrize(
+    ("connected", "leader", "peers"),
+    [
+        ({"n2"}, None, ("n2", "n3")),
+        (set(), "n1", ("n2", "n3")),
+        (set(), "n1", ()),
+        ({"n2", "n3"}, None, ("n2", "n3", "n4", "n5")),
+    ],
+)
+def test_who_has_a_majority_or_a_leader_says_nothing(
+    connected: set[str], leader: str | None, peers: tuple[str, ...]
+) -> None:
+    node = Node(status=replace(ALONE, connected=frozenset(connected), leader=leader), peers=peers)
+    assert node.looks(0) == []
+    assert node.looks(TOLD_AFTER_MS) == []
+
+
+def test_half_of_four_is_no_majority() -> None:
+    node = Node(status=replace(ALONE, connected=frozenset({"n2"})), peers=("n2", "n3", "n4"))
+    node.looks(0)
+    assert node.looks(TOLD_AFTER_MS) == ["no_majority"]
+    assert node.lines[0]["not_connected"] == ["n3", "n4"]
