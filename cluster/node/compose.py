@@ -137,6 +137,7 @@ def _core(
             Member(identity.node_id, str(settings.raft_listen)),
             *(Member(peer.id, str(peer.raft)) for peer in settings.peers),
         ],
+        founders=[each.id for each in settings.cluster.members],
         folder=folder.raft,
         settings=raft_settings(settings),
         thread_factory=world.make_thread,

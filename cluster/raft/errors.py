@@ -31,6 +31,21 @@ class ProposalTooLarge(RaftError):
         self.size_bytes_max = size_bytes_max
 
 
+class ChangeRefused(RaftError):
+    """A change of the voters was not proposed; `reason` says why, for people."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the voters stay as they are: {reason}")
+        self.reason = reason
+
+
+class ChangeUnknown(RaftError):
+    """Leadership was lost after a change of the voters was proposed. The next leader's log says what became of it."""
+
+    def __init__(self) -> None:
+        super().__init__("leadership was lost while the voters were being changed; it may still come to it, or not")
+
+
 class LogStopped(RaftError):
     """The log has not been started, or has been stopped, or died."""
 

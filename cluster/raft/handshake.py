@@ -21,13 +21,23 @@ class Disks(Protocol):
 
 
 class Door:
-    """Lets in the peers of one cluster, each with the disk it was first met with."""
+    """Lets in the peers of one cluster, each with its disk. `set_peers` says who they are from then on."""
 
     def __init__(self, identity: Identity, peer_ids: frozenset[str], disks: Disks, *, protocol: int = PROTOCOL) -> None:
         self._protocol = protocol
         self._identity = identity
         self._peer_ids = peer_ids
         self._disks = disks
+        self._former: set[str] = set()
+        """Who was a peer once, so that it can be told that it is not now."""
+
+    def set_peers(self, peer_ids: frozenset[str]) -> None:
+        self._former = (self._former | self._peer_ids) - peer_ids
+        self._peer_ids = peer_ids
+
+    @property
+    def peer_ids(self) -> frozenset[str]:
+        return self._peer_ids
 
     def hello(self, *, to: str) -> Hello:
         own = self._identity
@@ -50,7 +60,7 @@ class Door:
         if hello.to != own.node_id:
             return "meant for another node"
         if hello.node_id not in self._peer_ids:
-            return "not a member"
+            return "no longer a member" if hello.node_id in self._former else "not a member"
         if names is not None and not names.speak_for(cluster_id=own.cluster_id, node_id=hello.node_id):
             return "certificate of another node"
         if expected is None and hello.node_id < own.node_id:

@@ -3,8 +3,14 @@
 Duty: tell whether who greets is who it was. A node that comes back under its old name with another disk has lost what
 it acknowledged and whom it voted for; letting it take part could elect a leader without the committed history.
 
-The file is written whenever a peer is met for the first time, and synced before that peer may say anything. To give a
-node a new disk on purpose, its entry is removed from this file on every other node while that one is down.
+The file is written whenever a peer is met for the first time, and synced before that peer may say anything. A voter's
+disk that the applied configuration names counts before it. When a node's removal is applied its entry leaves the file, so
+that the name may come back with another disk, as a new member.
+
+Why that lets no name vote twice: what the new disk says in an election counts with a candidate that takes it for the
+former one. Such a candidate has not applied the removal, so the former disk is in its configuration, or else in its file,
+and its door refuses the new one. A candidate that has applied it counts the name again only where its being added is
+applied, too, and then the new disk is the one that is meant.
 
 Threads: the Raft thread only.
 """
@@ -15,6 +21,8 @@ import msgspec
 
 from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
 from garbagetruck.cluster.raft.errors import JournalDamaged
+from garbagetruck.cluster.raft.small_files import read_file, replace_file
+from garbagetruck.cluster.raft.voters import Voters
 
 
 class PeerDisks:
@@ -26,7 +34,7 @@ class PeerDisks:
         self._disk_ids: dict[str, str] | None = None
 
     def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
-        """Whether `node_id` has `disk_id`, or was never met; then it has from now on. Raises JournalDamaged, OSError."""
+        """Whether `node_id` has `disk_id`, or was never met; then it has from now on. Raises JournalDamaged, DiskFailed."""
         disk_ids = self.load()
         known = disk_ids.get(node_id)
         if known is None:
@@ -34,33 +42,38 @@ class PeerDisks:
             return True
         return known == disk_id
 
+    def forget(self, node_id: str, *, disk_id: str = "") -> None:
+        """`node_id` is no member any more: whoever comes under that name next is new. With `disk_id`, only if it has that.
+
+        Raises JournalDamaged, DiskFailed.
+        """
+        known = self.load().get(node_id)
+        if known is not None and disk_id in ("", known):
+            self._store({each: disk for each, disk in self.load().items() if each != node_id})
+
     def load(self) -> dict[str, str]:
-        """What is known so far, read from the file once. Raises JournalDamaged, OSError."""
+        """What is known so far, read from the file once. Raises JournalDamaged, DiskFailed."""
         if self._disk_ids is None:
             try:
-                self._disk_ids = msgspec.json.decode(self._read(), type=dict[str, str])
-            except FileNotFoundError:
-                self._disk_ids = {}
+                content = read_file(self._disk, self._path)
+                self._disk_ids = {} if content is None else msgspec.json.decode(content, type=dict[str, str])
             except msgspec.MsgspecError as error:
                 raise JournalDamaged(self._path, str(error)) from error
         return self._disk_ids
 
-    def _read(self) -> bytes:
-        file = self._disk.open(self._path)
-        try:
-            return file.read(file.size(), 0)
-        finally:
-            file.close()
-
     def _store(self, disk_ids: dict[str, str]) -> None:
-        temporary = self._path.with_name(self._path.name + ".tmp")
-        if temporary.name in self._disk.names(self._path.parent):
-            self._disk.unlink(temporary)
-        file = self._disk.create(temporary)
-        try:
-            file.write_durably(msgspec.json.format(msgspec.json.encode(disk_ids)), 0)
-        finally:
-            file.close()
-        self._disk.rename(temporary, self._path)
-        self._disk.sync_folder(self._path.parent)
+        replace_file(self._disk, self._path, msgspec.json.format(msgspec.json.encode(disk_ids)))
         self._disk_ids = disk_ids
+
+
+class VoterDisks:
+    """What the log says of voters' disks, and `met` for everybody else and where it says nothing."""
+
+    def __init__(self, voters: Voters, met: PeerDisks) -> None:
+        self._voters = voters
+        self._met = met
+
+    def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
+        """Whether `node_id` may have `disk_id`. Raises JournalDamaged, DiskFailed."""
+        known = self._voters.disks.get(node_id)
+        return known == disk_id if known else self._met.is_known_or_new(node_id, disk_id)

@@ -35,6 +35,7 @@ class Session:
         self.sent_ns = opened_ns
         self.carriage = Carriage()
         self.established = False
+        self.disk_id = ""
         self.format = 0
         """What the peer announced."""
 
@@ -62,7 +63,6 @@ class Sessions:
         self,
         *,
         door: Door,
-        peer_ids: frozenset[str],
         settings: RaftSettings,
         refusals: Refusals,
         monotonic_ns: Callable[[], int],
@@ -81,10 +81,22 @@ class Sessions:
         self._met: set[str] = set()
         self.connected: frozenset[str] = frozenset()
         """Members that can be talked to."""
-        self.vacant = {peer_id: asyncio.Event() for peer_id in peer_ids}
+        self.vacant: dict[str, asyncio.Event] = {}
         """Set while there is neither a session nor an attempt at one: time to connect."""
-        for vacancy in self.vacant.values():
+        self.set_peers(door.peer_ids)
+
+    def set_peers(self, peer_ids: frozenset[str]) -> None:
+        """Who may be talked to from now on. Those who may no longer are told so, and cut off."""
+        self._door.set_peers(peer_ids)
+        for peer_id in self.vacant.keys() - peer_ids:
+            del self.vacant[peer_id]
+        for peer_id in peer_ids - self.vacant.keys():
+            self.vacant[peer_id] = vacancy = asyncio.Event()
             vacancy.set()
+        for session in [*self._by_link.values()]:
+            if session.peer_id is not None and session.peer_id not in peer_ids:
+                self.send(session, wire.Refused("no longer a member"))
+                self._end(session, last_words=True)
 
     def get(self, peer_id: str) -> Session | None:
         return self._established.get(peer_id)
@@ -142,6 +154,9 @@ class Sessions:
             self._refusals.refuse("too many strangers", link.address)
             link.abort()
             return
+        if session.peer_id is not None and session.peer_id not in self.vacant:
+            link.abort()  # it was a peer when it was called
+            return
         self._greeting[link] = self._by_link[link] = session
         if session.peer_id is not None:
             self.vacant[session.peer_id].clear()
@@ -155,8 +170,11 @@ class Sessions:
             self._on_greeting(session, message)
             return
         match message:
-            case wire.Hello() | wire.Refused():
+            case wire.Hello():
                 self._refusals.refuse("greeting out of place", session.name)
+                self._end(session)
+            case wire.Refused(reason):
+                self._refusals.refuse("refused by peer", session.name, why=reason[:200])
                 self._end(session)
             case wire.Alive():
                 pass
@@ -223,7 +241,8 @@ class Sessions:
             self._end(former)  # what is still in it must not overtake, or be overtaken
         del self._greeting[session.link]
         greet = session.peer_id is None
-        session.peer_id, session.format, session.established = peer_id, hello.format, True
+        session.peer_id, session.disk_id, session.format = peer_id, hello.disk_id, hello.format
+        session.established = True
         session.link.allow(self._language.frame_bytes_max)
         self._established[peer_id] = session
         self._met.add(peer_id)

@@ -40,13 +40,14 @@ class Faults:
         hosts: Sequence[Host],
         oracle: RaftOracle,
         only: Sequence[str] = (),
+        never_calm: bool = False,
     ) -> None:
         self._world = world
         self._weather = weather
         self._hosts = hosts
         self._oracle = oracle
         self._random = world.random("faults")
-        self.calm = self._random.happens(0.34)
+        self.calm = self._random.happens(0.34) and not never_calm
         known = {kind.__name__.strip("_"): kind for kind in (*_ALONE, *_TOGETHER)}
         if not known.keys() >= set(only):
             raise ValueError(f"unknown kinds of faults in {', '.join(only)}; known are {', '.join(sorted(known))}")

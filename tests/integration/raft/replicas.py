@@ -18,8 +18,8 @@ from zlib import crc32
 
 import msgspec
 
-from garbagetruck.cluster.raft.errors import SnapshotUnfit
-from garbagetruck.cluster.raft.log import Entry, LogStatus, Role
+from garbagetruck.cluster.raft.errors import ChangeRefused, NotLeader, SnapshotUnfit
+from garbagetruck.cluster.raft.log import AddVoter, Entry, LogStatus, RemoveVoter, Role
 from garbagetruck.cluster.raft.replica import Replica
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
 from garbagetruck.cluster.raft.snapshots.port import Capture, Snapshots, StateMachine
@@ -62,6 +62,9 @@ class Bell:
     def ring(self) -> None:
         rung, self._next = self._next, asyncio.Event()
         rung.set()
+
+    async def rung(self) -> None:
+        await self._next.wait()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Look again at every ring."""
@@ -178,7 +181,7 @@ class Cable:
 
 
 class Trio:
-    """Three replicas and what their listeners heard. Replicas may be stopped and started again."""
+    """Three replicas and what their listeners heard. Replicas may be stopped and started again, and others may join."""
 
     def __init__(
         self, folder: Path, settings: RaftSettings = SETTINGS, *, tls: Callable[[str], TlsFiles] | None = None
@@ -188,6 +191,9 @@ class Trio:
         self._tls = tls
         self._ports = dict(zip(IDS, free_ports(len(IDS)), strict=True))
         self._cables: dict[tuple[str, str], Cable] = {}
+        self._folders: dict[str, Path] = {}
+        self.members = [*IDS]
+        """Who is told of whom."""
         self.bell = Bell()
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
         self.replicas: dict[str, Replica] = {}
@@ -195,9 +201,12 @@ class Trio:
 
     async def lay_cables(self) -> None:
         for one, other in (("n2", "n1"), ("n3", "n1"), ("n3", "n2")):  # the greater id connects
-            cable = Cable(self._ports[other])
-            await cable.start()
-            self._cables[one, other] = cable
+            await self._lay_cable(one, other)
+
+    async def _lay_cable(self, one: str, other: str) -> None:
+        cable = Cable(self._ports[other])
+        await cable.start()
+        self._cables[one, other] = cable
 
     async def take_up_cables(self) -> None:
         for cable in self._cables.values():
@@ -205,17 +214,24 @@ class Trio:
 
     def members_as_seen_by(self, node_id: str) -> list[Member]:
         cables = {other: cable.port for (one, other), cable in self._cables.items() if one == node_id}
-        return [Member(each, f"127.0.0.1:{cables.get(each, self._ports[each])}") for each in IDS]
+        return [Member(each, f"127.0.0.1:{cables.get(each, self._ports[each])}") for each in self.members]
 
     def folder(self, node_id: str) -> Path:
-        return self._folder / node_id
+        return self._folders.get(node_id, self._folder / node_id)
 
     def make(
-        self, node_id: str, *, machine: StateMachine | None = None, cluster_id: str = "c", disk_id: str | None = None
+        self,
+        node_id: str,
+        *,
+        machine: StateMachine | None = None,
+        cluster_id: str = "c",
+        disk_id: str | None = None,
+        founders: Sequence[str] | None = IDS,
     ) -> Replica:
         return Replica(
             identity=Identity(cluster_id, node_id, disk_id or f"disk-{node_id}"),
             members=self.members_as_seen_by(node_id),
+            founders=founders,
             folder=self.folder(node_id),
             settings=self._settings if self._tls is None else replace(self._settings, tls=self._tls(node_id)),
             thread_factory=make_thread,
@@ -224,12 +240,51 @@ class Trio:
             snapshots=None if machine is None else Snapshots(machine, self.executor),
         )
 
-    async def start(self, node_id: str, **identity: str) -> Replica:
+    async def start(self, node_id: str, *, founders: Sequence[str] | None = IDS, **identity: str) -> Replica:
         recorder = Recorder(self.bell)
-        replica = self.make(node_id, machine=recorder, **identity)
+        replica = self.make(node_id, machine=recorder, founders=founders, **identity)
         await replica.start(recorder)
         self.replicas[node_id], self.recorders[node_id] = replica, recorder
         return replica
+
+    async def join(self, node_id: str, *, disk_id: str | None = None, folder: str = "") -> Replica:
+        """A node with an empty folder comes as a learner, and everybody is told of it."""
+        if folder:
+            self._folders[node_id] = self._folder / folder
+        if node_id not in self._ports:
+            self._ports[node_id] = free_ports(1)[0]
+            for other in [each for each in self._ports if each < node_id]:
+                await self._lay_cable(node_id, other)
+        if node_id not in self.members:
+            self.members.append(node_id)
+        identity = {} if disk_id is None else {"disk_id": disk_id}
+        replica = await self.start(node_id, founders=None, **identity)
+        self.tell()
+        return replica
+
+    def tell(self) -> None:
+        """Everybody hears who the members are."""
+        for node_id, replica in self.replicas.items():
+            replica.set_members(self.members_as_seen_by(node_id))
+
+    async def change(self, change: AddVoter | RemoveVoter) -> str:
+        """Have the leader do it, as soon as there is one that can. Its id is returned."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                leader = await self.leader()
+                replica = self.replicas[leader]
+                try:
+                    await replica.change_voters(change, term=replica.status.term)
+                except (ChangeRefused, NotLeader):
+                    await self.bell.rung()
+                else:
+                    return leader
+
+    async def voters(self, *node_ids: str, by: Sequence[str] = ()) -> None:
+        """Wait until `by`, or all, have applied that these vote and nobody else."""
+        for node_id in by or [*self.replicas]:
+            replica = self.replicas[node_id]
+            await self.bell.until(lambda replica=replica: replica.status.voters == set(node_ids))  # type: ignore[misc]
 
     def port(self, node_id: str) -> int:
         """Where a node really listens."""

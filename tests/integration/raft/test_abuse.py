@@ -168,9 +168,9 @@ async def test_a_member_that_reads_nothing_is_cut_off_and_its_share_of_memory_is
                 with suppress(OSError):
                     deaf.sendall(frame_of(wire.Alive()))
             replica = nodes.replicas[leader]
-            waiting = replica._engine._sessions
-            assert waiting is not None
-            session = waiting.get("n3")
+            peering = replica._engine._peering
+            assert peering is not None
+            session = peering.sessions.get("n3")
             assert session is None or session.link.waiting_bytes <= settings.outgoing_bytes_max
         await nodes.bell.until(lambda: "n3" not in replica.status.connected)
         await nodes.start("n3")

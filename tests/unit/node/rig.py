@@ -17,8 +17,18 @@ from garbagetruck.cluster.node.config.settings import ClockSection, QueueSection
 from garbagetruck.cluster.node.leadership import Leadership
 from garbagetruck.cluster.node.proposer import Proposer
 from garbagetruck.cluster.node.reads import ReadIndex
-from garbagetruck.cluster.raft.errors import LogStopped, NotLeader
-from garbagetruck.cluster.raft.log import Confirmation, Entry, LogListener, LogStatus, ReplicatedLog, Role
+from garbagetruck.cluster.raft.errors import ChangeRefused, LogStopped, NotLeader
+from garbagetruck.cluster.raft.log import (
+    AddVoter,
+    Confirmation,
+    Entry,
+    LogListener,
+    LogStatus,
+    RemoveVoter,
+    ReplicatedLog,
+    Role,
+)
+from garbagetruck.cluster.raft.settings import Member as Address
 
 NODE = "n1"
 PEERS = frozenset({"n2", "n3"})
@@ -87,6 +97,14 @@ class HandLog(ReplicatedLog):
     async def transfer_leadership(self, to: str | None = None) -> bool:
         self.follow(self._status.term + 1, to or "n2")
         return True
+
+    @override
+    def set_members(self, members: Sequence[Address]) -> None:
+        """Nobody is talked to."""
+
+    @override
+    async def change_voters(self, change: AddVoter | RemoveVoter, *, term: int) -> None:
+        raise ChangeRefused("nobody else is there")
 
     def echo(self) -> None:
         """A majority answers every question asked so far."""

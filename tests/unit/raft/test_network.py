@@ -19,7 +19,7 @@ from garbagetruck.cluster.raft.dialling import Backoff
 from garbagetruck.cluster.raft.frames import Frame, FrameReader, FrameRefusedError, frame_of
 from garbagetruck.cluster.raft.link import Channel
 from garbagetruck.cluster.raft.network import TcpNetwork
-from garbagetruck.cluster.raft.seams import NoPoller
+from garbagetruck.cluster.raft.poller import NoPoller
 from garbagetruck.cluster.raft.settings import APPEND_BATCH_BYTES, PROPOSAL_BYTES_MAX, Member
 from garbagetruck.cluster.raft.transport import ENTRIES_MAX
 from tests.unit.raft.stage import Stage, appending
