@@ -107,7 +107,7 @@ def compose(settings: NodeSettings, identity: NodeIdentity, folder: DataFolder, 
         api=api,
         http=http,
         watch=MajorityWatch(
-            peer_ids=[peer.id for peer in settings.peers],
+            node_id=identity.node_id,
             status=lambda: core.log.status,
             data_dir=folder.path,
             monotonic_ns=world.monotonic_ns,

@@ -5,7 +5,7 @@ when it is over. Invariants: it only looks. Must not know: what anybody does abo
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -22,17 +22,17 @@ _log = structlog.get_logger(__name__)
 
 
 class MajorityWatch:
-    """Runs on the node's main loop. `peer_ids` are all other members."""
+    """Runs on the node's main loop."""
 
     def __init__(
         self,
         *,
-        peer_ids: Iterable[str],
+        node_id: str,
         status: Callable[[], LogStatus],
         data_dir: Path,
         monotonic_ns: Callable[[], int],
     ) -> None:
-        self._peer_ids = frozenset(peer_ids)
+        self._node_id = node_id
         self._status = status
         self._data_dir = data_dir
         self._monotonic_ns = monotonic_ns
@@ -62,21 +62,21 @@ class MajorityWatch:
             self._tell(missing)
 
     def _missing(self) -> list[str]:
-        """The nodes that are not connected, if those that are do not make a majority and nobody leads; or nobody."""
+        """The voters that are not connected, if those that are make no majority and nobody leads; or nobody."""
         status = self._status()
-        nodes = len(self._peer_ids) + 1
-        connected = len(status.connected & self._peer_ids) + 1
-        if status.leader is not None or connected * 2 > nodes:
+        connected = (status.connected | {self._node_id}) & status.voters
+        if status.leader is not None or status.removed or len(connected) * 2 > len(status.voters):
             return []
-        return sorted(self._peer_ids - status.connected)
+        return sorted(status.voters - connected)
 
     def _tell(self, missing: list[str]) -> None:
-        needed = (len(self._peer_ids) + 1) // 2 + 1
+        voters = len(self._status().voters)
+        needed = voters // 2 + 1
         _log.warning(
             "no_majority",
             not_connected=missing,
             needed=needed,
-            of=len(self._peer_ids) + 1,
+            of=voters,
             what_to_do=(
                 f"start the others with their own data folders: {needed} nodes must be up. Only if so many of their disks"
                 f" are gone for good that this cannot be: stop this node, and see `garbagetruck snapshot restore --from"

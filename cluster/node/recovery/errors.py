@@ -42,10 +42,6 @@ class IncarnationTaken(RecoveryError):
     """An incarnation that is not higher than every one the source knows, or beyond the highest there is."""
 
 
-class NotAlone(RecoveryError):
-    """The configuration names other members: a restored cluster begins with one."""
-
-
 def unreadable(error: StorageRefused | DiskFailed) -> SourceUnreadable:
     """What the log's own errors say, for somebody who does not start a node."""
     match error:

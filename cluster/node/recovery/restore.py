@@ -19,7 +19,7 @@ from garbagetruck.cluster.node.bootstrap import FEATURE_LEVEL
 from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.identity import NodeIdentity
 from garbagetruck.cluster.node.recovery import target
-from garbagetruck.cluster.node.recovery.errors import IncarnationTaken, NotAlone
+from garbagetruck.cluster.node.recovery.errors import IncarnationTaken
 from garbagetruck.cluster.node.recovery.source import Source, reading
 
 ID_BYTES = 16
@@ -57,7 +57,6 @@ def restore(
     `data_dir` stands in for `node.data_dir`; `incarnation` is the next by default. `random` is a `SystemRandom`. Takes as
     long as a start of that node would. Raises RecoveryError.
     """
-    _refuse_company(settings)
     folder = settings.node.data_dir if data_dir is None else data_dir
     target.refuse_taken(folder, source=source)
     with reading(source, cluster_id=settings.cluster.id) as found:
@@ -79,16 +78,6 @@ def restore(
         beginning = target.Beginning(found.state, random.randbytes(ID_BYTES).hex(), found.last_index + 1, found.term)
         target.write(folder, identity, beginning)
     return _told(identity, folder, found, claims)
-
-
-def _refuse_company(settings: NodeSettings) -> None:
-    """The others have no folder of this incarnation, and none of an earlier one counts: they would be waited for in vain."""
-    others = [each.id for each in settings.peers]
-    if others:
-        raise NotAlone(
-            f"cluster.members names {', '.join(others)} beside {settings.node.id}; a restored cluster begins with one"
-            " node, so leave the others out of this configuration"
-        )
 
 
 def _choose(wanted: int | None, found: Source) -> int:

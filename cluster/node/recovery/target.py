@@ -69,7 +69,7 @@ def _fill(raft: Path, identity: NodeIdentity, beginning: Beginning) -> None:
 
 
 def _header(identity: NodeIdentity, beginning: Beginning) -> SnapshotHeader:
-    """Of a snapshot whose node is the only one that votes."""
+    """Of a snapshot behind which this node is the only one that votes: all others are let in again, one by one."""
     return SnapshotHeader(
         identity.cluster_id,
         identity.incarnation,
@@ -77,4 +77,5 @@ def _header(identity: NodeIdentity, beginning: Beginning) -> SnapshotHeader:
         beginning.index,
         beginning.term,
         beginning.term,
+        voters={identity.node_id: identity.disk_id},
     )

@@ -9,18 +9,17 @@ from structlog.testing import capture_logs
 from garbagetruck.cluster.node.majority_watch import TOLD_AFTER_MS, TOLD_AGAIN_MS, MajorityWatch
 from garbagetruck.cluster.raft.log import LogStatus, Role
 
-ALONE = LogStatus(Role.FOLLOWER, 3, None, 0, 0, 0, frozenset())
+ALONE = LogStatus(Role.FOLLOWER, 3, None, 0, 0, 0, frozenset(), voters=frozenset({"n1", "n2", "n3"}))
 
 
 @dataclass
 class Node:
     status: LogStatus = ALONE
     now_ms: int = 1_000
-    peers: tuple[str, ...] = ("n2", "n3")
 
     def __post_init__(self) -> None:
         self.watch = MajorityWatch(
-            peer_ids=self.peers,
+            node_id="n1",
             status=lambda: self.status,
             data_dir=Path("/srv/n1"),
             monotonic_ns=lambda: self.now_ms * 1_000_000,
@@ -61,24 +60,39 @@ def test_it_is_said_again_but_not_all_the_time_and_its_end_is_said_once() -> Non
 
 
 @pytest.mark.parametrize(
-    ("connected", "leader", "peers"),
+    ("connected", "leader", "voters"),
     [
-        ({"n2"}, None, ("n2", "n3")),
-        (set(), "n1", ("n2", "n3")),
-        (set(), "n1", ()),
-        ({"n2", "n3"}, None, ("n2", "n3", "n4", "n5")),
+        ({"n2"}, None, {"n1", "n2", "n3"}),
+        (set(), "n1", {"n1", "n2", "n3"}),
+        (set(), None, {"n1"}),
+        ({"n2", "n3"}, None, {"n1", "n2", "n3", "n4", "n5"}),
+        (set(), None, set()),
     ],
 )
-def test_who_has_a_majority_or_a_leader_says_nothing(
-    connected: set[str], leader: str | None, peers: tuple[str, ...]
+def test_who_has_a_majority_or_a_leader_or_knows_of_no_voter_says_nothing(
+    connected: set[str], leader: str | None, voters: set[str]
 ) -> None:
-    node = Node(status=replace(ALONE, connected=frozenset(connected), leader=leader), peers=peers)
+    node = Node(replace(ALONE, connected=frozenset(connected), leader=leader, voters=frozenset(voters)))
     assert node.looks(0) == []
     assert node.looks(TOLD_AFTER_MS) == []
 
 
-def test_half_of_four_is_no_majority() -> None:
-    node = Node(status=replace(ALONE, connected=frozenset({"n2"})), peers=("n2", "n3", "n4"))
+def test_a_node_that_was_removed_says_nothing() -> None:
+    node = Node(replace(ALONE, removed=True))
+    node.looks(0)
+    assert node.looks(TOLD_AFTER_MS) == []
+
+
+@pytest.mark.parametrize(
+    ("connected", "voters", "missing"),
+    [
+        ({"n2"}, {"n1", "n2", "n3", "n4"}, ["n3", "n4"]),
+        ({"learner"}, {"n1", "n2"}, ["n2"]),
+        ({"n2"}, {"n2", "n3"}, ["n3"]),
+    ],
+)
+def test_only_voters_count(connected: set[str], voters: set[str], missing: list[str]) -> None:
+    node = Node(replace(ALONE, connected=frozenset(connected), voters=frozenset(voters)))
     node.looks(0)
     assert node.looks(TOLD_AFTER_MS) == ["no_majority"]
-    assert node.lines[0]["not_connected"] == ["n3", "n4"]
+    assert node.lines[0]["not_connected"] == missing
