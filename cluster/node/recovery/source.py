@@ -87,6 +87,11 @@ def _read(path: Path, raft: Path, identity: NodeIdentity) -> Source:
     state = _state_behind(log, raft)
     if not state.cluster_id:
         raise NothingToRestore(f"{path} has a log without a cluster in it: its node never became part of one")
+    if state.cluster_id != identity.cluster_id:
+        raise SourceForeign(
+            f"{path} is a folder of cluster {identity.cluster_id} with the log of cluster {state.cluster_id}: files were put"
+            " there that do not belong to it"
+        )
     return Source(path, identity, state, log.last_index, log.term, log.commit_index, written_s)
 
 
