@@ -6,6 +6,7 @@ from garbagetruck import __version__
 from garbagetruck.cli import (
     cleanup,
     config,
+    leader,
     lease,
     lease_exec,
     member,
@@ -44,6 +45,7 @@ app.add_typer(cleanup.app, name="cleanup")
 app.add_typer(namespace.app, name="namespace")
 app.add_typer(member.app, name="member")
 app.add_typer(snapshot.app, name="snapshot")
+app.add_typer(leader.app, name="leader")
 watch.register(app)
 register_bench(app)
 app.add_typer(config.app, name="config")

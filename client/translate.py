@@ -208,6 +208,7 @@ def node_status(message: cluster_pb2.NodeStatus) -> overview.NodeStatus:
         version=message.version,
         digest=message.digest,
         clock_ms=message.clock_ms,
+        feature_level=message.feature_level,
     )
 
 
@@ -236,12 +237,23 @@ def cluster_status(message: cluster_pb2.GetStatusResponse) -> overview.ClusterSt
         incarnation=status.incarnation,
         warnings=tuple(status.warnings),
         bounds=overview.Bounds(bounds.ttl_ms_min, bounds.ttl_ms_max, bounds.request_age_ms_max, bounds.events_max),
+        feature_level=status.feature_level,
         age_ms=message.header.age_ms,
     )
 
 
 def member_record(message: cluster_pb2.Member) -> overview.Member:
-    return overview.Member(message.id, message.api, message.raft, message.http, message.disk_id)
+    return overview.Member(
+        id=message.id,
+        api=message.api,
+        raft=message.raft,
+        http=message.http,
+        disk_id=message.disk_id,
+        peer=message.peer,
+        role=word(overview.MemberRole, cluster_pb2.MemberRole.Name, "MEMBER_ROLE_", message.role),
+        version=message.version,
+        feature_level=message.feature_level,
+    )
 
 
 def event_record(message: event_pb2.Event) -> overview.Event:

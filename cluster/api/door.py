@@ -194,6 +194,13 @@ class Door:
         except OperatingError as error:
             raise self.told(error, repeatable=True) from error
 
+    async def transfer_leadership(self, to: str, deadline: float) -> str:
+        """Have `to` lead, or whoever is most up to date; the answer is who leads then. Raises `CallError`."""
+        try:
+            return await self._gateway.transfer_leadership(to, timeout_s=_until(deadline))
+        except OperatingError as error:
+            raise self.told(error, repeatable=True) from error
+
     async def applied_past(self, event_index: int) -> None:
         """Wait until this node's machine knows of an event past `event_index`."""
         await self._gateway.wait_applied_past(event_index)

@@ -22,6 +22,7 @@ from garbagetruck.cluster.machine.validation import (
     LABEL_KEY_BYTES_MAX,
     LABEL_VALUE_BYTES_MAX,
     LABELS_MAX,
+    MEMBER_ID_BYTES_MAX,
     NAMESPACE_BYTES_MAX,
     REASON_BYTES_MAX,
     RESOURCE_BYTES_MAX,
@@ -43,6 +44,7 @@ BYTES_MAX: Mapping[str, int] = MappingProxyType(
         "hold_id": ID_BYTES_MAX,
         "handler": HANDLER_BYTES_MAX,
         "reason": REASON_BYTES_MAX,
+        "member_id": MEMBER_ID_BYTES_MAX,
         "page_token": 256,
     }
 )

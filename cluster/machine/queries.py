@@ -4,15 +4,16 @@ Lists are in order of creation and resume after a number (`after`: the token or 
 `clock_ms` is the cluster time to count remaining times from; it may be ahead of the state's own.
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from itertools import islice
 
 import msgspec
 import xxhash
 
-from garbagetruck.cluster.machine import pages, quarantine, sweep
+from garbagetruck.cluster.machine import digests, features, pages, quarantine, sweep
 from garbagetruck.cluster.machine.model import (
     Bounds,
+    DigestNote,
     Event,
     Labels,
     Member,
@@ -22,7 +23,8 @@ from garbagetruck.cluster.machine.model import (
     ResourceState,
     Tombstone,
 )
-from garbagetruck.cluster.machine.outcomes import LeaseView, SessionView
+from garbagetruck.cluster.machine.operations import Operation
+from garbagetruck.cluster.machine.outcomes import LeaseView, Refused, SessionView
 from garbagetruck.cluster.machine.questions import (
     EventsGone,
     LeaseFilter,
@@ -72,6 +74,28 @@ class Queries:
         return self._state.bounds
 
     @property
+    def feature_level(self) -> int:
+        """What the cluster uses: the lowest level of its members."""
+        return features.cluster_level(self._state.members.values())
+
+    def not_enabled(self, operations: Sequence[Operation]) -> Refused | None:
+        """Why the cluster does not take one of these yet; None when it takes all. To be asked before they are logged:
+        a member below their level ends at the entry.
+        """
+        if features.format_of(operations) == features.LEVEL_OLDEST:
+            return None
+        members = tuple(self._state.members.values())
+        return next((why for each in operations if (why := features.not_enabled(members, each)) is not None), None)
+
+    def digest_notes(self) -> tuple[DigestNote, ...]:
+        """The digests that leaders noted last, by rising index."""
+        return tuple(self._state.digest_notes.values())
+
+    def open_difference(self) -> DigestNote | None:
+        """The latest digest that some node contradicts, until an operator resumes cleanups."""
+        return digests.open_difference(self._state)
+
+    @property
     def cleanups_paused(self) -> bool:
         return self._state.cleanups_paused
 
@@ -110,6 +134,8 @@ class Queries:
             state.bounds,
             [(name, list(recent.items())) for name, recent in state.expired_holders.items() if recent],
             [(name, list(missing)) for name, missing in state.brake_missing.items()],
+            # A state that a node of the oldest level can have has that level's digest.
+            *((state.level_used, state.skipped) if state.level_used > features.LEVEL_OLDEST else ()),
             *(() if state.quarantine is None else (state.quarantine,)),  # digests older than the field stay as they are
         )
         return xxhash.xxh3_64_intdigest(msgspec.msgpack.encode(rest))
@@ -238,6 +264,9 @@ class Queries:
             count.get((name, ResourceState.DEAD_LETTER), 0),
             len(state.brake_missing.get(name, ())),
         )
+
+    def member(self, member_id: str) -> Member | None:
+        return self._state.members.get(member_id)
 
     def members(self) -> tuple[Member, ...]:
         return tuple(sorted(self._state.members.values(), key=lambda member: member.id))

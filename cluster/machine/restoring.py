@@ -7,7 +7,8 @@ Laws, each for what may have happened behind the saved state's back:
 - Every lease and every session has its full TTL again. One that is over already stays so: a late holder is told.
 - Cleanups of the whole cluster are paused until an operator resumes, and then wait once more (`quarantine`).
 - A claim that was under way is void, and counts as an attempt; its resource stays out of reach until its deadline.
-- Its members are the founding ones. No node of an earlier incarnation is one, whatever its disk holds.
+- Its members are the founding ones. No node of an earlier incarnation is one, whatever its disk holds; and nothing is
+  noted any more of what their digests were.
 
 The request table stays: a retry that comes after the disaster is still the operation that it repeats (I6), and what it
 made is in the same state. Holds, brakes, pauses and namespaces' settings stay as they are; so does the clock, which goes
@@ -24,6 +25,9 @@ from garbagetruck.cluster.machine import cleanups, quarantine
 from garbagetruck.cluster.machine.model import INCARNATION_MAX, EventType, Member
 from garbagetruck.cluster.machine.state import State
 
+RESTORED_LEVEL = 2
+"""The feature level that a state needs that a restore has made."""
+
 
 def begin_incarnation(state: State, incarnation: int, members: Sequence[Member], *, source: str) -> None:
     """Change `state` into the first of `incarnation`, which is above its own and at most `INCARNATION_MAX`.
@@ -32,11 +36,14 @@ def begin_incarnation(state: State, incarnation: int, members: Sequence[Member],
     """
     assert state.incarnation < incarnation <= INCARNATION_MAX, "a restored cluster has a higher incarnation"
     assert members, "somebody begins it"
+    state.level_used = max(state.level_used, RESTORED_LEVEL)
     state.incarnation = incarnation
     state.token_counter = 0
     state.leader = ""
     for member_id in list(state.members):
         state.members.pop(member_id)
+    for index in list(state.digest_notes):
+        state.digest_notes.pop(index)
     for member in members:
         state.members.put(member.id, member)
     state.emit(EventType.CLUSTER_RESTORED, detail=f"incarnation {incarnation}, from {source}")

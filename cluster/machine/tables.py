@@ -12,7 +12,7 @@ import xxhash
 from msgspec.structs import replace
 from typing_extensions import override
 
-from garbagetruck.cluster.machine.model import Lease, Record, Session
+from garbagetruck.cluster.machine.model import Lease, Member, Record, Session
 from garbagetruck.cluster.machine.order import CreationOrder
 from garbagetruck.cluster.machine.table_view import TableView
 
@@ -82,6 +82,16 @@ class Table(Generic[K, R]):
 
     def _hash(self, record: R) -> int:
         return _hash_bytes(_encode(record), self._salt)
+
+
+class MemberTable(Table[str, Member]):
+    """The members, each counted as it is written."""
+
+    __slots__ = ()
+
+    @override
+    def _hash(self, record: Member) -> int:
+        return _hash_bytes(_encode(record.written()), self._salt)
 
 
 class NumberedTable(Table[K, R]):

@@ -21,6 +21,7 @@ from garbagetruck.cluster.api.gateway import (
     NoQuorum,
     NotLeader,
     OperatingError,
+    OutcomeUnknown,
     ReadView,
     Starting,
 )
@@ -140,6 +141,25 @@ class NodeGateway(Gateway):
             error.leader = error.leader or self._leader_api()
             raise
         return ReadView(self._machine, max(clock_ms, self._machine.clock_ms), self._applier.applied_index, 0)
+
+    @override
+    async def transfer_leadership(self, to: str, *, timeout_s: float) -> str:
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        leader_deadline_s = loop.time() + min(timeout_s * LEADER_WAIT_SHARE, LEADER_WAIT_S_MAX)
+        while True:
+            leader_id = await self._find_leader(leader_deadline_s)
+            if leader_id == to:
+                return to
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    if leader_id == self._node_id:
+                        return await self._leadership.transfer(to)
+                    return await self._forwarder.transfer_leadership(leader_id, to)
+            except TimeoutError as error:
+                raise OutcomeUnknown(f"{to or 'another node'} does not lead yet, and may do so soon") from error
+            except (NotLeader, NoLeader, NoQuorum, Draining) as error:
+                await self._pause(leader_deadline_s, error)
 
     @override
     async def wait_applied_past(self, event_index: int) -> None:

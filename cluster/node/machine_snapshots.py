@@ -15,10 +15,11 @@ from typing_extensions import override
 from garbagetruck.cluster.machine import capture, snapshot
 from garbagetruck.cluster.machine.capture import Capture as MachineCapture
 from garbagetruck.cluster.machine.codec import FormatTooNew, Unreadable
+from garbagetruck.cluster.machine.features import LEVEL_NEWEST
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.state import State
 from garbagetruck.cluster.node.applier import Applier
-from garbagetruck.cluster.raft.errors import SnapshotUnfit
+from garbagetruck.cluster.raft.errors import SnapshotUnfit, StateTooNew
 from garbagetruck.cluster.raft.snapshots.port import Capture, StateMachine
 
 PIECE_BYTES = 1024 * 1024
@@ -52,14 +53,16 @@ class MachineSnapshots(StateMachine):
 
     @override
     def decode(self, chunks: Iterator[bytes]) -> State:
-        return decode_state(chunks)
+        return decode_state(chunks, self._machine.level)
 
 
-def decode_state(chunks: Iterable[bytes]) -> State:
-    """The state that was cut into `chunks`, verified. Raises SnapshotUnfit."""
+def decode_state(chunks: Iterable[bytes], level: int = LEVEL_NEWEST) -> State:
+    """The state that was cut into `chunks`, verified. Raises SnapshotUnfit; StateTooNew for one above `level`."""
     try:
-        return snapshot.read(framed(chunks))[1]
-    except (Unreadable, FormatTooNew) as error:
+        return snapshot.read(framed(chunks), level)[1]
+    except FormatTooNew as error:
+        raise StateTooNew(f"{error}; {error.remedy}") from error
+    except Unreadable as error:
         raise SnapshotUnfit(str(error)) from error
 
 

@@ -20,7 +20,7 @@ from garbagetruck.cluster.raft.log import AddVoter, RemoveVoter, Role
 from garbagetruck.cluster.raft.seams import Consensus
 from garbagetruck.cluster.raft.transport import GuardedTransport
 from garbagetruck.cluster.raft.voter_change import LEARNER_LAG_ENTRIES_MAX, VOTERS_MAX, VoterChange
-from garbagetruck.cluster.raft.wire import FORMAT
+from garbagetruck.cluster.raft.wire import MEMBERSHIP_FORMAT
 
 Failure = NotLeader | ChangeRefused | ChangeUnknown
 
@@ -97,7 +97,7 @@ class Changing:
             raise ChangeRefused("this leader has not applied an entry of its own term yet")
         if journal.changes_after(applied_index):
             raise ChangeRefused("another change is under way")
-        if any(transport.format_of(each) < FORMAT for each in transport.connected):
+        if any(transport.format_of(each) < MEMBERSHIP_FORMAT for each in transport.connected):
             raise ChangeRefused("a connected node is of a version that does not know changes of the voters")
         disks = {each: disk or self._disk_of(each) for each, disk in consensus.voters.disks.items()}
         if isinstance(change, AddVoter):

@@ -94,6 +94,17 @@ class SnapshotUnfit(RaftError):
     """What a snapshot holds is no state that this version can go on from. Raised by whoever knows what it holds."""
 
 
+class StateTooNew(SnapshotUnfit):
+    """What a snapshot holds was written by a version, or at a feature level, that this node does not read."""
+
+
+class SnapshotTooNew(StorageRefused):
+    """A snapshot is whole, and newer than what this node reads. It is no damage: an older one is no way around it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, f"{path} is too new: {reason}. The node does not go on, for it would have to guess")
+
+
 class JournalForeign(StorageRefused):
     """A file of the log belongs to another cluster, or to another node's folder."""
 

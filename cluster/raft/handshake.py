@@ -23,8 +23,18 @@ class Disks(Protocol):
 class Door:
     """Lets in the peers of one cluster, each with its disk. `set_peers` says who they are from then on."""
 
-    def __init__(self, identity: Identity, peer_ids: frozenset[str], disks: Disks, *, protocol: int = PROTOCOL) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        peer_ids: frozenset[str],
+        disks: Disks,
+        *,
+        entry_format: int = FORMAT,
+        protocol: int = PROTOCOL,
+    ) -> None:
+        """`entry_format`: the newest format of log entries that this node reads."""
         self._protocol = protocol
+        self._entry_format = entry_format
         self._identity = identity
         self._peer_ids = peer_ids
         self._disks = disks
@@ -41,7 +51,8 @@ class Door:
 
     def hello(self, *, to: str) -> Hello:
         own = self._identity
-        return Hello(self._protocol, own.cluster_id, own.incarnation, own.node_id, own.disk_id, to, FORMAT)
+        format_ = self._entry_format
+        return Hello(self._protocol, own.cluster_id, own.incarnation, own.node_id, own.disk_id, to, format_)
 
     def reason_to_refuse(self, hello: Hello, expected: str | None, names: PeerNames | None) -> str | None:
         """Why `hello` is refused, or None.

@@ -55,7 +55,7 @@ class Peering:
         self._language = language
         self._own, self._peers = self._sort(members)
         self.sessions = Sessions(
-            door=Door(identity, self._peer_ids, disks, protocol=language.protocol),
+            door=Door(identity, self._peer_ids, disks, entry_format=settings.entry_format, protocol=language.protocol),
             settings=settings,
             refusals=refusals,
             monotonic_ns=monotonic_ns,

@@ -55,6 +55,8 @@ class RaftSettings:
     """...or when their payloads are this large. The log is kept, on disk and in memory, for up to two snapshots."""
     tls: TlsFiles | None = None
     """Certificates for the connections between nodes. Without them every member must be on loopback, or..."""
+    entry_format: int = 2
+    """The newest format of entries that this node reads; told to its peers, and nothing is decided by it here."""
     insecure_plaintext: bool = False
     """...this says that whoever can reach the Raft ports may read and write the cluster's state."""
 

@@ -19,9 +19,10 @@ from garbagetruck.cluster.raft import voter_change
 PROTOCOL = 3
 """Format of the frames; both sides of a handshake must have the same."""
 
-FORMAT = 2
-"""The newest format of log entries that this version reads; announced, so that the cluster knows what all can read. From 2
-on there are entries that change the voters; they are proposed only while everybody announces that."""
+FORMAT = 1
+"""The oldest format of log entries. A node announces the newest that it reads, `RaftSettings.entry_format`."""
+MEMBERSHIP_FORMAT = 2
+"""From here on there are entries that change the voters. They are proposed only while everybody announces it."""
 
 REGULAR, NO_OP, MEMBERSHIP = 0, 1, 2
 """First byte of a command: a payload of ours, the empty entry with which pysyncobj opens a term, or a change of the voters."""
@@ -43,6 +44,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     disk_id: Name
     to: Name
     format: Natural
+    """The newest format of log entries that the sender reads."""
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):

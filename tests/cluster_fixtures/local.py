@@ -12,11 +12,14 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc.aio
 import psutil
+import tomlkit
 
 from garbagetruck.v1 import cluster_pb2, cluster_pb2_grpc
 from tests.cluster_fixtures.ports import free_base_port
@@ -24,6 +27,8 @@ from tests.cluster_fixtures.ports import free_base_port
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 60.0
 POLL_S = 0.05
+NO_PROCESS = 1 << 30
+"""In the place of the pid of a node that was never started; above any that there is."""
 
 UP = """
 import sys
@@ -53,10 +58,11 @@ class Node:
 class LocalCluster:
     """`start` before anything else, `stop` in any case."""
 
-    def __init__(self, folder: Path, *, nodes: int = 3) -> None:
+    def __init__(self, folder: Path, *, nodes: int = 3, spare: int = 0) -> None:
+        """`spare`: how many nodes may be added later."""
         self.folder = folder
         self.size = nodes
-        self.base_port = free_base_port(nodes)
+        self.base_port = free_base_port(nodes + spare)
         self.nodes: dict[str, Node] = {}
         self._supervisor: subprocess.Popen[str] | None = None
 
@@ -150,16 +156,46 @@ class LocalCluster:
             if psutil.pid_exists(node.pid):
                 os.kill(node.pid, signal.SIGCONT)
 
-    def serve(self, node_id: str) -> None:
-        """Start a node again that was killed, as `garbagetruck serve --config` does."""
+    def add(self, node_id: str, number: int, *, knowing: Sequence[str]) -> dict[str, str]:
+        """Lay out a node that shall join at the addresses of that number; the answer is those. Nothing is started.
+
+        `knowing`: the members that its configuration names beside itself.
+        """
+        names = {"api": 0, "http": 100, "raft": 200, "peer": 400}
+        places = {part: f"127.0.0.1:{self.base_port + offset + number}" for part, offset in names.items()}
+        config = tomllib.loads(self.nodes[knowing[0]].config.read_text())
+        known: dict[str, dict[str, str]] = {}
+        for other in self.nodes.values():
+            named = tomllib.loads(other.config.read_text())["cluster"]["members"]
+            known |= {each["id"]: each for each in named if each["id"] == other.id}
+        config["cluster"]["members"] = [*(known[each] for each in knowing), {"id": node_id, **places}]
+        config["node"] = {"id": node_id, "data_dir": str(self.folder / node_id)}
+        self._bury(node_id)
+        path = self.folder / f"{node_id}.toml"
+        path.write_text(tomlkit.dumps(config))
+        log = self.folder / f"{node_id}.log"
+        self.nodes[node_id] = Node(
+            node_id, places["api"], places["http"], self.folder / node_id, path, log, pid=NO_PROCESS
+        )
+        return places
+
+    def serve(self, node_id: str, *flags: str) -> None:
+        """Start a node again that was killed, or another one, as `garbagetruck serve --config` does."""
         node = self.nodes[node_id]
+        self._bury(node_id)
         with node.log.open("ab") as log:
             node.process = subprocess.Popen(
-                [sys.executable, "-m", "garbagetruck.cluster.node", "--config", str(node.config)],
+                [sys.executable, "-m", "garbagetruck.cluster.node", "--config", str(node.config), *flags],
                 stdout=log,
                 stderr=log,
             )
         node.pid = node.process.pid
+
+    def _bury(self, node_id: str) -> None:
+        """Wait for the end of what the test started under this name and has ended by now."""
+        node = self.nodes.get(node_id)
+        if node is not None and node.process is not None:
+            node.process.wait(STOP_TIMEOUT_S)
 
     def log_of(self, node_id: str) -> list[dict[str, object]]:
         """The lines of a node's log, all its processes so far."""

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Annotated
 
 from garbagetruck.cluster.cleanup.settings import SLOTS_MAX
+from garbagetruck.cluster.machine.features import LEVEL_NEWEST, LEVEL_OLDEST
 from garbagetruck.cluster.node.config.raft_section import RaftSection
+from garbagetruck.cluster.node.config.skips import SkippedEntries, SkippedEntry
 from garbagetruck.cluster.node.config.tables import ATTEMPT_TIMEOUT, Handlers, HandlerSettings, Members, MemberSettings
 from garbagetruck.cluster.node.config.values import (
     Address,
@@ -86,6 +88,23 @@ class NodeSection:
             maximum_ms=600_000,
         ),
     ] = 10_000
+    feature_level: Annotated[
+        int,
+        Whole(
+            meaning="What this node says it can read, and reads: newer entries and snapshots are refused. Lower it to"
+            " bring a version in without its features, and raise it on one node after the other; the cluster uses what all"
+            " have. It can be lowered again as long as nothing newer is in the log.",
+            minimum=LEVEL_OLDEST,
+            maximum=LEVEL_NEWEST,
+        ),
+    ] = LEVEL_NEWEST
+    skip_entries: Annotated[
+        tuple[SkippedEntry, ...],
+        SkippedEntries(
+            meaning="Entries of the log that every node dies of: they are not applied, and an event says so. The last line"
+            " of such a node names the text; it must be the same on all nodes, see docs/consensus.md."
+        ),
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

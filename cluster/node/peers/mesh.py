@@ -25,6 +25,8 @@ from garbagetruck.cluster.node.peers.port import (
     ReadIndexRequest,
     ReadIndexResponse,
     SubmitRequest,
+    TransferRequest,
+    TransferResponse,
 )
 from garbagetruck.cluster.node.peers.service import PeerService
 from garbagetruck.cluster.node.peers.wire import PEER, StatusRequest, StatusResponse
@@ -161,9 +163,9 @@ class PeerMesh(SessionListener):
     def on_session_message(self, session: Session, message: Frame) -> None:
         assert self._service is not None
         match message:
-            case SubmitRequest() | ReadIndexRequest():
+            case SubmitRequest() | ReadIndexRequest() | TransferRequest():
                 self._service.hear(session, message)
-            case OutcomesResponse() | ReadIndexResponse() | FailureResponse():
+            case OutcomesResponse() | ReadIndexResponse() | TransferResponse() | FailureResponse():
                 self.calls.hear(session, message)
             case StatusRequest():
                 self._sessions.send(session, self._status_response(message))
@@ -191,4 +193,5 @@ class PeerMesh(SessionListener):
             digest=own.digest,
             clock_ms=own.clock_ms,
             storage_low=own.storage_low,
+            membership_waits=own.membership_waits,
         )

@@ -42,6 +42,10 @@ class IncarnationTaken(RecoveryError):
     """An incarnation that is not higher than every one the source knows, or beyond the highest there is."""
 
 
+class LevelTooLow(RecoveryError):
+    """The founding node is told to read less than what a restored state needs."""
+
+
 def unreadable(error: StorageRefused | DiskFailed) -> SourceUnreadable:
     """What the log's own errors say, for somebody who does not start a node."""
     match error:

@@ -14,12 +14,11 @@ from random import Random
 from garbagetruck.cluster.machine.model import INCARNATION_MAX, Member
 from garbagetruck.cluster.machine.queries import Queries
 from garbagetruck.cluster.machine.questions import Summary
-from garbagetruck.cluster.machine.restoring import begin_incarnation
-from garbagetruck.cluster.node.bootstrap import FEATURE_LEVEL
+from garbagetruck.cluster.machine.restoring import RESTORED_LEVEL, begin_incarnation
 from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.identity import NodeIdentity
 from garbagetruck.cluster.node.recovery import target
-from garbagetruck.cluster.node.recovery.errors import IncarnationTaken
+from garbagetruck.cluster.node.recovery.errors import IncarnationTaken, LevelTooLow
 from garbagetruck.cluster.node.recovery.source import Source, reading
 
 ID_BYTES = 16
@@ -57,9 +56,15 @@ def restore(
     `data_dir` stands in for `node.data_dir`; `incarnation` is the next by default. `random` is a `SystemRandom`. Takes as
     long as a start of that node would. Raises RecoveryError.
     """
+    if settings.node.feature_level < RESTORED_LEVEL:
+        raise LevelTooLow(
+            f"node.feature_level is {settings.node.feature_level}, and a restored state needs {RESTORED_LEVEL}: set it to"
+            " that, or more"
+        )
     folder = settings.node.data_dir if data_dir is None else data_dir
     target.refuse_taken(folder, source=source)
-    with reading(source, cluster_id=settings.cluster.id) as found:
+    skip = {each.index: each.checksum for each in settings.node.skip_entries}
+    with reading(source, cluster_id=settings.cluster.id, skip=skip, level=settings.node.feature_level) as found:
         identity = NodeIdentity(
             cluster_id=settings.cluster.id,
             node_id=settings.node.id,
@@ -95,7 +100,8 @@ def _choose(wanted: int | None, found: Source) -> int:
 def _founder(settings: NodeSettings, identity: NodeIdentity) -> Member:
     """What the node will tell of itself when it starts; its disk is what it is let in by."""
     own = settings.member
-    return Member(own.id, str(own.api), str(own.http), str(own.raft), "", identity.disk_id, FEATURE_LEVEL)
+    level = settings.node.feature_level
+    return Member(own.id, str(own.api), str(own.http), str(own.raft), "", identity.disk_id, level, str(own.peer))
 
 
 def _told(identity: NodeIdentity, folder: Path, found: Source, claims: int) -> Restored:

@@ -6,10 +6,11 @@ Invariants: nothing in the folder is changed; while it is read nobody can begin 
 applied, known to be committed or not (docs/decisions/0020). Must not know: what becomes of the state.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from garbagetruck.cluster.machine.codec import FormatTooNew
 from garbagetruck.cluster.machine.machine import Machine
@@ -51,8 +52,12 @@ class Source:
 
 
 @contextmanager
-def reading(path: Path, *, cluster_id: str) -> Iterator[Source]:
-    """The source, as long as nobody may serve its folder. Raises RecoveryError."""
+def reading(path: Path, *, cluster_id: str, skip: Mapping[int, int], level: int) -> Iterator[Source]:
+    """The source, as long as nobody may serve its folder. Raises RecoveryError.
+
+    `skip` tells of entries that are not to be applied their checksum, by index; `level` is the highest feature level that
+    is read. Both as for a node that serves.
+    """
     if not path.is_dir():
         raise NothingToRestore(f"{path} is no folder; name the data folder of a node (node.data_dir)")
     if not any(path.iterdir()):
@@ -73,18 +78,20 @@ def reading(path: Path, *, cluster_id: str) -> Iterator[Source]:
                 f"{path} belongs to cluster {identity.cluster_id}, and cluster.id is {cluster_id}; name the folder of a"
                 " node of that cluster, or the right configuration"
             )
-        yield _read(path, folder.raft, identity)
+        yield _read(path, folder.raft, identity, lambda log: _state_behind(log, folder.raft, skip, level), level)
 
 
-def _read(path: Path, raft: Path, identity: NodeIdentity) -> Source:
+def _read(
+    path: Path, raft: Path, identity: NodeIdentity, replay: Callable[[SavedLog[State]], State], level: int
+) -> Source:
     if not raft.is_dir():
         raise NothingToRestore(f"{path} has no log: its node never began, or {raft} is gone")
     try:
-        log = read_log(raft, Owner(identity.cluster_id, identity.disk_id), decode_state)
+        log = read_log(raft, Owner(identity.cluster_id, identity.disk_id), lambda chunks: decode_state(chunks, level))
         written_s = max(each.stat().st_mtime for each in (raft, *raft.rglob("*")))
     except (StorageRefused, DiskFailed) as error:
         raise unreadable(error) from error
-    state = _state_behind(log, raft)
+    state = replay(log)
     if not state.cluster_id:
         raise NothingToRestore(f"{path} has a log without a cluster in it: its node never became part of one")
     if state.cluster_id != identity.cluster_id:
@@ -95,12 +102,15 @@ def _read(path: Path, raft: Path, identity: NodeIdentity) -> Source:
     return Source(path, identity, state, log.last_index, log.term, log.commit_index, written_s)
 
 
-def _state_behind(log: SavedLog[State], raft: Path) -> State:
+def _state_behind(log: SavedLog[State], raft: Path, skip: Mapping[int, int], level: int) -> State:
     state = State() if log.state is None else log.state
-    machine = Machine(state)
+    machine = Machine(state, level=level)
     for entry in log.entries:
+        if (checksum := skip.get(entry.index)) is not None and crc32(entry.payload) == checksum:
+            machine.skip(entry.index, checksum)
+            continue
         try:
             machine.apply(entry.payload)
         except FormatTooNew as error:
-            raise SourceUnreadable(raft / "journal", None, f"entry {entry.index}: {error}") from error
+            raise SourceUnreadable(raft / "journal", None, f"entry {entry.index}: {error}; {error.remedy}") from error
     return state

@@ -52,6 +52,34 @@ NODE_ROLE_UNREACHABLE: NodeRole.ValueType  # 4
 """It did not answer the node that was asked."""
 Global___NodeRole: _TypeAlias = NodeRole  # noqa: Y015
 
+class _MemberRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MemberRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MemberRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MEMBER_ROLE_UNSPECIFIED: _MemberRole.ValueType  # 0
+    """Never sent."""
+    MEMBER_ROLE_VOTER: _MemberRole.ValueType  # 1
+    """It votes."""
+    MEMBER_ROLE_LEARNER: _MemberRole.ValueType  # 2
+    """It was added: it gets the log, and votes once it has caught up."""
+    MEMBER_ROLE_LEAVING: _MemberRole.ValueType  # 3
+    """It was removed: its record goes when it votes no more."""
+
+class MemberRole(_MemberRole, metaclass=_MemberRoleEnumTypeWrapper):
+    """What a member shall be."""
+
+MEMBER_ROLE_UNSPECIFIED: MemberRole.ValueType  # 0
+"""Never sent."""
+MEMBER_ROLE_VOTER: MemberRole.ValueType  # 1
+"""It votes."""
+MEMBER_ROLE_LEARNER: MemberRole.ValueType  # 2
+"""It was added: it gets the log, and votes once it has caught up."""
+MEMBER_ROLE_LEAVING: MemberRole.ValueType  # 3
+"""It was removed: its record goes when it votes no more."""
+Global___MemberRole: _TypeAlias = MemberRole  # noqa: Y015
+
 @_typing.final
 class NodeStatus(_message.Message):
     """One node, as the asked node sees it."""
@@ -68,6 +96,7 @@ class NodeStatus(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     CLOCK_MS_FIELD_NUMBER: _builtins.int
+    FEATURE_LEVEL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     api: _builtins.str
@@ -88,6 +117,8 @@ class NodeStatus(_message.Message):
     """Its state in a few bytes: at equal `applied_index` equal on all nodes, or something is badly wrong."""
     clock_ms: _builtins.int
     """Its cluster time, in milliseconds."""
+    feature_level: _builtins.int
+    """The feature level that its record names; 0 until it has told so."""
     def __init__(
         self,
         *,
@@ -101,10 +132,11 @@ class NodeStatus(_message.Message):
         version: _builtins.str = ...,
         digest: _builtins.bytes = ...,
         clock_ms: _builtins.int = ...,
+        feature_level: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "applied_index", b"applied_index", "clock_ms", b"clock_ms", "commit_index", b"commit_index", "digest", b"digest", "id", b"id", "reachable", b"reachable", "role", b"role", "term", b"term", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "applied_index", b"applied_index", "clock_ms", b"clock_ms", "commit_index", b"commit_index", "digest", b"digest", "feature_level", b"feature_level", "id", b"id", "reachable", b"reachable", "role", b"role", "term", b"term", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -219,10 +251,11 @@ class ClusterStatus(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     BOUNDS_FIELD_NUMBER: _builtins.int
+    FEATURE_LEVEL_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     """The cluster's id."""
     healthy: _builtins.bool
-    """A leader is known, every member is reachable and near the commit index, all digests agree."""
+    """A leader is known, every member is reachable and near the commit index, all digests and feature levels agree."""
     leader_id: _builtins.str
     """The leader's id. Empty: none is known."""
     term: _builtins.int
@@ -237,6 +270,8 @@ class ClusterStatus(_message.Message):
     """Resources that are not cleaned."""
     incarnation: _builtins.int
     """Which incarnation of the cluster: 1 at first, one more after each disaster recovery."""
+    feature_level: _builtins.int
+    """The feature level that the cluster uses: the lowest of its members'."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeStatus]:
         """Every member, by rising id."""
@@ -269,10 +304,11 @@ class ClusterStatus(_message.Message):
         incarnation: _builtins.int = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         bounds: Global___ClusterBounds | None = ...,
+        feature_level: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "cleanup", b"cleanup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "cleanup", b"cleanup", "clock_ms", b"clock_ms", "cluster_id", b"cluster_id", "healthy", b"healthy", "incarnation", b"incarnation", "leader_id", b"leader_id", "leases", b"leases", "nodes", b"nodes", "resources", b"resources", "sessions", b"sessions", "term", b"term", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "cleanup", b"cleanup", "clock_ms", b"clock_ms", "cluster_id", b"cluster_id", "feature_level", b"feature_level", "healthy", b"healthy", "incarnation", b"incarnation", "leader_id", b"leader_id", "leases", b"leases", "nodes", b"nodes", "resources", b"resources", "sessions", b"sessions", "term", b"term", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -336,6 +372,10 @@ class Member(_message.Message):
     RAFT_FIELD_NUMBER: _builtins.int
     HTTP_FIELD_NUMBER: _builtins.int
     DISK_ID_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    FEATURE_LEVEL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id, 1 to 64 bytes."""
     api: _builtins.str
@@ -345,7 +385,15 @@ class Member(_message.Message):
     http: _builtins.str
     """Where its HTTP port listens, "host:port"."""
     disk_id: _builtins.str
-    """The id of the data folder that belongs to it; another folder is refused."""
+    """The id of the data folder that belongs to it; another folder is refused. Empty: none has come under its name yet."""
+    peer: _builtins.str
+    """Where the other nodes bring it what is for the leader, "host:port"."""
+    role: Global___MemberRole.ValueType
+    """What it shall be. Told by the cluster; left out of requests."""
+    version: _builtins.str
+    """The version of its software, as it last told. Left out of requests."""
+    feature_level: _builtins.int
+    """The feature level that it announced: what it can read. 0 until it has told so; not for callers to set."""
     def __init__(
         self,
         *,
@@ -354,10 +402,14 @@ class Member(_message.Message):
         raft: _builtins.str = ...,
         http: _builtins.str = ...,
         disk_id: _builtins.str = ...,
+        peer: _builtins.str = ...,
+        role: Global___MemberRole.ValueType = ...,
+        version: _builtins.str = ...,
+        feature_level: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "disk_id", b"disk_id", "http", b"http", "id", b"id", "raft", b"raft"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "disk_id", b"disk_id", "feature_level", b"feature_level", "http", b"http", "id", b"id", "peer", b"peer", "raft", b"raft", "role", b"role", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -427,7 +479,9 @@ class AddMemberRequest(_message.Message):
     """Makes a repetition harmless; see common.proto."""
     @_builtins.property
     def member(self) -> Global___Member:
-        """The node. Its `disk_id` may be empty: the first folder that joins under this id is taken."""
+        """The node: its id and its four addresses, none of which is another member's. Its `disk_id` may be empty: the first
+        folder that joins under this id is taken.
+        """
 
     def __init__(
         self,
@@ -457,7 +511,7 @@ class AddMemberResponse(_message.Message):
 
     @_builtins.property
     def member(self) -> Global___Member:
-        """The node."""
+        """The node's record. A repetition tells how it was then."""
 
     def __init__(
         self,

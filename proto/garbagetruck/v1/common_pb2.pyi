@@ -200,6 +200,25 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     The namespace has another revision than the call expected. Metadata: `namespace`, `revision`.
     """
+    ERROR_REASON_MEMBERSHIP_CHANGE_PENDING: _ErrorReason.ValueType  # 42
+    """Another change of membership is under way. Metadata: `member` (whose), `role` ("learner" or "leaving")."""
+    ERROR_REASON_LAST_VOTER: _ErrorReason.ValueType  # 43
+    """The only member that votes cannot be removed."""
+    ERROR_REASON_QUORUM_AT_RISK: _ErrorReason.ValueType  # 44
+    """Without the member, those that answer now would be no majority of those that remain. Metadata: `reachable`,
+    `remaining` (how many).
+    """
+    ERROR_REASON_TRANSFER_FAILED: _ErrorReason.ValueType  # 46
+    """The node that shall lead cannot, or did not take over in time. Who led before leads on, or an election decides."""
+    ERROR_REASON_MEMBER_EXISTS: _ErrorReason.ValueType  # 41
+    """ALREADY_EXISTS.
+
+    The cluster has a member of this id, or one with this address.
+    """
+    ERROR_REASON_FEATURE_NOT_ENABLED: _ErrorReason.ValueType  # 45
+    """Not every member's feature level is as high as this needs. Metadata from the log: `level` (the cluster's), `needed`,
+    `members` (those below, separated by commas).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every value of google.rpc.ErrorInfo.reason that this API uses; on the wire without the prefix `ERROR_REASON_`.
@@ -327,6 +346,25 @@ ERROR_REASON_NAMESPACE_CHANGED: ErrorReason.ValueType  # 38
 """FAILED_PRECONDITION, continued.
 
 The namespace has another revision than the call expected. Metadata: `namespace`, `revision`.
+"""
+ERROR_REASON_MEMBERSHIP_CHANGE_PENDING: ErrorReason.ValueType  # 42
+"""Another change of membership is under way. Metadata: `member` (whose), `role` ("learner" or "leaving")."""
+ERROR_REASON_LAST_VOTER: ErrorReason.ValueType  # 43
+"""The only member that votes cannot be removed."""
+ERROR_REASON_QUORUM_AT_RISK: ErrorReason.ValueType  # 44
+"""Without the member, those that answer now would be no majority of those that remain. Metadata: `reachable`,
+`remaining` (how many).
+"""
+ERROR_REASON_TRANSFER_FAILED: ErrorReason.ValueType  # 46
+"""The node that shall lead cannot, or did not take over in time. Who led before leads on, or an election decides."""
+ERROR_REASON_MEMBER_EXISTS: ErrorReason.ValueType  # 41
+"""ALREADY_EXISTS.
+
+The cluster has a member of this id, or one with this address.
+"""
+ERROR_REASON_FEATURE_NOT_ENABLED: ErrorReason.ValueType  # 45
+"""Not every member's feature level is as high as this needs. Metadata from the log: `level` (the cluster's), `needed`,
+`members` (those below, separated by commas).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

@@ -82,6 +82,10 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """A node became a member, ceased to be one, or changed its addresses or version."""
     EVENT_TYPE_CLUSTER_RESTORED: _EventType.ValueType  # 26
     """The cluster was restored after a disaster: another incarnation of it begins."""
+    EVENT_TYPE_DIGESTS_DIFFER: _EventType.ValueType  # 30
+    """A node (`holder`) has another state than was noted for an entry of the log; `detail` tells where. Cleanups pause."""
+    EVENT_TYPE_ENTRY_SKIPPED: _EventType.ValueType  # 31
+    """An entry of the log was not applied, by order of an operator; `detail` tells which."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """What happened. Later versions may add types; skip what you do not know."""
@@ -142,6 +146,10 @@ EVENT_TYPE_MEMBER_CHANGED: EventType.ValueType  # 25
 """A node became a member, ceased to be one, or changed its addresses or version."""
 EVENT_TYPE_CLUSTER_RESTORED: EventType.ValueType  # 26
 """The cluster was restored after a disaster: another incarnation of it begins."""
+EVENT_TYPE_DIGESTS_DIFFER: EventType.ValueType  # 30
+"""A node (`holder`) has another state than was noted for an entry of the log; `detail` tells where. Cleanups pause."""
+EVENT_TYPE_ENTRY_SKIPPED: EventType.ValueType  # 31
+"""An entry of the log was not applied, by order of an operator; `detail` tells which."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 @_typing.final

@@ -15,10 +15,11 @@ import grpc
 import pytest
 from grpc import aio
 
-from garbagetruck.cluster.node.compose import World, compose
+from garbagetruck.cluster.node.compose import compose
 from garbagetruck.cluster.node.config.loading import load_settings
 from garbagetruck.cluster.node.identity import DataFolder
 from garbagetruck.cluster.node.local.layout import UpOptions, plan, prepare
+from garbagetruck.cluster.node.world import World
 from garbagetruck.v1 import common_pb2, lease_pb2, lease_pb2_grpc, namespace_pb2, namespace_pb2_grpc
 from tests.cluster_fixtures.ports import free_base_port
 from tests.unit.api.stand import refusal

@@ -22,11 +22,12 @@ import garbagetruck
 from garbagetruck.client.errors import StorageLow, Unavailable
 from garbagetruck.client.truck import Truck
 from garbagetruck.cluster.machine.model import Tombstone
-from garbagetruck.cluster.node.compose import World, compose
+from garbagetruck.cluster.node.compose import compose
 from garbagetruck.cluster.node.config.loading import load_settings
 from garbagetruck.cluster.node.identity import DataFolder
 from garbagetruck.cluster.node.local.layout import UpOptions, plan, prepare
 from garbagetruck.cluster.node.server_node import ServerNode
+from garbagetruck.cluster.node.world import World
 from garbagetruck.cluster.raft.errors import JournalForeign, SnapshotDamaged
 from tests.cluster_fixtures.ports import free_base_port
 

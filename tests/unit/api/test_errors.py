@@ -8,7 +8,15 @@ import pytest
 from google.rpc import error_details_pb2
 
 from garbagetruck.cluster.api import errors
-from garbagetruck.cluster.api.gateway import NoLeader, NotSealed, OperatingError, OutcomeUnknown, StorageLow
+from garbagetruck.cluster.api.gateway import (
+    FeatureNotEnabled,
+    NoLeader,
+    NotSealed,
+    OperatingError,
+    OutcomeUnknown,
+    StorageLow,
+    TransferFailed,
+)
 from garbagetruck.cluster.machine.outcomes import Reason, Refused
 from garbagetruck.v1 import common_pb2
 from tests.unit.api.stand import bad_fields
@@ -67,7 +75,7 @@ def test_every_published_reason_stands_on_the_page_with_its_code() -> None:
     assert {line.split("`")[1] for line in rows} == published()
 
 
-LASTING = (OperatingError, StorageLow)
+LASTING = (OperatingError, StorageLow, TransferFailed, FeatureNotEnabled)
 """What repeating soon does not help against."""
 
 

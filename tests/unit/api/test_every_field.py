@@ -32,9 +32,6 @@ NOT_BUILT = frozenset(
         "ResourceService.Forget",
         "ResourceService.Explain",
         "CleanupService.Preview",
-        "ClusterService.AddMember",
-        "ClusterService.RemoveMember",
-        "ClusterService.TransferLeadership",
         "ClusterService.CreateSnapshot",
         "ClusterService.ListSnapshots",
     }
@@ -61,6 +58,11 @@ GOOD: dict[str, dict[str, Any]] = {
     "CleanupService.GetCleanup": {"resource": "r"},
     "CleanupService.Retry": {"resource": "r"},
     "CleanupService.Discard": {"resource": "r"},
+    "ClusterService.AddMember": {
+        "member": cluster_pb2.Member(id="n4", api="[::1]:1", http="[::1]:2", raft="127.0.0.1:3", peer="host:4")
+    },
+    "ClusterService.RemoveMember": {"member_id": "n3"},
+    "ClusterService.TransferLeadership": {"member_id": "n2"},
 }
 """What a request needs beside the field at hand, so that nothing else is wrong with it."""
 

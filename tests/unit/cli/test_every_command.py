@@ -21,6 +21,9 @@ MUTATIONS = {
     "cleanup resume",
     "cleanup retry",
     "namespace set",
+    "member add",
+    "member remove",
+    "leader transfer",
 }
 LISTS = {"lease list", "session list", "resource list", "cleanup list", "namespace list"}
 DANGEROUS = {"session close", "resource unhold", "cleanup discard", "cleanup resume", "namespace set"}

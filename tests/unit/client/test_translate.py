@@ -36,6 +36,7 @@ KINDS = [
     (records.SessionState, session_pb2.SessionState, "SESSION_STATE_"),
     (records.ResourceState, resource_pb2.ResourceState, "RESOURCE_STATE_"),
     (overview.NodeRole, cluster_pb2.NodeRole, "NODE_ROLE_"),
+    (overview.MemberRole, cluster_pb2.MemberRole, "MEMBER_ROLE_"),
 ]
 
 

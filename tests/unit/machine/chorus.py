@@ -33,6 +33,8 @@ from tests.unit.machine.oracle.views import view, view_session
 from tests.unit.machine.promises import Key, Promises
 from tests.unit.machine.scribe import MEMBER
 
+FOUNDER = replace(MEMBER, feature_level=2)
+"""Of an incarnation that a restore began."""
 LATE_ONES_MAX = 3
 PROPOSER = "n1"
 
@@ -87,9 +89,9 @@ class Chorus:
         self.promises.restored(self.leader.clock_ms)
         incarnation = self.leader.incarnation + 1
         for machine in (self.leader, self.twin, self.purist, *self.late):
-            begin_incarnation(integrity.state_of(machine), incarnation, (MEMBER,), source="a test")
+            begin_incarnation(integrity.state_of(machine), incarnation, (FOUNDER,), source="a test")
             assert machine.digest() == self.leader.digest(), "I3: one state, restored in two ways"
-        restoring.restore(self.books, incarnation)
+        restoring.restore(self.books, incarnation, FOUNDER)
         self.check()
 
     def write_garbage(self, payload: bytes) -> None:

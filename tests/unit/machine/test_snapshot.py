@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from garbagetruck.cluster.machine import capture, snapshot
 from garbagetruck.cluster.machine.capture import Capture
 from garbagetruck.cluster.machine.codec import FormatTooNew, Unreadable
-from garbagetruck.cluster.machine.kinds import SNAPSHOT_FORMAT, Kind
+from garbagetruck.cluster.machine.features import LEVEL_NEWEST
+from garbagetruck.cluster.machine.kinds import Kind
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.model import Bounds, BrakeSettings, CleanupSettings, ReportResult, Resource
 from garbagetruck.cluster.machine.outcomes import CleanupClaimed, Reason
@@ -276,7 +277,7 @@ def test_a_later_format_is_told_from_damage(log: Scribe) -> None:
     def later(rows: list[object]) -> object:
         (header,) = rows
         assert isinstance(header, dict)
-        return [{**header, "format": SNAPSHOT_FORMAT + 1, "more": 1}]
+        return [{**header, "format": LEVEL_NEWEST + 1, "more": 1}]
 
     with pytest.raises(FormatTooNew):
         snapshot.read([forged(chunks[0], later), *chunks[1:]])

@@ -11,6 +11,7 @@ from garbagetruck.cluster.machine.model import (
     BrakeSettings,
     CleanupSettings,
     CleanupSpec,
+    Member,
     NamespaceLimits,
     ResourceState,
 )
@@ -109,6 +110,11 @@ class Books:
     incarnation: int = 0
     tokens: int = 0
     paused: bool = False
+    """Member -> feature level."""
+    notes: dict[int, int] = field(default_factory=dict)
+    """Index -> the digest that was noted."""
+    reports: dict[int, dict[str, int]] = field(default_factory=dict)
+    """Index -> node -> the digest that it told, from the first difference on."""
     wait_ms: int = -1
     """How long a restored cluster waits once it is resumed; -1 when there is nothing to wait for."""
     wait_until_ms: int = -1
@@ -123,7 +129,13 @@ class Books:
     things: dict[ThingKey, Thing] = field(default_factory=dict)
     buried: dict[ThingKey, int] = field(default_factory=dict)
     """Cleaned resources and the generation that was."""
+    members: dict[str, Member] = field(default_factory=dict)
     requests: dict[RequestKey, tuple[Operation, int, str | Outcome]] = field(default_factory=dict)
+
+    def level(self) -> int:
+        """What all who vote can read."""
+        voting = [each for each in self.members.values() if each.role != "learner"]
+        return min((max(1, each.feature_level) for each in voting), default=1)
 
     def token(self) -> int:
         self.tokens += 1
@@ -147,6 +159,9 @@ class Books:
 
     def holders(self, namespace: str) -> set[str]:
         return {each.holder for each in self.leases.values() if each.namespace == namespace}
+
+    def contradicted(self, index: int) -> bool:
+        return any(digest != self.notes[index] for digest in self.reports.get(index, {}).values())
 
     def forget_oldest(self) -> None:
         while len(self.ended) > self.bounds.ended_leases_max:

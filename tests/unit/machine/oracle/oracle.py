@@ -18,6 +18,7 @@ from garbagetruck.cluster.machine.model import (
 )
 from garbagetruck.cluster.machine.operations import (
     AcquireLease,
+    AddMember,
     Batch,
     ClaimCleanup,
     ClientOperation,
@@ -25,6 +26,7 @@ from garbagetruck.cluster.machine.operations import (
     CreateCluster,
     DiscardCleanup,
     EnterEpoch,
+    NoteDigest,
     OpenSession,
     Operation,
     PauseCleanups,
@@ -33,13 +35,16 @@ from garbagetruck.cluster.machine.operations import (
     ReleaseHolder,
     ReleaseLeases,
     RemoveHold,
+    RemoveMember,
     RenewLeases,
     RenewSessions,
     ReportCleanup,
+    ReportDigest,
     ResumeCleanups,
     RetryCleanup,
     SetBounds,
     SetNamespace,
+    SettleMember,
 )
 from garbagetruck.cluster.machine.outcomes import (
     Acknowledged,
@@ -49,7 +54,7 @@ from garbagetruck.cluster.machine.outcomes import (
     Refused,
     SessionOpened,
 )
-from tests.unit.machine.oracle import brake, cleanups, leases, sessions
+from tests.unit.machine.oracle import brake, cleanups, leases, members, sessions
 from tests.unit.machine.oracle.books import Books, RequestKey, Space, no
 from tests.unit.machine.oracle.views import view, view_session
 
@@ -64,7 +69,10 @@ REMEMBERED = (
     | PauseCleanups
     | ResumeCleanups
     | SetNamespace
+    | AddMember
+    | RemoveMember
 )
+OF_LEVEL_2 = AddMember | RemoveMember | SettleMember | NoteDigest | ReportDigest
 
 
 def judge(books: Books, batch: Batch) -> list[Outcome] | Refused:
@@ -147,16 +155,27 @@ def _drain(books: Books, budget: int, touched: set[str]) -> int:
 
 
 def _judge_one(books: Books, asked: Operation) -> Outcome:
+    newer = isinstance(asked, OF_LEVEL_2) or (isinstance(asked, RegisterMember) and asked.member.peer != "")
+    return no(Reason.FEATURE_NOT_ENABLED) if newer and books.level() < 2 else _judge_enabled(books, asked)
+
+
+def _judge_enabled(books: Books, asked: Operation) -> Outcome:
     match asked:
         case EnterEpoch():
             return Acknowledged()
+        case NoteDigest():
+            return _note(books, asked)
+        case ReportDigest():
+            return _report(books, asked)
         case CreateCluster():
             return _create(books, asked)
         case SetBounds():
             books.bounds = asked.bounds
             return Acknowledged()
         case RegisterMember():
-            return no(Reason.MEMBER_UNKNOWN)
+            return members.register(books, asked)
+        case SettleMember():
+            return members.settle(books, asked)
         case ReportCleanup():
             return cleanups.report(books, asked)
         case ClaimCleanup():
@@ -170,7 +189,7 @@ def _judge_clients(books: Books, asked: ClientOperation) -> Outcome:
     if books.clock - asked.entered_ms > books.bounds.request_age_ms_max:
         return no(Reason.REQUEST_TOO_OLD, "", 0)
     whole = isinstance(asked, PauseCleanups | ResumeCleanups) and not asked.namespace
-    if not whole and not isinstance(asked, SetNamespace):
+    if not whole and not isinstance(asked, SetNamespace | AddMember | RemoveMember):
         refusal = _missing(books, asked.namespace)
         if refusal is not None:
             return refusal
@@ -187,6 +206,30 @@ def _create(books: Books, asked: CreateCluster) -> Outcome:
     if books.incarnation:
         return no(Reason.CLUSTER_EXISTS)
     books.incarnation = asked.incarnation
+    books.members = {each.id: each for each in asked.members}
+    return Acknowledged()
+
+
+def _note(books: Books, asked: NoteDigest) -> Outcome:
+    if asked.index <= max(books.notes, default=0):
+        return no(Reason.INVALID_ARGUMENT)
+    books.notes[asked.index] = asked.digest
+    for index in sorted(books.notes)[:-8]:
+        del books.notes[index]
+        books.reports.pop(index, None)
+    return Acknowledged()
+
+
+def _report(books: Books, asked: ReportDigest) -> Outcome:
+    """Nobody's own word is remembered before someone differs; then cleanups pause."""
+    if asked.node_id not in books.members:
+        return no(Reason.MEMBER_UNKNOWN)
+    if asked.index not in books.notes:
+        return no(Reason.DIGEST_NOT_NOTED)
+    noted = books.notes[asked.index]
+    if asked.digest != noted or books.contradicted(asked.index):
+        books.reports.setdefault(asked.index, {})[asked.node_id] = asked.digest
+        books.paused = books.paused or asked.digest != noted
     return Acknowledged()
 
 
@@ -244,6 +287,8 @@ def _resume(books: Books, asked: ResumeCleanups) -> Outcome:
         books.paused = False
         if books.wait_ms >= 0 and books.wait_until_ms < 0:
             books.wait_until_ms = books.after(books.wait_ms)
+        for index in [each for each in books.notes if books.contradicted(each)]:
+            del books.notes[index], books.reports[index]
         return Acknowledged()
     space = books.spaces[asked.namespace]
     lifts = asked.release_brake and space.braked
@@ -298,4 +343,6 @@ CARRIED_OUT: dict[type[Operation], Callable[[Books, Any], Outcome]] = {
     PauseCleanups: _pause,
     ResumeCleanups: _resume,
     SetNamespace: _set_namespace,
+    AddMember: members.add,
+    RemoveMember: members.remove,
 }

@@ -3,11 +3,11 @@
 It must not know: any module of the machine but its records.
 """
 
-from garbagetruck.cluster.machine.model import ResourceState
+from garbagetruck.cluster.machine.model import Member, ResourceState
 from tests.unit.machine.oracle.books import Books, Thing, ThingKey
 
 
-def restore(books: Books, incarnation: int) -> None:
+def restore(books: Books, incarnation: int, founder: Member) -> None:
     held = [each.ttl_ms for each in books.leases.values()]
     held += [each.ttl_ms for each in books.sessions.values()]
     lately = (*books.ended.values(), *books.ended_sessions.values(), *books.draining.values())
@@ -18,6 +18,9 @@ def restore(books: Books, incarnation: int) -> None:
     books.wait_ms = max([pending, *held, *running])
     books.wait_until_ms = -1
     books.paused = True
+    books.members = {founder.id: founder}
+    books.notes.clear()
+    books.reports.clear()
     books.incarnation, books.tokens = incarnation, 0
     for lease in books.leases.values():
         if not lease.session:
