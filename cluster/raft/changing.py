@@ -12,8 +12,9 @@ Invariants: a refusal leaves the log as it is. A leader never proposes its own r
 Threads: the Raft thread only.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from garbagetruck.cluster.raft.errors import ChangeRefused, ChangeUnknown, NotLeader
 from garbagetruck.cluster.raft.log import AddVoter, RemoveVoter, Role
@@ -42,6 +43,16 @@ class Changed:
     failure: Failure | None = None
 
 
+class KnownDisks(Protocol):
+    """Which disks this node knows of."""
+
+    def disk_of(self, node_id: str) -> str:
+        """The disk that a node has; empty for one that was never met."""
+
+    def was_removed(self, node_id: str, disk_id: str) -> bool:
+        """Whether that disk was a voter's that was removed: it will not stand for election again."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Pending:
     sequence: int
@@ -52,13 +63,13 @@ class _Pending:
 class Changing:
     """One node's changes of the voters. At most one is under way; `take` refuses another.
 
-    `disk_of` says which disk a node has, as far as this one knows: an entry names them for those whom the founding left
-    without, so that whoever learns of it lets no other in under that name.
+    An entry names the disks that `known` knows for those whom the founding left without, so that whoever learns of it lets
+    no other in under that name.
     """
 
-    def __init__(self, node_id: str, disk_of: Callable[[str], str]) -> None:
+    def __init__(self, node_id: str, known: KnownDisks) -> None:
         self._node_id = node_id
-        self._disk_of = disk_of
+        self._known = known
         self._pending: _Pending | None = None
 
     def take(
@@ -99,8 +110,10 @@ class Changing:
             raise ChangeRefused("another change is under way")
         if any(transport.format_of(each) < MEMBERSHIP_FORMAT for each in transport.connected):
             raise ChangeRefused("a connected node is of a version that does not know changes of the voters")
-        disks = {each: disk or self._disk_of(each) for each, disk in consensus.voters.disks.items()}
+        disks = {each: disk or self._known.disk_of(each) for each, disk in consensus.voters.disks.items()}
         if isinstance(change, AddVoter):
+            if self._known.was_removed(change.node_id, change.disk_id):
+                raise ChangeRefused(f"the disk {change.disk_id} was removed; {change.node_id} needs an empty folder")
             _judge_new(change, disks, consensus, transport)
             proposed = VoterChange("add", change.node_id, change.disk_id, {**disks, change.node_id: change.disk_id})
         else:

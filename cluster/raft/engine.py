@@ -61,7 +61,7 @@ class Engine:
         network: Network | None = None,
     ) -> None:
         self._identity = identity
-        self._membership = Membership(identity, members, founders)
+        self._membership = Membership(identity, members, founders, settings.entry_format)
         self._voters = self._membership.voters
         self._storage = storage
         self._settings = settings
@@ -72,7 +72,7 @@ class Engine:
         self._exchange = Exchange(
             node_id=identity.node_id,
             voters=self._voters,
-            changing=Changing(identity.node_id, self._membership.disk_of),
+            changing=Changing(identity.node_id, self._membership),
             settings=settings,
             monotonic_ns=monotonic_ns,
             hand_over=hand_over,
@@ -212,7 +212,7 @@ class Engine:
         self._peering = Peering(
             identity=self._identity,
             members=membership.members,
-            disks=membership.disks,
+            door=membership.door,
             settings=self._settings,
             refusals=self._refusals,
             monotonic_ns=self._monotonic_ns,
@@ -220,6 +220,7 @@ class Engine:
             listener=self._transport,
             on_bug=self._on_bug,
         )
+        membership.look_again = self._peering.sessions.look_again
         self._transport.attach(self._peering.sessions)
         self.snapshots.join(self._consensus, self._transport, journal)
         self._transport.attach_snapshots(self.snapshots.catching_up)

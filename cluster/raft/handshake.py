@@ -10,6 +10,7 @@ from typing import Protocol
 
 from garbagetruck.cluster.raft.settings import Identity
 from garbagetruck.cluster.raft.tls import PeerNames
+from garbagetruck.cluster.raft.voters import Voters
 from garbagetruck.cluster.raft.wire import FORMAT, PROTOCOL, Hello
 
 
@@ -21,7 +22,12 @@ class Disks(Protocol):
 
 
 class Door:
-    """Lets in the peers of one cluster, each with its disk. `set_peers` says who they are from then on."""
+    """Lets in the peers of one cluster, each with its disk. `set_peers` says who they are from then on.
+
+    With `voters`, on Raft's own connections, a peer with another disk is let in as well if it says that it votes by a change
+    that is not applied here yet. It may be the leader, and nobody else could bring that change. What it says of itself
+    does not count until then (`counts`).
+    """
 
     def __init__(
         self,
@@ -31,10 +37,12 @@ class Door:
         *,
         entry_format: int = FORMAT,
         protocol: int = PROTOCOL,
+        voters: Voters | None = None,
     ) -> None:
         """`entry_format`: the newest format of log entries that this node reads."""
         self._protocol = protocol
         self._entry_format = entry_format
+        self._voters = voters
         self._identity = identity
         self._peer_ids = peer_ids
         self._disks = disks
@@ -51,8 +59,13 @@ class Door:
 
     def hello(self, *, to: str) -> Hello:
         own = self._identity
+        since = 0 if self._voters is None else self._voters.voting_since
         format_ = self._entry_format
-        return Hello(self._protocol, own.cluster_id, own.incarnation, own.node_id, own.disk_id, to, format_)
+        return Hello(self._protocol, own.cluster_id, own.incarnation, own.node_id, own.disk_id, to, format_, since)
+
+    def counts(self, node_id: str, disk_id: str) -> bool:
+        """Whether what `node_id` says with that disk may be counted as that peer's. Raises as `reason_to_refuse`."""
+        return self._disks.is_known_or_new(node_id, disk_id)
 
     def reason_to_refuse(self, hello: Hello, expected: str | None, names: PeerNames | None) -> str | None:
         """Why `hello` is refused, or None.
@@ -78,6 +91,7 @@ class Door:
             return "the node with the greater id connects"
         if expected is not None and expected != hello.node_id:
             return "another node at this address"
-        if not self._disks.is_known_or_new(hello.node_id, hello.disk_id):
+        is_newer = self._voters is not None and hello.voting_since > self._voters.index
+        if not is_newer and not self.counts(hello.node_id, hello.disk_id):
             return "another disk than before"
         return None

@@ -15,7 +15,7 @@ import structlog
 
 from garbagetruck.cluster.raft.dialling import Dialler
 from garbagetruck.cluster.raft.frames import RAFT, Language
-from garbagetruck.cluster.raft.handshake import Disks, Door
+from garbagetruck.cluster.raft.handshake import Door
 from garbagetruck.cluster.raft.network import Network, TcpNetwork
 from garbagetruck.cluster.raft.refusals import Refusals
 from garbagetruck.cluster.raft.sessions import SessionListener, Sessions
@@ -28,7 +28,8 @@ _log = structlog.get_logger(__name__)
 class Peering:
     """`start`, then `leave` and `close`. `sessions` are there from the beginning.
 
-    `members` are all nodes, this one included. `on_bug` hears what a part of it raised.
+    `members` are all nodes, this one included. `door` makes the door for the peers among them. `on_bug` hears what a part of
+    it raised.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Peering:
         *,
         identity: Identity,
         members: Iterable[Member],
-        disks: Disks,
+        door: Callable[[frozenset[str]], Door],
         settings: RaftSettings,
         refusals: Refusals,
         monotonic_ns: Callable[[], int],
@@ -55,7 +56,7 @@ class Peering:
         self._language = language
         self._own, self._peers = self._sort(members)
         self.sessions = Sessions(
-            door=Door(identity, self._peer_ids, disks, entry_format=settings.entry_format, protocol=language.protocol),
+            door=door(self._peer_ids),
             settings=settings,
             refusals=refusals,
             monotonic_ns=monotonic_ns,

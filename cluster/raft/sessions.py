@@ -36,6 +36,8 @@ class Session:
         self.carriage = Carriage()
         self.established = False
         self.disk_id = ""
+        self.counts = True
+        """Whether the peer is, on that disk, who it says it is, as far as this node knows yet (`Door.counts`)."""
         self.format = 0
         """What the peer announced."""
 
@@ -80,7 +82,7 @@ class Sessions:
         self._by_link: dict[Channel, Session] = {}
         self._met: set[str] = set()
         self.connected: frozenset[str] = frozenset()
-        """Members that can be talked to."""
+        """Members that can be talked to, and count."""
         self.vacant: dict[str, asyncio.Event] = {}
         """Set while there is neither a session nor an attempt at one: time to connect."""
         self.set_peers(door.peer_ids)
@@ -97,6 +99,19 @@ class Sessions:
             if session.peer_id is not None and session.peer_id not in peer_ids:
                 self.send(session, wire.Refused("no longer a member"))
                 self._end(session, last_words=True)
+
+    def look_again(self) -> None:
+        """It may be another disk now that counts as a peer's. Whose counts no more is cut off."""
+        for session in [*self._established.values()]:
+            assert session.peer_id is not None
+            counts = self._door.counts(session.peer_id, session.disk_id)
+            if counts and not session.counts:
+                session.counts = True
+                self.connected |= {session.peer_id}
+                self._listener.on_session(session)
+            elif session.counts and not counts:
+                self._refusals.refuse("another disk than before", session.name)
+                self._end(session)
 
     def get(self, peer_id: str) -> Session | None:
         return self._established.get(peer_id)
@@ -247,7 +262,9 @@ class Sessions:
         self._established[peer_id] = session
         self._met.add(peer_id)
         self.vacant[peer_id].clear()
-        self.connected |= {peer_id}
+        session.counts = self._door.counts(peer_id, hello.disk_id)
+        if session.counts:
+            self.connected |= {peer_id}
         if greet:
             self.send(session, self._door.hello(to=peer_id))
         if self._established.get(peer_id) is session:

@@ -1,6 +1,6 @@
 """Where a replica keeps its files, and what it opens there.
 
-Duty: the layout of a replica's folder: `founding.json`, `journal/`, `snapshots/`, `peers.json`.
+Duty: the layout of a replica's folder: `founding.json`, `journal/`, `snapshots/`, `peers.json`, `removed.json`.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -41,6 +41,16 @@ ENTRIES_MAX = 4_096
 """In one message; more are sent as several, so that none outgrows a frame."""
 
 
+_OF_ITSELF = (
+    wire.NextIndex,
+    wire.Vote,
+    wire.PreVoteAnswer,
+    wire.Echo,
+    wire.SnapshotWanted,
+    wire.SnapshotUnfit,
+)
+"""What a peer says as one that votes, or has something: what is counted."""
+
 Vow = wire.NextIndex | wire.Vote | wire.RequestVote | wire.SnapshotWanted | wire.SnapshotUnfit
 """What rests on the term, or on the vote."""
 
@@ -256,7 +266,8 @@ class GuardedTransport(StockTransport):
     def on_session(self, session: Session) -> None:
         assert session.peer_id is not None
         self._paused.discard(session.peer_id)
-        self.announce(session.peer_id)
+        if session.counts:
+            self.announce(session.peer_id)
         self._around.on_news()
 
     def on_session_ended(self, session: Session) -> None:
@@ -272,6 +283,9 @@ class GuardedTransport(StockTransport):
         peer_id = session.peer_id
         assert peer_id is not None
         consensus = self._consensus
+        if not session.counts and isinstance(message, _OF_ITSELF):
+            self._refusals.counts["word of a disk that does not count yet"] += 1  # no news while a change is on its way
+            return
         match message:
             case wire.AppendEntries():
                 self._on_append_entries(peer_id, message)

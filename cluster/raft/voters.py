@@ -37,6 +37,8 @@ class Voters:
         """All but this node."""
         self.votes = False
         """Whether this node is one."""
+        self.voting_since = 0
+        """The index of the entry, or of the snapshot, by which this node was found to vote; 0 for a founder that always did."""
 
     def begin(self, disks: Mapping[str, str], *, is_founder: bool) -> None:
         """Before the first entry: the founders, or what a node that joins was told."""
@@ -66,8 +68,10 @@ class Voters:
     def _count(self, index: int, disks: Mapping[str, str]) -> None:
         assert not self._history or index > self._history[-1][0], "a configuration is older than its predecessor"
         self._history.append((index, dict(disks)))
-        own_disk = disks.get(self._node_id)
+        own_disk, voted = disks.get(self._node_id), self.votes
         self.votes = own_disk == self._disk_id or (own_disk == "" and self._is_founder)
+        if self.votes is not voted:
+            self.voting_since = index if self.votes else 0
         self.ids = frozenset(disks)
         self.others = self.ids - {self._node_id}
 

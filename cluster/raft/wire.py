@@ -45,6 +45,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     to: Name
     format: Natural
     """The newest format of log entries that the sender reads."""
+    voting_since: Natural = 0
+    """The sender has applied an entry up to here by which it votes, with this disk; 0 when it does not, or founded."""
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):

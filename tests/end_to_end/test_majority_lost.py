@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import signal
 import time
+import tomllib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 import garbagetruck
-from garbagetruck.client import ResourceState, Truck
+from garbagetruck.client import MemberRole, ResourceState, Truck
 from garbagetruck.client.errors import SessionNotFound, Unavailable
 from tests.cluster_fixtures.command_line import Line
 from tests.cluster_fixtures.local import LocalCluster
@@ -22,6 +23,7 @@ TTL_S = 8.0
 """Of everything here, so that the wait after the resume is as short."""
 LEFT, WIPED = "n3", ("n1", "n2")
 TIMEOUT_S = 60.0
+PARTS = ("api", "http", "raft", "peer")
 
 
 @dataclass
@@ -153,6 +155,7 @@ async def test_the_cluster_refuses_and_names_the_way_and_that_way_loses_and_dele
         await everything_is_there(truck, loaded)
         await the_earlier_life_is_shut_out(cluster)
         await nothing_is_deleted_until_resumed(cluster, truck, loaded)
+        await the_others_join_with_empty_folders(cluster, truck)
     assert not [each for each in cluster.log_of("n1") if each["event"] == "node_died"]
 
 
@@ -217,3 +220,29 @@ async def nothing_is_deleted_until_resumed(cluster: LocalCluster, truck: Truck, 
         await asyncio.sleep(0.05)
     cleaned = [each async for each in truck.cleanups.list()]
     assert cleaned == []
+
+
+async def the_others_join_with_empty_folders(cluster: LocalCluster, truck: Truck) -> None:
+    """And then the cluster outlives the loss of the node that founded it."""
+    kept = await truck.acquire("kept-by-three", holder="alone", ttl=600.0)
+    shutil.rmtree(cluster.nodes[LEFT].data_dir)
+    members = tomllib.loads(cluster.nodes[LEFT].config.read_text())["cluster"]["members"]
+    for node_id in ("n2", LEFT):
+        (places,) = [{part: each[part] for part in PARTS} for each in members if each["id"] == node_id]
+        await truck.add_member(node_id, **places)
+        cluster.serve(node_id, "--join")
+        await until_it_votes(truck, node_id)
+    process = cluster.nodes["n1"].process
+    assert process is not None
+    process.kill()
+    await asyncio.to_thread(process.wait)
+    async with garbagetruck.connect(cluster.endpoints) as others:
+        assert (await others.get_lease(kept.id, timeout=TIMEOUT_S)).fencing_token == kept.fencing_token
+        assert (await others.acquire("later", holder="alone", ttl=TTL_S, timeout=TIMEOUT_S)).fencing_token > 2 * 2**40
+
+
+async def until_it_votes(truck: Truck, node_id: str) -> None:
+    async def votes() -> bool:
+        return any(each.id == node_id and each.role == MemberRole.VOTER for each in await truck.members())
+
+    await until(votes)

@@ -43,7 +43,10 @@ class ClusterSection:
     ]
     members: Annotated[
         tuple[MemberSettings, ...],
-        Members(meaning="Every node of the cluster, this one included, with the addresses the others reach it at."),
+        Members(
+            meaning="Every node of the cluster, this one included, with the addresses the others reach it at: for its founding"
+            " and for joining it. Later the cluster's own records count (docs/membership.md), and of this only the node's own."
+        ),
     ]
 
 

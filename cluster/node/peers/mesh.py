@@ -31,7 +31,7 @@ from garbagetruck.cluster.node.peers.port import (
 from garbagetruck.cluster.node.peers.service import PeerService
 from garbagetruck.cluster.node.peers.wire import PEER, StatusRequest, StatusResponse
 from garbagetruck.cluster.raft.frames import Frame
-from garbagetruck.cluster.raft.handshake import Disks
+from garbagetruck.cluster.raft.handshake import Disks, Door
 from garbagetruck.cluster.raft.network import Network
 from garbagetruck.cluster.raft.peering import Peering
 from garbagetruck.cluster.raft.refusals import Refusals
@@ -84,7 +84,9 @@ class PeerMesh(SessionListener):
         self._peering = Peering(
             identity=identity,
             members=members,
-            disks=disks,
+            door=lambda peer_ids: Door(
+                identity, peer_ids, disks, entry_format=settings.entry_format, protocol=PEER.protocol
+            ),
             settings=settings,
             refusals=self._refusals,
             monotonic_ns=monotonic_ns,

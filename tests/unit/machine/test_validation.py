@@ -13,6 +13,7 @@ from garbagetruck.cluster.machine.operations import (
     OpenSession,
     PauseCleanups,
     PlaceHold,
+    RegisterMember,
     ReleaseHolder,
     ReleaseLeases,
     RenewLeases,
@@ -21,10 +22,11 @@ from garbagetruck.cluster.machine.operations import (
 )
 from garbagetruck.cluster.machine.outcomes import Reason, Refused
 from garbagetruck.cluster.machine.validation import check_operation
-from tests.unit.machine.scribe import Scribe, file, member, refused
+from tests.unit.machine.scribe import Scribe, file, founder, member, refused
 
 SPEC = file("a/b")
 LOG = Scribe().begin()
+LOG.one(RegisterMember(founder(1)))  # at a level that has all operations
 ACQUIRE = LOG.acquiring("r", cleanup=SPEC, labels=(("k", "v"),), request_id="q")
 OPEN = LOG.opening(request_id="q")
 HOLD = LOG.holding()

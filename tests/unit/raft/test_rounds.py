@@ -71,6 +71,16 @@ class FakeTransport:
         return leader != "n1"
 
 
+class Unmet:
+    """Nobody's disk is known."""
+
+    def disk_of(self, _node_id: str) -> str:
+        return ""
+
+    def was_removed(self, _node_id: str, _disk_id: str) -> bool:
+        return False
+
+
 class Bench:
     """An exchange whose surroundings are fakes; `step` is what happens once in each turn."""
 
@@ -81,7 +91,7 @@ class Bench:
         self.exchange = Exchange(
             node_id="n1",
             voters=voting("n1", "n2", "n3"),
-            changing=Changing("n1", disk_of=lambda _: ""),
+            changing=Changing("n1", Unmet()),
             settings=settings,
             monotonic_ns=self.clock.monotonic_ns,
             hand_over=self.hand_offs.append,
