@@ -193,10 +193,12 @@ def _restored(restored: "Restored", config: Path) -> dict[str, Any]:
 
 def _next(restored: "Restored", config: Path) -> list[str]:
     wait = f"cleanups begin {restored.wait_ms} ms of cluster time after that"
+    join = f"serve --join with an empty folder and cluster.incarnation = {restored.incarnation}"
     return [
         f"garbagetruck serve --config {config}, with node.data_dir = {str(restored.data_dir)!r}: it serves alone",
         "garbagetruck status; lease list; cleanup list: look whether it is what you expect",
         f"garbagetruck cleanup resume --all-namespaces, when holders and handlers are back; {wait}",
+        f"garbagetruck member add, then {join}, for each other node",
     ]
 
 

@@ -91,12 +91,18 @@ class DataFolder:
         return self._path / _RAFT
 
     def open(
-        self, *, cluster_id: str, node_id: str, bootstrap_disk_id: str | None, join_disk_id: str | None = None
+        self,
+        *,
+        cluster_id: str,
+        node_id: str,
+        bootstrap_disk_id: str | None,
+        join_disk_id: str | None = None,
+        join_incarnation: int = FIRST_INCARNATION,
     ) -> NodeIdentity:
         """Lock the folder and find this node's identity in it.
 
         With `bootstrap_disk_id`, make one, and insist that there was none; with `join_disk_id`, make one if there is
-        none. Raises `IdentityError`, and then holds no lock.
+        none, for the cluster's life of that number. Raises `IdentityError`, and then holds no lock.
         """
         vacant = bootstrap_disk_id is None and self._is_vacant()
         if vacant and join_disk_id is None:
@@ -112,7 +118,7 @@ class DataFolder:
             if bootstrap_disk_id is not None:
                 return self._bootstrap(cluster_id, node_id, bootstrap_disk_id)
             if vacant and join_disk_id is not None:
-                return self._make(cluster_id, node_id, join_disk_id, joined=True)
+                return self._make(cluster_id, node_id, join_disk_id, joined=True, incarnation=join_incarnation)
             return self._find(cluster_id, node_id)
         except BaseException:
             self.unlock()
@@ -219,15 +225,15 @@ class DataFolder:
             )
         if not self._is_vacant():
             raise IdentityError(f"{self._path} is not empty; --bootstrap wants an empty folder, name another")
-        return self._make(cluster_id, node_id, disk_id, joined=False)
+        return self._make(cluster_id, node_id, disk_id, joined=False, incarnation=FIRST_INCARNATION)
 
-    def _make(self, cluster_id: str, node_id: str, disk_id: str, *, joined: bool) -> NodeIdentity:
+    def _make(self, cluster_id: str, node_id: str, disk_id: str, *, joined: bool, incarnation: int) -> NodeIdentity:
         self.raft.mkdir(mode=0o700, exist_ok=True)
         identity = NodeIdentity(
             cluster_id=cluster_id,
             node_id=node_id,
             disk_id=disk_id,
-            incarnation=FIRST_INCARNATION,
+            incarnation=incarnation,
             has_journal=False,
             joined=joined,
         )

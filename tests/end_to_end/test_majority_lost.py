@@ -228,6 +228,8 @@ async def the_others_join_with_empty_folders(cluster: LocalCluster, truck: Truck
     shutil.rmtree(cluster.nodes[LEFT].data_dir)
     members = tomllib.loads(cluster.nodes[LEFT].config.read_text())["cluster"]["members"]
     for node_id in ("n2", LEFT):
+        config = cluster.nodes[node_id].config
+        config.write_text(config.read_text().replace("[cluster]", "[cluster]\nincarnation = 2"))
         (places,) = [{part: each[part] for part in PARTS} for each in members if each["id"] == node_id]
         await truck.add_member(node_id, **places)
         cluster.serve(node_id, "--join")

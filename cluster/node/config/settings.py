@@ -14,6 +14,7 @@ from typing import Annotated
 
 from garbagetruck.cluster.cleanup.settings import SLOTS_MAX
 from garbagetruck.cluster.machine.features import LEVEL_NEWEST, LEVEL_OLDEST
+from garbagetruck.cluster.machine.model import INCARNATION_MAX
 from garbagetruck.cluster.node.config.raft_section import RaftSection
 from garbagetruck.cluster.node.config.skips import SkippedEntries, SkippedEntry
 from garbagetruck.cluster.node.config.tables import ATTEMPT_TIMEOUT, Handlers, HandlerSettings, Members, MemberSettings
@@ -48,6 +49,16 @@ class ClusterSection:
             " and for joining it. Later the cluster's own records count (docs/membership.md), and of this only the node's own."
         ),
     ]
+    incarnation: Annotated[
+        int,
+        Whole(
+            meaning="Which life of the cluster a node joins that has no folder yet: 1, or what the last restore said"
+            " (docs/disaster-recovery.md). Later the folder counts.",
+            unit="a number",
+            minimum=1,
+            maximum=INCARNATION_MAX,
+        ),
+    ] = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

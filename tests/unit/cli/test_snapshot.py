@@ -85,7 +85,7 @@ def test_a_restore_reports_what_it_did_and_what_comes_next(folder: Path, config:
     assert (told["source"]["node_id"], told["source"]["last_index"], told["source"]["term"]) == ("n3", 41, 7)
     assert (told["leases"], told["resources"], told["due"], told["wait_ms"]) == (2, 3, 1, 60_000)
     assert "after entry 41, and n3 never got, is missing" in told["may_be_missing"]
-    assert [step.split()[1] for step in told["next"]] == ["serve", "status;", "cleanup"]
+    assert [step.split()[1] for step in told["next"]] == ["serve", "status;", "cleanup", "member"]
     (snapshot,) = json.loads(run("verify", "--data-dir", tmp_path / "new", "-o", "json").stdout)["snapshots"]
     assert (snapshot["index"], snapshot["incarnation"], snapshot["leases"]) == (42, 2, 2)
 

@@ -224,6 +224,14 @@ def test_a_node_that_joins_has_an_identity_that_says_so_from_then_on(tmp_path: P
     assert join(tmp_path, disk_id="disk-10") == serve(tmp_path) == made, "the same command may start it ever after"
 
 
+def test_a_node_joins_the_life_of_the_cluster_that_it_is_told_of(tmp_path: Path) -> None:
+    with DataFolder(tmp_path) as folder:
+        made = folder.open(
+            cluster_id="tests", node_id="n1", bootstrap_disk_id=None, join_disk_id="disk-9", join_incarnation=2
+        )
+    assert made.incarnation == serve(tmp_path).incarnation == 2
+
+
 def test_a_founder_that_is_told_to_join_is_what_it_was(tmp_path: Path) -> None:
     made = bootstrap(tmp_path)
     assert join(tmp_path) == made
