@@ -17,11 +17,11 @@ from garbagetruck.cluster.machine.model import (
     Lease,
     Member,
     Namespace,
-    Quarantine,
     RequestRecord,
     Session,
     Tombstone,
 )
+from garbagetruck.cluster.machine.quarantine import Quarantine
 from garbagetruck.cluster.machine.state import RequestKey
 
 

@@ -219,15 +219,6 @@ class Namespace(Record, frozen=True):
     """After a brake is released, orphans get this long for their holders to take them up again."""
 
 
-class Quarantine(Record, frozen=True):
-    """What a restored cluster waits for before it cleans again (I9): for holders that it may not know of any more."""
-
-    wait_ms: int
-    """How long, from when an operator resumes."""
-    until_ms: int | None = None
-    """The first stamp at which a cleanup may be claimed again; None before an operator has resumed."""
-
-
 class MemberRole(StrEnum):
     """What a member shall be to Raft. Raft's own configuration says what it is; the leader brings it to this."""
 

@@ -20,7 +20,6 @@ from garbagetruck.cluster.machine.model import (
     HolderKey,
     Lease,
     Namespace,
-    Quarantine,
     RequestRecord,
     Resource,
     ResourceKey,
@@ -29,6 +28,7 @@ from garbagetruck.cluster.machine.model import (
     Tombstone,
 )
 from garbagetruck.cluster.machine.multimap import Multimap
+from garbagetruck.cluster.machine.quarantine import Quarantine
 from garbagetruck.cluster.machine.resource_table import ResourceTable
 from garbagetruck.cluster.machine.tables import DeadlineTable, DigestSum, MemberTable, QueueTable, Table
 from garbagetruck.cluster.machine.targets import TargetIndex

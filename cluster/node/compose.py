@@ -100,12 +100,7 @@ def compose(
         health=health,
         api=api,
         http=http,
-        watch=MajorityWatch(
-            node_id=identity.node_id,
-            status=lambda: core.log.status,
-            data_dir=folder.path,
-            monotonic_ns=world.monotonic_ns,
-        ),
+        watch=_majority_watch(identity, core, folder, world),
         membership=Membership(directory, driver),
         on_fatal=world.on_fatal,
     )
@@ -245,6 +240,15 @@ def _api(
         calls,
         lambda: health.ready,
         ServerOptions(message_bytes_max=limits.message_bytes_max),
+    )
+
+
+def _majority_watch(identity: NodeIdentity, core: Core, folder: DataFolder, world: World) -> MajorityWatch:
+    return MajorityWatch(
+        node_id=identity.node_id,
+        status=lambda: core.log.status,
+        data_dir=folder.path,
+        monotonic_ns=world.monotonic_ns,
     )
 
 

@@ -42,13 +42,6 @@ class ClusterSection:
             example="production",
         ),
     ]
-    members: Annotated[
-        tuple[MemberSettings, ...],
-        Members(
-            meaning="Every node of the cluster, this one included, with the addresses the others reach it at: for its founding"
-            " and for joining it. Later the cluster's own records count (docs/membership.md), and of this only the node's own."
-        ),
-    ]
     incarnation: Annotated[
         int,
         Whole(
@@ -59,6 +52,13 @@ class ClusterSection:
             maximum=INCARNATION_MAX,
         ),
     ] = 1
+    members: Annotated[
+        tuple[MemberSettings, ...],
+        Members(
+            meaning="Every node of the cluster, this one included, with the addresses the others reach it at: for its founding"
+            " and for joining it. Later the cluster's own records count (docs/membership.md), and of this only the node's own."
+        ),
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
