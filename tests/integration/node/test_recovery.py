@@ -17,6 +17,7 @@ from garbagetruck.cluster.node.identity import DataFolder, IdentityError
 from garbagetruck.cluster.node.recovery import target
 from garbagetruck.cluster.node.recovery.errors import (
     IncarnationTaken,
+    LevelTooLow,
     NothingToRestore,
     RecoveryError,
     SourceForeign,
@@ -164,6 +165,9 @@ def test_what_is_in_the_way_is_told_exactly(disaster: Disaster, tmp_path: Path) 
     with pytest.raises(IncarnationTaken, match="above 8191"):
         disaster.restore(new, incarnation=8_192)
     content = disaster.config.read_text()
+    disaster.config.write_text(content.replace("[node]", "[node]\nfeature_level = 1"))
+    with pytest.raises(LevelTooLow, match=r"node\.feature_level is 1, and a restored state needs 2"):
+        disaster.restore(new)
     disaster.config.write_text(content.replace('id = "tests"', 'id = "another"'))
     with pytest.raises(SourceForeign, match=r"belongs to cluster tests, and cluster\.id is another"):
         disaster.restore(new)
@@ -225,7 +229,7 @@ async def test_i2_a_copy_of_a_running_nodes_folder_has_what_was_acknowledged(
 
 
 def test_every_error_of_a_recovery_is_one_of_its_kind() -> None:
-    kinds = {NothingToRestore, SourceInUse, SourceForeign, SourceUnreadable, TargetTaken, IncarnationTaken}
+    kinds = {NothingToRestore, SourceInUse, SourceForeign, SourceUnreadable, TargetTaken, IncarnationTaken, LevelTooLow}
     assert set(RecoveryError.__subclasses__()) == kinds
 
 
