@@ -62,10 +62,15 @@ class MajorityWatch:
             self._tell(missing)
 
     def _missing(self) -> list[str]:
-        """The voters that are not connected, if those that are make no majority and nobody leads; or nobody."""
+        """The voters that are not connected, if those that are make no majority and nobody leads; or nobody.
+
+        A node that does not vote says nothing: it waits to be let in, or was removed, and says that elsewhere.
+        """
         status = self._status()
+        if self._node_id not in status.voters:
+            return []
         connected = (status.connected | {self._node_id}) & status.voters
-        if status.leader is not None or status.removed or len(connected) * 2 > len(status.voters):
+        if status.leader is not None or len(connected) * 2 > len(status.voters):
             return []
         return sorted(status.voters - connected)
 
