@@ -14,8 +14,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import typer
 
-from garbagetruck.cli.arguments import read_labels, read_selector
 from garbagetruck.cli.flags import COMMON, DEFAULT_ENDPOINTS, Flags, Output
+from garbagetruck.cli.labels import read_labels, read_selector
 
 P = ParamSpec("P")
 R = TypeVar("R")

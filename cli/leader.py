@@ -12,6 +12,11 @@ from garbagetruck.cli.render import print_done
 app = typer.Typer(help="Say who leads the cluster.", no_args_is_help=True)
 
 
+def register(root: typer.Typer) -> None:
+    """Add the commands to the root."""
+    root.add_typer(app, name="leader")
+
+
 @app.callback()
 def _group() -> None:
     """Keep `transfer` a command of its own, though it is the only one."""

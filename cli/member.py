@@ -36,6 +36,11 @@ Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is d
 Patience = Annotated[int, duration("--wait-timeout", help="How long to wait at most. The cluster goes on without.")]
 
 
+def register(root: typer.Typer) -> None:
+    """Add the commands to the root."""
+    root.add_typer(app, name="member")
+
+
 @command(app, "list", examples=["garbagetruck member list", "garbagetruck member list -o json"])
 def list_(invocation: Invocation) -> None:
     """List the members of the cluster. `status` tells how they are."""

@@ -42,6 +42,11 @@ VERIFIED = (
 REPORT = (Column("RESTORED", lambda row: row["what"]), Column("", lambda row: row["value"]))
 
 
+def register(root: typer.Typer) -> None:
+    """Add the commands to the root."""
+    root.add_typer(app, name="snapshot")
+
+
 @command(app, "list", common=LOCAL, examples=["garbagetruck snapshot list --data-dir /var/lib/garbagetruck"])
 def list_(
     invocation: Invocation,

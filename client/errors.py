@@ -40,7 +40,7 @@ class GarbageTruckError(Exception):
         self.message = message
         """One sentence for people."""
         self.reason = reason
-        """The API's own word, for example "LEASE_ENDED" (see `ErrorReason` in common.proto). Empty: made by this
+        """The API's own word, for example "LEASE_ENDED" (see `ErrorReason` in error.proto). Empty: made by this
         client.
         """
         self.metadata = metadata

@@ -11,16 +11,15 @@ are asked every few milliseconds, which is how exact `ended_ms` is.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import grpc.aio
-
-from garbagetruck.cli.bench.figures import NS_PER_MS, NS_PER_S, Measurement, Row, milliseconds, row
+from garbagetruck.cli.bench.figures import NS_PER_MS, NS_PER_S, Row, milliseconds, row
 from garbagetruck.cli.bench.load import CALL_TIMEOUT_S, processor_time
 from garbagetruck.cli.bench.plan import Plan
+from garbagetruck.cli.bench.probe import Probe
 from garbagetruck.cli.bench.subject import BATCH_ITEMS_MAX, SETUP_TIMEOUT_S, Subject, SubjectError
 from garbagetruck.client.endpoints import Stubs
-from garbagetruck.v1 import common_pb2, lease_pb2, namespace_pb2
+from garbagetruck.v1 import header_pb2, lease_pb2, namespace_pb2
 
 LEASES = 10_000
 TTL_MS = 4_000
@@ -31,39 +30,6 @@ PROBED_S = 2.0
 """How long the probe's calls count, from the deadline on; longer when the leases take longer to end."""
 ENDED_TIMEOUT_S = 60.0
 CLEANED_TIMEOUT_S = 180.0
-
-
-@dataclass(slots=True)
-class _Probe:
-    """Acquires one lease after the other, and remembers when each call was sent and what it took."""
-
-    subject: Subject
-    calls: list[tuple[int, int]] = field(default_factory=list)
-    failures: list[tuple[int, str]] = field(default_factory=list)
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        number = 0
-        while True:
-            request = self.subject.acquire_request(number)
-            number += 1
-            sent_ns = time.perf_counter_ns()
-            try:
-                await self.subject.leader.lease.Acquire(request, timeout=CALL_TIMEOUT_S)
-            except grpc.aio.AioRpcError as failure:
-                self.failures.append((sent_ns, failure.code().name))
-            else:
-                self.calls.append((sent_ns, time.perf_counter_ns() - sent_ns))
-
-    def between(self, begin_ns: int, end_ns: int) -> Measurement:
-        """What was on the way at some time between these two."""
-        measured = Measurement(
-            latencies_ns=[took for sent, took in self.calls if sent + took >= begin_ns and sent < end_ns]
-        )
-        for sent_ns, kind in self.failures:
-            if begin_ns <= sent_ns < end_ns:
-                measured.count_error(kind)
-        return measured
 
 
 async def mass_expiry(subject: Subject, plan: Plan) -> list[Row]:
@@ -82,9 +48,8 @@ async def _expire(subject: Subject, plan: Plan, namespace: str, count: int, hold
     leases = await subject.acquire_many(
         count, namespace=namespace, holder_of=lambda number: f"{subject.holder}-{number % holders}"
     )
-    probe, watch = _Probe(subject), _Watch(subject, namespace)
-    probing = asyncio.create_task(probe.run(), name="bench-probe")
-    try:
+    probe, watch = Probe(subject), _Watch(subject, namespace)
+    async with probe.running():
         with processor_time(subject.processor_s) as processor:
             deadline_ns, spread_ns = await _renew_together(subject, namespace, leases)
             ended_ns = await watch.all_nodes_until(
@@ -103,9 +68,6 @@ async def _expire(subject: Subject, plan: Plan, namespace: str, count: int, hold
                 lambda usage: usage.resources == 0, deadline_ns, CLEANED_POLL_S, CLEANED_TIMEOUT_S, "cleaned"
             )
             more["cleaned_ms"] = milliseconds(cleaned_ns - deadline_ns)
-    finally:
-        probing.cancel()
-        await asyncio.gather(probing, return_exceptions=True)
     measured.client_cpu_s, measured.server_cpu_s = processor.client_s, processor.server_s
     probed = row("mass-expiry", 1, measured)
     more |= {
@@ -170,6 +132,6 @@ class _Watch:
 
     async def _look(self, node: Stubs) -> namespace_pb2.Namespace:
         request = namespace_pb2.NamespaceServiceGetRequest(
-            namespace=self.namespace, consistency=common_pb2.READ_CONSISTENCY_STALE
+            namespace=self.namespace, consistency=header_pb2.READ_CONSISTENCY_STALE
         )
         return (await node.namespace.Get(request, timeout=CALL_TIMEOUT_S)).namespace

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from garbagetruck.cli.bench import unary
+from garbagetruck.cli.bench import bulk, unary
 from garbagetruck.cli.bench.expiry import mass_expiry
 from garbagetruck.cli.bench.failover import failover
 from garbagetruck.cli.bench.figures import Row
@@ -21,6 +21,8 @@ class Scenario:
     run: Callable[[Subject, Plan], Awaitable[list[Row]]]
     throwaway_only: bool = False
     """It harms the cluster, so that it never touches one that was given by --endpoints."""
+    by_name_only: bool = False
+    """It takes minutes and gigabytes, so that it runs only when it is asked for."""
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -47,14 +49,37 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario(
             name="failover", summary="kill -9 of the leader, to the next success", run=failover, throwaway_only=True
         ),
+        Scenario(
+            name="memory",
+            summary="a million leases, and snapshots of them while another client acquires",
+            run=bulk.memory,
+            throwaway_only=True,
+            by_name_only=True,
+        ),
+        Scenario(
+            name="restart",
+            summary="kill -9 of nodes that have a million leases, to the next answer",
+            run=bulk.restart,
+            throwaway_only=True,
+            by_name_only=True,
+        ),
+        Scenario(
+            name="growth",
+            summary="acquires at the leader, among ever more leases",
+            run=bulk.growth,
+            throwaway_only=True,
+            by_name_only=True,
+        ),
     )
 }
 
 
 def chosen(names: list[str] | None) -> list[Scenario]:
-    """The scenarios of these names, each once, in the order asked for; all when none is named. Raises `ValueError`."""
+    """The scenarios of these names, each once, in the order asked for; the short ones when none is named. Raises `ValueError`."""
     unknown = [name for name in names or () if name not in SCENARIOS]
     if unknown:
         message = f"there is no scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}"
         raise ValueError(message)
-    return [SCENARIOS[name] for name in dict.fromkeys(names or SCENARIOS)]
+    if names:
+        return [SCENARIOS[name] for name in dict.fromkeys(names)]
+    return [scenario for scenario in SCENARIOS.values() if not scenario.by_name_only]

@@ -50,6 +50,7 @@ class LocalNode:
 
     id: str
     api: str
+    data_dir: Path
     config: Path
     log: Path
     pid: int
@@ -164,7 +165,9 @@ def _environment() -> dict[str, str]:
 
 def _nodes(content: dict[str, Any]) -> dict[str, LocalNode]:
     return {
-        each["id"]: LocalNode(each["id"], each["api"], Path(each["config"]), Path(each["log"]), each["pid"])
+        each["id"]: LocalNode(
+            each["id"], each["api"], Path(each["data_dir"]), Path(each["config"]), Path(each["log"]), each["pid"]
+        )
         for each in content["nodes"]
     }
 

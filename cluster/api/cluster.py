@@ -148,6 +148,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     ) -> cluster_pb2.ClusterStatus:
         where = self._door.header()
         warnings = translate.warnings(members, heard, where.leader_id)
+        warnings.extend(translate.levels(members, view.machine.feature_level))
         warnings.extend(translate.difference(view.machine.open_difference()))
         status = cluster_pb2.ClusterStatus(
             cluster_id=where.cluster_id,

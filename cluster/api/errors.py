@@ -209,8 +209,11 @@ def of_door(reason: str, message: str, *, field: str = "", **metadata: str) -> C
 
 
 def invalid(field: str, problem: str) -> CallError:
-    """A field of the request is malformed or outside its bounds; `problem` says how, and what is right."""
-    return of_door("INVALID_ARGUMENT", f"{field}: {problem}", field=field)
+    """A field of the request is malformed or outside its bounds; `problem` says how, and what is right.
+
+    `field` is empty only where the fault is of no field: then the problem stands for itself.
+    """
+    return of_door("INVALID_ARGUMENT", f"{field}: {problem}" if field else problem, field=field)
 
 
 def not_built(feature: str) -> CallError:

@@ -15,6 +15,7 @@ import msgspec
 from garbagetruck.cluster.machine.kinds import Header, Kind, Row
 from garbagetruck.cluster.machine.model import Record, ResourceKey
 from garbagetruck.cluster.machine.queries import Queries
+from garbagetruck.cluster.machine.request_table import pair_of
 from garbagetruck.cluster.machine.snapshot import ROWS_PER_CHUNK_MAX, frame
 from garbagetruck.cluster.machine.state import State
 
@@ -71,7 +72,7 @@ class Capture:
                 (Kind.ENDED_LEASES, _records(state.ended_leases.view().read)),
                 (Kind.ENDED_SESSIONS, _records(state.ended_sessions.view().read)),
                 (Kind.TOMBSTONES, _records(state.tombstones.view().read)),
-                (Kind.REQUESTS, state.requests.view().read),
+                (Kind.REQUESTS, _pairs(state.requests.view().read)),
                 (Kind.DRAINING, _records(state.draining.view().read)),
                 (Kind.DIGEST_NOTES, _numbered_records(state.digest_notes.view().read)),
             ]
@@ -157,6 +158,10 @@ def header_of(state: State, applied_index: int, term: int) -> Header:
 
 def _records(read: Callable[[int], list[tuple[str, R]]] | Callable[[int], list[tuple[ResourceKey, R]]]) -> Source:
     return lambda rows_max: [record for _, record in read(rows_max)]
+
+
+def _pairs(read: Callable[[int], list[tuple[bytes, bytes]]]) -> Source:
+    return lambda rows_max: [pair_of(key, row) for key, row in read(rows_max)]
 
 
 def _numbered_records(read: Callable[[int], list[tuple[int, R]]]) -> Source:

@@ -3,7 +3,8 @@
 Duty: say which level an operation needs, which level the cluster has, and who holds it there.
 
 - A member announces its level in its own record. The cluster has the lowest of its members' levels: a feature is used
-  when all of them have it, and not before.
+  when all of them have it, and not before. Once it was, the level falls no more: who cannot read it cannot follow in any
+  case, and a member that was just added has not told its level yet.
 - The format of a batch, and of a snapshot, is the level of what is in it: what a node of a lower level could read, it
   reads; the rest it refuses by name, instead of guessing.
 
@@ -65,7 +66,11 @@ def level_of(operation: Operation) -> int:
 
 def format_of(operations: Iterable[Operation]) -> int:
     """The format of a batch of these: the highest level among them."""
-    return max(map(level_of, operations), default=LEVEL_OLDEST)
+    types = set(map(type, operations))
+    if RegisterMember in types:
+        return max(map(level_of, operations))
+    newer = LEVELS.keys() & types  # as a rule there is none, and this is asked for every batch
+    return max((LEVELS[each] for each in newer), default=LEVEL_OLDEST)
 
 
 def own_level(member: Member) -> int:
@@ -78,9 +83,12 @@ def _counted(members: Iterable[Member]) -> Iterable[Member]:
     return (each for each in members if each.role is not MemberRole.LEARNER)
 
 
-def cluster_level(members: Iterable[Member]) -> int:
-    """What all members can read: the lowest of their levels; the oldest while there is no cluster."""
-    return min((own_level(each) for each in _counted(members)), default=LEVEL_OLDEST)
+def cluster_level(members: Iterable[Member], used: int = LEVEL_OLDEST) -> int:
+    """What all members can read: the lowest of their levels, and no less than what was ever used.
+
+    The oldest while there is no cluster.
+    """
+    return max(min((own_level(each) for each in _counted(members)), default=LEVEL_OLDEST), used)
 
 
 def holding_back(members: Iterable[Member], level: int) -> tuple[str, ...]:
@@ -94,13 +102,13 @@ def held_at(behind: Iterable[str], level: int) -> str:
     return f"{', '.join(names)} {'holds' if len(names) == 1 else 'hold'} the cluster at feature level {level}"
 
 
-def not_enabled(members: Iterable[Member], operation: Operation) -> Refused | None:
-    """Why the cluster does not take this operation yet; None when it does."""
+def not_enabled(members: Iterable[Member], used: int, operation: Operation) -> Refused | None:
+    """Why the cluster does not take this operation yet; None when it does. `used`: the highest level that ever was."""
     needed = level_of(operation)
     if needed == LEVEL_OLDEST:
         return None
     known = tuple(members)
-    level = cluster_level(known)
+    level = cluster_level(known, used)
     if needed <= level:
         return None
     behind = holding_back(known, needed)

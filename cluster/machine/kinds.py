@@ -22,7 +22,7 @@ from garbagetruck.cluster.machine.model import (
     Tombstone,
 )
 from garbagetruck.cluster.machine.quarantine import Quarantine
-from garbagetruck.cluster.machine.state import RequestKey
+from garbagetruck.cluster.machine.request_table import RequestKey
 
 
 class Kind(IntEnum):

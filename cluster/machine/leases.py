@@ -17,7 +17,8 @@ from garbagetruck.cluster.machine.outcomes import (
     Reason,
     Refused,
 )
-from garbagetruck.cluster.machine.state import RequestKey, State
+from garbagetruck.cluster.machine.request_table import RequestKey
+from garbagetruck.cluster.machine.state import State
 from garbagetruck.cluster.machine.views import (
     end_of,
     find_lease,

@@ -25,7 +25,8 @@ from garbagetruck.cluster.machine.model import (
     Session,
     Tombstone,
 )
-from garbagetruck.cluster.machine.state import RequestKey, State
+from garbagetruck.cluster.machine.request_table import RequestKey
+from garbagetruck.cluster.machine.state import State
 from garbagetruck.cluster.machine.tables import Table
 
 D = TypeVar("D", Lease, Session)

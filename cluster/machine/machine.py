@@ -60,7 +60,8 @@ from garbagetruck.cluster.machine.operations import (
 )
 from garbagetruck.cluster.machine.outcomes import Outcome, Reason, Refused
 from garbagetruck.cluster.machine.queries import Queries
-from garbagetruck.cluster.machine.state import RequestKey, State
+from garbagetruck.cluster.machine.request_table import RequestKey
+from garbagetruck.cluster.machine.state import State
 from garbagetruck.cluster.machine.validation import check_operation
 
 
@@ -126,7 +127,9 @@ class Machine(Queries):
         state.clock_ms = max(state.clock_ms, batch.at_ms)
         requests.evict(state)
         sweep.sweep(state)
-        outcomes = tuple(self._apply_one(batch, operation) for operation in batch.operations)
+        # A batch of the oldest format has nothing in it that a member could not read.
+        apply_one = self._apply_one if batch.format == features.LEVEL_OLDEST else self._apply_if_enabled
+        outcomes = tuple(apply_one(batch, operation) for operation in batch.operations)
         return Applied(batch.proposer, batch.sequence, batch.epoch, outcomes)
 
     def skip(self, index: int, checksum: int) -> Applied:
@@ -148,19 +151,18 @@ class Machine(Queries):
         opens = bool(batch.operations) and isinstance(batch.operations[0], EnterEpoch)
         return batch.epoch > self._state.epoch and opens
 
-    def _apply_one(self, batch: Batch, operation: Operation) -> Outcome:
+    def _apply_if_enabled(self, batch: Batch, operation: Operation) -> Outcome:
         level = features.level_of(operation)
-        if level == features.LEVEL_OLDEST:
-            return self._apply_enabled(batch, operation)
-        refusal = features.not_enabled(self._state.members.values(), operation)
+        state = self._state
+        refusal = features.not_enabled(state.members.values(), state.level_used, operation)
         if refusal is not None:
             return refusal
-        outcome = self._apply_enabled(batch, operation)
+        outcome = self._apply_one(batch, operation)
         if not isinstance(outcome, Refused):
-            self._state.level_used = max(self._state.level_used, level)
+            state.level_used = max(state.level_used, level)
         return outcome
 
-    def _apply_enabled(self, batch: Batch, operation: Operation) -> Outcome:
+    def _apply_one(self, batch: Batch, operation: Operation) -> Outcome:
         state = self._state
         match operation:
             case EnterEpoch():

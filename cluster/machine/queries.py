@@ -17,6 +17,7 @@ from garbagetruck.cluster.machine.model import (
     Event,
     Labels,
     Member,
+    MemberRole,
     Namespace,
     Resource,
     ResourceKey,
@@ -75,8 +76,12 @@ class Queries:
 
     @property
     def feature_level(self) -> int:
-        """What the cluster uses: the lowest level of its members."""
-        return features.cluster_level(self._state.members.values())
+        """What the cluster uses: the lowest level of its members, and no less than what was ever used."""
+        return features.cluster_level(self._state.members.values(), self._state.level_used)
+
+    def voters(self) -> frozenset[str]:
+        """Whose digests count towards a majority: a member that leaves votes until it has left, one that learns not yet."""
+        return frozenset(each.id for each in self._state.members.values() if each.role is not MemberRole.LEARNER)
 
     def not_enabled(self, operations: Sequence[Operation]) -> Refused | None:
         """Why the cluster does not take one of these yet; None when it takes all. To be asked before they are logged:
@@ -84,8 +89,8 @@ class Queries:
         """
         if features.format_of(operations) == features.LEVEL_OLDEST:
             return None
-        members = tuple(self._state.members.values())
-        return next((why for each in operations if (why := features.not_enabled(members, each)) is not None), None)
+        members, used = tuple(self._state.members.values()), self._state.level_used
+        return next((why for each in operations if (why := features.not_enabled(members, used, each))), None)
 
     def digest_notes(self) -> tuple[DigestNote, ...]:
         """The digests that leaders noted last, by rising index."""

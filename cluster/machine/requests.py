@@ -10,7 +10,8 @@ import xxhash
 from garbagetruck.cluster.machine.model import RequestRecord
 from garbagetruck.cluster.machine.operations import ClientOperation
 from garbagetruck.cluster.machine.outcomes import Reason, Refused
-from garbagetruck.cluster.machine.state import RequestKey, State
+from garbagetruck.cluster.machine.request_table import RequestKey
+from garbagetruck.cluster.machine.state import State
 
 _encode = msgspec.msgpack.Encoder().encode
 

@@ -17,7 +17,8 @@ from garbagetruck.cluster.machine.outcomes import (
     SessionsRenewed,
     SessionView,
 )
-from garbagetruck.cluster.machine.state import RequestKey, State
+from garbagetruck.cluster.machine.request_table import RequestKey
+from garbagetruck.cluster.machine.state import State
 from garbagetruck.cluster.machine.views import find_session, refuse_ended_session, view_session
 
 

@@ -20,7 +20,6 @@ from garbagetruck.cluster.machine.model import (
     HolderKey,
     Lease,
     Namespace,
-    RequestRecord,
     Resource,
     ResourceKey,
     ResourceState,
@@ -29,13 +28,11 @@ from garbagetruck.cluster.machine.model import (
 )
 from garbagetruck.cluster.machine.multimap import Multimap
 from garbagetruck.cluster.machine.quarantine import Quarantine
+from garbagetruck.cluster.machine.request_table import RequestTable
 from garbagetruck.cluster.machine.resource_table import ResourceTable
 from garbagetruck.cluster.machine.tables import DeadlineTable, DigestSum, MemberTable, QueueTable, Table
 from garbagetruck.cluster.machine.targets import TargetIndex
 from garbagetruck.cluster.machine.timers import TimerKey, TimerKind, Timers
-
-RequestKey = tuple[str, str, str]
-"""(namespace, who asked: the holder, a session that stands for its holder, or an operator; request_id)."""
 
 
 class State:
@@ -68,7 +65,7 @@ class State:
         self.ended_leases: QueueTable[str, EndedLease] = QueueTable(self.digest, 6)
         self.ended_sessions: QueueTable[str, EndedSession] = QueueTable(self.digest, 7)
         self.tombstones: QueueTable[ResourceKey, Tombstone] = QueueTable(self.digest, 8)
-        self.requests: QueueTable[RequestKey, RequestRecord] = QueueTable(self.digest, 9)
+        self.requests = RequestTable(self.digest, 9)
         self.draining: QueueTable[str, EndedSession] = QueueTable(self.digest, 10)
         """Sessions that are over, whose leases are still to be ended, a bounded number a batch."""
         self.digest_notes: QueueTable[int, DigestNote] = QueueTable(self.digest, 11)

@@ -79,14 +79,21 @@ class Enrolment(ApplyListener):
         return operations
 
     async def register(self, gateway: NodeGateway) -> None:
-        """Return when the cluster has this node's record; try as long as it takes. Raises `NotThisClusterError`."""
-        while not self.complete:
+        """Return when the cluster has this node's record; try as long as it takes. Raises `NotThisClusterError`.
+
+        What is applied here at first may end with the record of an earlier life, which a later one has changed since: so
+        it counts only behind a linearizable read.
+        """
+        while True:
             self._check()
             try:
+                await gateway.read(Consistency.LINEARIZABLE, timeout_s=REGISTER_TIMEOUT_S)
+                if self.complete:
+                    return
+                self._check()
                 (outcome,) = await gateway.submit((RegisterMember(self._record()),), timeout_s=REGISTER_TIMEOUT_S)
                 if isinstance(outcome, Refused):
                     raise NotThisClusterError(outcome.message)
-                await gateway.read(Consistency.LINEARIZABLE, timeout_s=REGISTER_TIMEOUT_S)  # applied here, too
             except OperatingError as error:
                 self._tell_waiting(error)
                 await asyncio.sleep(RETRY_S)

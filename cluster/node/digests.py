@@ -81,7 +81,10 @@ class DigestWatch(ApplyListener):
         queue: Proposals,
         monotonic_ns: Callable[[], int],
         on_fatal: OnFatal,
+        noted_after_entries: int | None = None,
     ) -> None:
+        """`noted_after_entries`: by default `NOTED_AFTER_ENTRIES`; of a simulation, which has no time for so many."""
+        self._noted_after_entries = noted_after_entries
         self._node_id = node_id
         self._machine = machine
         self._applied_index = applied_index
@@ -212,8 +215,7 @@ class DigestWatch(ApplyListener):
 
     def _is_wrong(self, noted: DigestNote, own: int) -> bool:
         """End the node when most others have another digest."""
-        voters = frozenset(each.id for each in self._machine.members())
-        right = digests.majority(noted, voters)
+        right = digests.majority(noted, self._machine.voters())
         if right is None or right == own:
             return False
         agreeing = tuple(sorted(each for each, digest in digests.digests_of(noted).items() if digest == right))
@@ -233,7 +235,7 @@ class DigestWatch(ApplyListener):
         if not self._leading.leading or index <= last_index:
             return None
         entries, passed_ns = index - last_index, self._monotonic_ns() - seen_ns
-        if entries < NOTED_AFTER_ENTRIES and passed_ns < NOTED_AFTER_MS * NS_PER_MS:
+        if entries < (self._noted_after_entries or NOTED_AFTER_ENTRIES) and passed_ns < NOTED_AFTER_MS * NS_PER_MS:
             return None
         if self._machine.feature_level < features.LEVELS[NoteDigest] or self._judged():
             return None
@@ -241,8 +243,7 @@ class DigestWatch(ApplyListener):
 
     def _judged(self) -> bool:
         noted = self._machine.open_difference()
-        voters = frozenset(each.id for each in self._machine.members())
-        return noted is not None and digests.majority(noted, voters) is not None
+        return noted is not None and digests.majority(noted, self._machine.voters()) is not None
 
     async def _note(self, note: NoteDigest) -> Sequence[Outcome]:
         return await self._queue.submit((note,), timeout_s=TIMEOUT_S)

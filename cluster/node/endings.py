@@ -41,6 +41,6 @@ class StateDiverged(Exception):
         super().__init__(
             f"the state of {node_id} behind entry {index} has the digest {own:016x}, and that of the others, "
             f"{', '.join(agreeing)}, has {right:016x}: this node cannot be trusted. It ends, and cleanups stay paused until"
-            " `cleanup resume`. Keep a copy of its folder, and bring the node back with an empty one while the others are up"
+            " `cleanup resume --all-namespaces`. Keep a copy of its folder, and bring the node back with an empty one while the others are up"
         )
         self.index = index

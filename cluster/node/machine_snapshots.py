@@ -23,6 +23,8 @@ from garbagetruck.cluster.raft.errors import SnapshotUnfit, StateTooNew
 from garbagetruck.cluster.raft.snapshots.port import Capture, StateMachine
 
 PIECE_BYTES = 1024 * 1024
+PAUSE_SHARE = 1.0
+"""After each part nothing is done for this share of the time that it took: calls come first, a snapshot has time."""
 
 
 class MachineSnapshots(StateMachine):
@@ -43,8 +45,12 @@ class MachineSnapshots(StateMachine):
     async def _pieces(self, begun: MachineCapture) -> AsyncGenerator[bytes, None]:
         """The chunks, cut into pieces. A part of the state is looked at on this loop, and encoded elsewhere."""
         waiting = bytearray()
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         while (part := begun.part()) is not None:
             waiting += await asyncio.wrap_future(self._executor.submit(part.encoded))
+            await asyncio.sleep(PAUSE_SHARE * (loop.time() - began_s))
+            began_s = loop.time()
             while len(waiting) >= PIECE_BYTES:
                 yield bytes(waiting[:PIECE_BYTES])
                 del waiting[:PIECE_BYTES]

@@ -35,6 +35,9 @@ from garbagetruck.cluster.node.peers.status import NodeStatusBoard
 from garbagetruck.cluster.observe.http import HttpServer
 
 READY_POLL_S = 0.05
+LEAVE_S = 0.2
+"""How long a draining node still answers that it is leaving: what arrives at the very moment when the listener closes is cut
+off by gRPC without a word, and by then callers have gone elsewhere."""
 
 _log = structlog.get_logger(__name__)
 
@@ -170,6 +173,7 @@ class ServerNode:
             handed_over = await self.core.leadership.hand_over()
             _log.info("leadership_handed_over" if handed_over else "leadership_not_handed_over")
         self.forwarding.handler.drain()
+        await asyncio.sleep(LEAVE_S)
 
     async def stop(self) -> None:
         """Stop everything that was started, in reverse order; what one part raises does not keep the others from it."""

@@ -103,10 +103,9 @@ class Changing:
 
     def _judge(self, change: AddVoter | RemoveVoter, consensus: Consensus, transport: GuardedTransport) -> VoterChange:
         """What is to be proposed. Raises ChangeRefused."""
-        journal, applied_index = consensus.journal, consensus.applied_index
-        if journal.term_at(applied_index) != consensus.term:
+        if not _has_applied_its_own(consensus):
             raise ChangeRefused("this leader has not applied an entry of its own term yet")
-        if journal.changes_after(applied_index):
+        if _is_under_way(consensus):
             raise ChangeRefused("another change is under way")
         if any(transport.format_of(each) < MEMBERSHIP_FORMAT for each in transport.connected):
             raise ChangeRefused("a connected node is of a version that does not know changes of the voters")
@@ -133,6 +132,15 @@ class Changing:
         if node_id == self._node_id:
             raise ChangeRefused(f"{node_id} leads; another must lead before it can be removed")
         return disks[node_id]
+
+
+def _has_applied_its_own(consensus: Consensus) -> bool:
+    return consensus.journal.term_at(consensus.applied_index) == consensus.term
+
+
+def _is_under_way(consensus: Consensus) -> bool:
+    """Whether a change is in this node's log, whoever proposed it, that it has not applied."""
+    return bool(consensus.journal.changes_after(consensus.applied_index))
 
 
 def _judge_new(change: AddVoter, disks: Mapping[str, str], consensus: Consensus, transport: GuardedTransport) -> None:

@@ -13,6 +13,9 @@ from garbagetruck.cluster.raft.tls import PeerNames
 from garbagetruck.cluster.raft.voters import Voters
 from garbagetruck.cluster.raft.wire import FORMAT, PROTOCOL, Hello
 
+NO_LONGER = "no longer a member"
+"""Why a node that was removed is refused. It is told by its name: there are only so many that were members once."""
+
 
 class Disks(Protocol):
     """Which disk each peer has."""
@@ -84,7 +87,7 @@ class Door:
         if hello.to != own.node_id:
             return "meant for another node"
         if hello.node_id not in self._peer_ids:
-            return "no longer a member" if hello.node_id in self._former else "not a member"
+            return NO_LONGER if hello.node_id in self._former else "not a member"
         if names is not None and not names.speak_for(cluster_id=own.cluster_id, node_id=hello.node_id):
             return "certificate of another node"
         if expected is None and hello.node_id < own.node_id:

@@ -61,13 +61,15 @@ class PeerDisks:
         return (node_id, disk_id) in self._removed
 
     def dismiss(self, node_id: str, disk_id: str) -> None:
-        """The removal of a voter was applied; `disk_id` is empty where nobody knew its disk. Raises JournalDamaged, DiskFailed."""
-        known = self.load().get(node_id)
-        removed = (node_id, disk_id or known or "")
-        if removed[1] and removed not in self._removed:
+        """The removal of a voter was applied; `disk_id` is empty where the log does not say which disk it had.
+
+        Then no disk is noted: the one that is met by now may be its successor's. Raises JournalDamaged, DiskFailed.
+        """
+        known, removed = self.load().get(node_id), (node_id, disk_id)
+        if disk_id and removed not in self._removed:
             self._removed = [*self._removed, removed][-REMOVED_MAX:]
             replace_file(self._disk, self._removed_path, msgspec.json.format(msgspec.json.encode(self._removed)))
-        if known == removed[1]:
+        if disk_id in ("", known):
             self.forget(node_id)
 
     def forget(self, node_id: str) -> None:

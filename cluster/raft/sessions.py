@@ -17,7 +17,7 @@ from typing import Protocol
 from garbagetruck.cluster.raft import wire
 from garbagetruck.cluster.raft.frames import RAFT, Frame, FrameRefusedError, Language
 from garbagetruck.cluster.raft.guard import Carriage
-from garbagetruck.cluster.raft.handshake import Door
+from garbagetruck.cluster.raft.handshake import NO_LONGER, Door
 from garbagetruck.cluster.raft.link import Channel
 from garbagetruck.cluster.raft.refusals import Refusals
 from garbagetruck.cluster.raft.settings import RaftSettings
@@ -97,7 +97,7 @@ class Sessions:
             vacancy.set()
         for session in [*self._by_link.values()]:
             if session.peer_id is not None and session.peer_id not in peer_ids:
-                self.send(session, wire.Refused("no longer a member"))
+                self.send(session, wire.Refused(NO_LONGER))
                 self._end(session, last_words=True)
 
     def look_again(self) -> None:
@@ -242,7 +242,9 @@ class Sessions:
             case _:
                 reason = "no greeting"
         if reason is not None:
-            self._refusals.refuse(reason, session.name, greeting=message if isinstance(message, wire.Hello) else None)
+            hello = message if isinstance(message, wire.Hello) else None
+            name = hello.node_id if hello is not None and reason == NO_LONGER else session.name
+            self._refusals.refuse(reason, name, greeting=hello)
             self.send(session, wire.Refused(reason))
             self._end(session, last_words=True)
             return

@@ -53,6 +53,8 @@ class RaftSettings:
     """A snapshot is taken after this many entries of the log, or up to a quarter fewer..."""
     snapshot_log_bytes: int = 64 * 1024 * 1024
     """...or when their payloads are this large. The log is kept, on disk and in memory, for up to two snapshots."""
+    snapshot_interval_ms: int = 60_000
+    """Once the last is this old, an eighth of either is enough: a node that is idle after a rush restarts quickly."""
     tls: TlsFiles | None = None
     """Certificates for the connections between nodes. Without them every member must be on loopback, or..."""
     entry_format: int = 2
@@ -104,6 +106,7 @@ class RaftSettings:
         _at_least(self, "free_bytes_alarm", 0, "it is a size")
         _at_least(self, "snapshot_entries", 8, "a snapshot after every entry leaves time for nothing else")
         _at_least(self, "snapshot_log_bytes", 1_024, "a snapshot after every entry leaves time for nothing else")
+        _at_least(self, "snapshot_interval_ms", 1_000, "a snapshot at every moment leaves time for nothing else")
         _at_least(self, "strangers_max", 4, "peers are strangers, too, until they have introduced themselves")
         if self.tls is not None and self.insecure_plaintext:
             raise ValueError("raft insecure_plaintext is set, and so is tls: remove one; with TLS nothing is plaintext")

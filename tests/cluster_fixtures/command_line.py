@@ -40,6 +40,19 @@ class Line:
     def json(self, line: str, *arguments: str, exits: int | None = 0) -> Any:
         return json.loads(self(f"{line} -o json", *arguments, exits=exits)[0])
 
+    def healthy(self, *arguments: str) -> str:
+        """What `status` says once all is well: on a busy machine a node misses a question now and then."""
+        said = ""
+
+        def asked() -> bool:
+            nonlocal said
+            ran = self._runner.invoke(app, ["status", *arguments])
+            said = ran.stdout
+            return ran.exit_code == 0
+
+        until(asked)
+        return said
+
     def name(self, line: str, *arguments: str) -> str:
         return self(f"{line} -o name", *arguments)[0].strip()
 

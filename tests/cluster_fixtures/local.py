@@ -13,9 +13,10 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import grpc.aio
 import psutil
@@ -26,6 +27,7 @@ from tests.cluster_fixtures.ports import free_base_port
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 60.0
+CALL_TIMEOUT_S = 20.0
 POLL_S = 0.05
 NO_PROCESS = 1 << 30
 """In the place of the pid of a node that was never started; above any that there is."""
@@ -58,8 +60,11 @@ class Node:
 class LocalCluster:
     """`start` before anything else, `stop` in any case."""
 
-    def __init__(self, folder: Path, *, nodes: int = 3, spare: int = 0) -> None:
-        """`spare`: how many nodes may be added later."""
+    def __init__(
+        self, folder: Path, *, nodes: int = 3, spare: int = 0, environ: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """`spare`: how many nodes may be added later. `environ` is added to that of the nodes which `up` starts."""
+        self._environ = environ
         self.folder = folder
         self.size = nodes
         self.base_port = free_base_port(nodes + spare)
@@ -84,6 +89,7 @@ class LocalCluster:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env=os.environ | self._environ,
         )
         assert self._supervisor.stdout is not None
         line = self._supervisor.stdout.readline()
@@ -179,8 +185,11 @@ class LocalCluster:
         )
         return places
 
-    def serve(self, node_id: str, *flags: str) -> None:
-        """Start a node again that was killed, or another one, as `garbagetruck serve --config` does."""
+    def serve(self, node_id: str, *flags: str, **environ: str) -> None:
+        """Start a node again that was killed, or another one, as `garbagetruck serve --config` does.
+
+        `environ` is added to its own.
+        """
         node = self.nodes[node_id]
         self._bury(node_id)
         with node.log.open("ab") as log:
@@ -188,6 +197,7 @@ class LocalCluster:
                 [sys.executable, "-m", "garbagetruck.cluster.node", "--config", str(node.config), *flags],
                 stdout=log,
                 stderr=log,
+                env=os.environ | environ,
             )
         node.pid = node.process.pid
 
@@ -217,9 +227,9 @@ class LocalCluster:
         """The cluster as one node sees it."""
         async with grpc.aio.insecure_channel(self.nodes[node_id].api) as channel:
             stub = cluster_pb2_grpc.ClusterServiceStub(channel)
-            return (await stub.GetStatus(cluster_pb2.GetStatusRequest(), timeout=5)).status
+            return (await stub.GetStatus(cluster_pb2.GetStatusRequest(), timeout=CALL_TIMEOUT_S)).status
 
-    async def leader(self, *, not_: str = "", timeout_s: float = 20.0) -> str:
+    async def leader(self, *, not_: str = "", timeout_s: float = 60.0) -> str:
         """Id of the node that says of itself that it leads; `not_` is one that no longer counts."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -237,7 +247,7 @@ class LocalCluster:
         leading = [each.id for each in status.nodes if each.role == cluster_pb2.NODE_ROLE_LEADER and each.reachable]
         return leading[0] if leading else ""
 
-    async def until_all_serve(self, *, timeout_s: float = 30.0) -> None:
+    async def until_all_serve(self, *, timeout_s: float = 60.0) -> None:
         """Return when every node is reachable and has applied what the others have."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -249,7 +259,7 @@ class LocalCluster:
                     return
                 await asyncio.sleep(POLL_S)
 
-    async def digests_by_index(self, *, wanted: int, timeout_s: float = 30.0) -> dict[int, dict[str, bytes]]:
+    async def digests_by_index(self, *, wanted: int, timeout_s: float = 60.0) -> dict[int, dict[str, bytes]]:
         """What each node's state digest was at each applied index seen, until `wanted` indexes were seen on all."""
         seen: dict[int, dict[str, bytes]] = {}
         deadline_s = time.monotonic() + timeout_s

@@ -59,6 +59,11 @@ class Host:
     def is_up(self) -> bool:
         return self.life is not None and not self.is_paused
 
+    def is_voter(self, disks: Mapping[str, str]) -> bool:
+        """Whether this machine, and not another of its name, is among these voters."""
+        known = disks.get(self.name)
+        return known == self.disk_id or (known == "" and self.founders is not None)
+
     def start(self) -> None:
         """Put the plug in, if it was pulled, and start the node, unless it runs."""
         if self.life is not None or self.is_retired:

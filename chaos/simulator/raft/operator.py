@@ -92,22 +92,27 @@ class Operator:
     def _can_lose(self, lost: Host) -> bool:
         """Whether those who vote are a majority without the disk, and will be, whatever is under way."""
         voters = self._electorate.newest.disks
-        left = [host for host in self._hosts if host.name in voters and host is not lost and not host.is_retired]
+        left = [host for host in self._hosts if host.is_voter(voters) and host is not lost and not host.is_retired]
         return len(left) * 2 > len(voters) + len(self._tasks)
 
     def _add(self, name: str | None = None) -> None:
         taken = {host.name for host in self._hosts}
-        name = name or self._chance.choice([each for each in NAMES if each not in taken])
+        self._await_vote(self._start(name or self._chance.choice([each for each in NAMES if each not in taken])))
+
+    def _start(self, name: str) -> Host:
+        """A node with an empty folder, in the place of who had the name."""
         former = self._cluster.hosts.get(name)
-        generation = 1 if former is None else former.generation + 1
         if former is not None:
             former.retire()
-        host = Host(self._cluster, name, generation=generation, founders=None)
-        host.told = tuple(each.name for each in (*self._hosts, host))
+        host = Host(self._cluster, name, generation=1 if former is None else former.generation + 1)
+        self._hosts[:] = [*(each for each in self._hosts if each.name != name), host]
+        host.told = tuple(each.name for each in self._hosts)
         self._cluster.hosts[name] = host
-        self._hosts.append(host)
-        self._world.note(f"operator adds {host.name} with the disk {host.disk_id}")
+        self._world.note(f"operator starts {name} with the disk {host.disk_id}")
         host.start()
+        return host
+
+    def _await_vote(self, host: Host) -> None:
         self._tasks.append(_Task(host, wanted=True))
 
     def _remove(self, host: Host) -> None:
@@ -115,16 +120,18 @@ class Operator:
         self._tasks.append(_Task(host, wanted=False))
 
     def _replace(self, host: Host) -> None:
-        """Its disk is gone."""
+        """Its disk is gone. Some do not wait until it is removed before they start it with another."""
         self._world.note(f"operator replaces {host.name}: its disk {host.disk_id} is lost")
         host.retire()
         self._tasks.append(_Task(host, wanted=False))
+        if self._chance.happens(0.5):
+            self._start(host.name)
 
     # --- until it is so ---------------------------------------------------------------------------------------------
 
     def _advance(self, task: _Task) -> None:
         host = task.host
-        votes = self._electorate.newest.disks.get(host.name) in (host.disk_id, "")
+        votes = host.is_voter(self._electorate.newest.disks)
         if votes is not task.wanted:
             self._ask(task)
             return
@@ -132,6 +139,10 @@ class Operator:
         self._tasks.remove(task)
         self.done += 1
         if task.wanted:
+            return
+        successor = self._cluster.hosts[host.name]
+        if successor is not host:
+            self._await_vote(successor)
             return
         self._hosts.remove(host)
         if host.is_retired:

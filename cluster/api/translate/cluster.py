@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from garbagetruck.cluster.api.errors import invalid
 from garbagetruck.cluster.api.ports import NodeRole, NodeStatus
 from garbagetruck.cluster.machine.digests import digests_of
-from garbagetruck.cluster.machine.features import cluster_level, held_at, holding_back
+from garbagetruck.cluster.machine.features import held_at, holding_back
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.model import DigestNote, Member, MemberRole
 from garbagetruck.v1 import cluster_pb2
@@ -103,7 +103,6 @@ def warnings(members: Sequence[Member], heard: Mapping[str, NodeStatus], leader_
                 f"{other.node_id} and {status.node_id} disagree about the state at index {status.applied_index}: "
                 "pause cleanups, and see the runbook for digests that differ"
             )
-    found.extend(_of_levels(members))
     return found
 
 
@@ -112,17 +111,20 @@ def difference(noted: DigestNote | None) -> list[str]:
     if noted is None:
         return []
     told = ", ".join(f"{node_id} has {digest:016x}" for node_id, digest in sorted(digests_of(noted).items()))
-    return [f"digests differ at entry {noted.index}: {told}; cleanups stay paused until `cleanup resume`"]
+    return [
+        f"digests differ at entry {noted.index}: {told}; cleanups stay paused until `cleanup resume --all-namespaces`"
+    ]
 
 
-def _of_levels(members: Sequence[Member]) -> list[str]:
-    """Whether some members hold the cluster below what others have."""
-    level = cluster_level(members)
+def levels(members: Sequence[Member], level: int) -> list[str]:
+    """Who holds the cluster at `level`, below what others have; or is below it, and so cannot follow."""
+    below = [member for member in members if 0 < member.feature_level < level]
+    found = [f"{each.id} reads feature level {each.feature_level} only, and the cluster uses {level}" for each in below]
     behind = holding_back(members, level + 1)
-    ahead = [member.id for member in members if member.id not in behind]
-    if not ahead:
-        return []
-    return [f"{held_at(behind, level)}; {', '.join(ahead)} can do more"]
+    ahead = [member.id for member in members if member.feature_level > level]
+    if ahead and behind:
+        found.append(f"{held_at(behind, level)}; {', '.join(ahead)} can do more")
+    return found
 
 
 def add_counts(status: cluster_pb2.ClusterStatus, machine: Machine, clock_ms: int) -> None:

@@ -146,6 +146,7 @@ def raft_settings(settings: NodeSettings) -> RaftSettings:
         free_bytes_alarm=raft.free_bytes_alarm,
         snapshot_entries=raft.snapshot_entries,
         snapshot_log_bytes=raft.snapshot_log_bytes,
+        snapshot_interval_ms=raft.snapshot_interval_ms,
         tls=_tls_files(raft),
         entry_format=settings.node.feature_level,
         insecure_plaintext=raft.insecure_plaintext,

@@ -90,6 +90,15 @@ class RaftSection:
             maximum=1_073_741_824,
         ),
     ] = 67_108_864
+    snapshot_interval_ms: Annotated[
+        int,
+        Duration(
+            meaning="When the last snapshot is this old, or up to twice, an eighth of `snapshot_entries` or `snapshot_log_bytes` is enough for"
+            " the next, so that a node restarts quickly that was busy and is not now.",
+            minimum_ms=1_000,
+            maximum_ms=86_400_000,
+        ),
+    ] = 60_000
     tls_certificate: Annotated[
         Path | None,
         File(

@@ -69,7 +69,10 @@ class NodeSection:
     data_dir: Annotated[
         Path,
         Folder(
-            meaning="Folder of the identity and the journal. It belongs to one node for ever: never copy or share it.",
+            meaning=(
+                "Folder of the identity, the journal and the snapshots. It belongs to one node for ever: never copy or share"
+                " it."
+            ),
             example="/var/lib/garbagetruck",
         ),
     ]

@@ -58,7 +58,7 @@ def read_records(file: DiskFile, seed: int, on_record: OnRecord, *, until: int |
     end = file.size() if until is None else until
     head_bytes, unpack = RECORD_HEAD.size, RECORD_HEAD.unpack_from
     while offset < end:
-        at = window.at(offset, head_bytes)
+        at = window.at(offset, MARK_BYTES)
         data = window.data
         # Everything that is whole in the window, without a call for each.
         limit = min(len(data), at + end - offset)
@@ -74,8 +74,9 @@ def read_records(file: DiskFile, seed: int, on_record: OnRecord, *, until: int |
         offset += at - began
         if offset >= end:
             break
-        at = window.at(offset, MARK_BYTES)
-        mark = decode_mark(window.data, at, offset=offset, seed=seed)
+        if window.may_end_too_soon(offset, MARK_BYTES):
+            continue  # what is no record in this window may be one in the next
+        mark = decode_mark(data, at, offset=offset, seed=seed)
         if mark is not None and mark.chain_before == chain and mark.number == groups:
             last_group = offset
             offset, chain, groups = offset + MARK_BYTES, mark.chain, groups + 1
@@ -116,6 +117,10 @@ class _Window:
         if not self._begin <= offset <= self._begin + len(self.data) - length:
             self._read(offset, WINDOW_BYTES)
         return offset - self._begin
+
+    def may_end_too_soon(self, offset: int, length: int) -> bool:
+        """Whether `data` does not hold `length` bytes from `offset` on, and another window might."""
+        return offset != self._begin and offset + length > self._begin + len(self.data)
 
     def widen(self, offset: int) -> bool:
         """Begin the window with the record at `offset`, whole; False when that was so already, or it is none."""

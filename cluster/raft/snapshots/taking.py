@@ -1,6 +1,7 @@
 """When this node takes a snapshot of its own, and when the log before it may go.
 
-Duty: notice that the log has grown by so many entries or bytes since the last snapshot; say what a snapshot of the state
+Duty: notice that the log has grown by so many entries or bytes since the last snapshot, or by less and that long ago, so
+that a node that is idle after a rush restarts quickly; say what a snapshot of the state
 at an index has to tell of the log; let the log's beginning go once that is safe (hazard 19).
 
 Invariants: one at a time. None before it is certain who voted by then: a node that joins was only told. The log is kept from the snapshot before the newest on, so that a newest that is found damaged
@@ -23,7 +24,12 @@ from garbagetruck.cluster.raft.voters import Voters
 
 SPREAD = 0.25
 """Each node draws its bounds anew for every snapshot, up to this much lower: so that not all take one at once."""
+INTERVAL_SPREAD = 1.0
+"""...and the age at which less is enough up to this much higher: nodes that began together are of one age."""
+SETTLED_SHARE = 0.125
+"""Growth, as a share of the bounds, that is worth a snapshot once `snapshot_interval` has passed since the last."""
 ID_BYTES = 16
+_NS_PER_MS = 1_000_000
 
 _log = structlog.get_logger(__name__)
 
@@ -41,6 +47,7 @@ class Taking:
         compaction: Compaction,
         voters: Voters,
         random: Random,
+        monotonic_ns: Callable[[], int],
         begin: Callable[[], None],
     ) -> None:
         self._identity = identity
@@ -50,12 +57,16 @@ class Taking:
         self._compaction = compaction
         self._voters = voters
         self._random = random
+        self._monotonic_ns = monotonic_ns
         self._begin = begin
         self._under_way = False
         self._wanted = False
         self._share = self._draw()
+        self._settled_ms = self._draw_settled_ms()
         self._bytes_before = 0
         """Of the log, when the last snapshot was begun."""
+        self._taken_ns = monotonic_ns()
+        """When the last snapshot was ended, or this began."""
 
     def want(self) -> None:
         """Take one soon, however little the log has grown: the newest was found damaged."""
@@ -69,12 +80,18 @@ class Taking:
         self._begin()
 
     def _is_due(self, applied_index: int) -> bool:
-        newest = self._store.newest
+        settings, newest = self._settings, self._store.newest
         entries = applied_index - (newest.index if newest is not None else 0)
         grown_bytes = self._journal.payload_bytes - self._bytes_before
-        return entries >= self._settings.snapshot_entries * self._share or (
-            entries > 0 and (self._wanted or grown_bytes >= self._settings.snapshot_log_bytes * self._share)
+        growth = max(entries / settings.snapshot_entries, grown_bytes / settings.snapshot_log_bytes)
+        return entries > 0 and (
+            self._wanted
+            or growth >= self._share
+            or (growth >= SETTLED_SHARE * self._share and self._age_ms() >= self._settled_ms)
         )
+
+    def _age_ms(self) -> int:
+        return (self._monotonic_ns() - self._taken_ns) // _NS_PER_MS
 
     def describe(self, index: int) -> SnapshotHeader | None:
         """The header of a snapshot of the state behind `index`; None when there cannot be one."""
@@ -98,7 +115,7 @@ class Taking:
     def taken(self, header: SnapshotHeader) -> None:
         """It is durable, and the newest: let go of the log before the one before it."""
         self.dropped()
-        self._share = self._draw()
+        self._share, self._settled_ms = self._draw(), self._draw_settled_ms()
         self._compaction.forget_before(self._store.keep_from)
         self._voters.forget_before(header.index)
         _log.info("snapshot_taken", index=header.index, log_kept_from=self._store.keep_from)
@@ -106,6 +123,10 @@ class Taking:
     def dropped(self) -> None:
         """Nothing came of it; the next may begin."""
         self._under_way = False
+        self._taken_ns = self._monotonic_ns()
 
     def _draw(self) -> float:
         return 1.0 - SPREAD * self._random.random()
+
+    def _draw_settled_ms(self) -> int:
+        return int(self._settings.snapshot_interval_ms * (1.0 + INTERVAL_SPREAD * self._random.random()))

@@ -90,6 +90,7 @@ class SnapshotWork:
             compaction=consensus.compaction,
             voters=consensus.voters,
             random=around.random,
+            monotonic_ns=around.monotonic_ns,
             begin=around.ask_for_snapshot,
         )
         sender = Sender(

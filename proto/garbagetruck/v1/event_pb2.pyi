@@ -4,7 +4,7 @@ isort:skip_file
 Events: what happened, in the order in which it happened."""
 
 from collections import abc as _abc
-from garbagetruck.v1 import common_pb2 as _common_pb2
+from garbagetruck.v1 import header_pb2 as _header_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -262,7 +262,7 @@ class WatchResponse(_message.Message):
     next_index: _builtins.int
     """The `from_index` with which a later watch misses nothing and repeats nothing."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -274,7 +274,7 @@ class WatchResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         events: _abc.Iterable[Global___Event] | None = ...,
         next_index: _builtins.int = ...,
     ) -> None: ...

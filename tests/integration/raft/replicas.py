@@ -24,12 +24,22 @@ from garbagetruck.cluster.raft.replica import Replica
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
 from garbagetruck.cluster.raft.snapshots.port import Capture, Snapshots, StateMachine
 from garbagetruck.cluster.raft.tls import TlsFiles
+from tests.integration.raft.cables import Cable
 
 IDS = ("n1", "n2", "n3")
 SETTINGS = RaftSettings()
+CALM = RaftSettings(election_timeout_ms_min=1_500, election_timeout_ms_max=2_500, leader_fallback_ms=1_500)
+"""For tests in which nobody may be deposed: a busy machine stands still for longer than the defaults take for life."""
 PIECE_BYTES = 50_000
+CALM_MS = {
+    "election_timeout_ms_min": CALM.election_timeout_ms_min,
+    "election_timeout_ms_max": CALM.election_timeout_ms_max,
+    "leader_fallback_ms": CALM.leader_fallback_ms,
+}
+"""The same for processes."""
 PATIENCE_S = 20.0
 """Until something must have happened on a busy machine."""
+POLL_S = 0.01
 
 
 def free_ports(count: int) -> list[int]:
@@ -71,6 +81,13 @@ class Bell:
         async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 await self._next.wait()
+
+
+async def until_seen(condition: Callable[[], bool]) -> None:
+    """Wait for what rings no bell, such as files and counters."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(POLL_S)
 
 
 class Recorder:
@@ -127,57 +144,6 @@ class Recorder:
     def on_fatal(self, error: BaseException) -> None:
         self.fatal.append(error)
         self._bell.ring()
-
-
-class Cable:
-    """A proxy to one node's port. Cut, it keeps its connections open and lets nothing through."""
-
-    def __init__(self, target_port: int) -> None:
-        self._target_port = target_port
-        self._server: asyncio.Server | None = None
-        self._pumps: set[asyncio.Task[None]] = set()
-        self._whole = asyncio.Event()
-        self._whole.set()
-        self.port = 0
-
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for pump in list(self._pumps):
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
-        await self._server.wait_closed()
-
-    def cut(self) -> None:
-        self._whole.clear()
-
-    def mend(self) -> None:
-        self._whole.set()
-
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
-        except OSError:
-            writer.close()
-            return
-        for source, sink in ((reader, far_writer), (far_reader, writer)):
-            pump = asyncio.create_task(self._pump(source, sink))
-            self._pumps.add(pump)
-            pump.add_done_callback(self._pumps.discard)
-
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        try:
-            with contextlib.suppress(OSError):
-                while data := await source.read(65_536):
-                    await self._whole.wait()
-                    sink.write(data)
-                    await sink.drain()
-        finally:
-            sink.close()
 
 
 class Trio:
@@ -267,11 +233,11 @@ class Trio:
         for node_id, replica in self.replicas.items():
             replica.set_members(self.members_as_seen_by(node_id))
 
-    async def change(self, change: AddVoter | RemoveVoter) -> str:
+    async def change(self, change: AddVoter | RemoveVoter, *, but: str = "") -> str:
         """Have the leader do it, as soon as there is one that can. Its id is returned."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                leader = await self.leader()
+                leader = await self.leader(but=but)
                 replica = self.replicas[leader]
                 try:
                     await replica.change_voters(change, term=replica.status.term)

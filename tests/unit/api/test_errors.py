@@ -18,7 +18,7 @@ from garbagetruck.cluster.api.gateway import (
     TransferFailed,
 )
 from garbagetruck.cluster.machine.outcomes import Reason, Refused
-from garbagetruck.v1 import common_pb2
+from garbagetruck.v1 import error_pb2
 from tests.unit.api.stand import bad_fields
 
 PREFIX = "ERROR_REASON_"
@@ -28,7 +28,7 @@ OF_LATER_ISSUES = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
 
 
 def published() -> set[str]:
-    return {name.removeprefix(PREFIX) for name in common_pb2.ErrorReason.keys()} - {"UNSPECIFIED"}  # noqa: SIM118
+    return {name.removeprefix(PREFIX) for name in error_pb2.ErrorReason.keys()} - {"UNSPECIFIED"}  # noqa: SIM118
 
 
 def operating_errors(root: type[OperatingError] = OperatingError) -> Iterator[type[OperatingError]]:

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from garbagetruck.cluster.machine import digests
-from garbagetruck.cluster.machine.model import DigestNote, Event, EventType
+from garbagetruck.cluster.machine.model import DigestNote, Event, EventType, MemberRole
 from garbagetruck.cluster.machine.operations import (
     ClaimCleanup,
     CreateCluster,
@@ -112,6 +112,13 @@ def test_an_operators_pause_keeps_its_reason_behind_the_difference(log: Scribe) 
 def test_a_majority_of_the_voters_tells_who_is_right(reports: dict[str, int], majority: int | None) -> None:
     noted = DigestNote(32, RIGHT, "n1", tuple(reports.items()))
     assert digests.majority(noted, frozenset({"n1", "n2", "n3"})) == majority
+
+
+def test_whoever_only_learns_has_no_voice_and_whoever_leaves_has_it_until_then(log: Scribe) -> None:
+    members = state_of(log.machine).members
+    members.put("n2", replace(members["n2"], role=MemberRole.LEAVING))
+    members.put("n4", replace(members["n1"], id="n4", role=MemberRole.LEARNER))
+    assert log.machine.voters() == {"n1", "n2", "n3"}
 
 
 def test_of_two_voters_that_differ_neither_is_a_majority() -> None:

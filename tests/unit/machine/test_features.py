@@ -66,10 +66,19 @@ def test_an_operation_above_the_clusters_level_is_refused_and_names_who_holds_it
 
 def test_it_is_taken_from_the_entry_on_that_raises_the_last_member() -> None:
     log = cluster(2, 2, 1)
-    outcomes = log.many(NOTE, RegisterMember(member("n3", 2)), NOTE, RegisterMember(member("n1", 1)), NoteDigest(8, 7))
-    refused(outcomes[0], Reason.FEATURE_NOT_ENABLED)
-    accepted(outcomes[2], Acknowledged)
-    refused(outcomes[4], Reason.FEATURE_NOT_ENABLED)
+    raised, lowered = RegisterMember(member("n3", 2)), RegisterMember(member("n1", 1))
+    outcomes = log.many(NOTE, raised, lowered, NOTE, RegisterMember(member("n1", 2)), NOTE)
+    assert [isinstance(each, Acknowledged) for each in outcomes] == [False, True, True, False, True, True]
+
+
+def test_once_it_was_used_the_level_falls_no_more() -> None:
+    """Who is behind ends at the entry; and a member that was just added must not keep the others from removing it."""
+    log = cluster(2, 2)
+    accepted(log.one(NOTE), Acknowledged)
+    log.many(RegisterMember(member("n1", 1)))
+    assert log.machine.feature_level == 2
+    accepted(log.one(NoteDigest(8, 7)), Acknowledged)
+    assert integrity.restored(log.machine).feature_level == 2
 
 
 def test_nothing_of_a_higher_level_comes_before_the_cluster_itself() -> None:

@@ -101,7 +101,12 @@ BAD: list[tuple[str, ClientOperation]] = [
     ("lease_id", replace(ACQUIRE, lease_id="x" * 65)),
     ("request_id", replace(ACQUIRE, request_id="x" * 193)),
     ("namespace", replace(ACQUIRE, namespace="")),
-    ("namespace", replace(ACQUIRE, namespace="x" * 129)),
+    ("namespace", replace(ACQUIRE, namespace="x" * 64)),
+    *(
+        ("namespace", replace(operation, namespace=name))
+        for operation in (ACQUIRE, OPEN, HOLD, SET, RENEW, PAUSE)
+        for name in ("-a", "a-", "A", "a_b", "a.b", "ä", "a b")
+    ),
     ("session_id", replace(ACQUIRE, ttl_ms=0, session_id="x" * 65)),
     ("ttl_ms", replace(ACQUIRE, ttl_ms=0)),
     ("ttl_ms", replace(ACQUIRE, ttl_ms=-1)),

@@ -129,13 +129,15 @@ class Books:
     things: dict[ThingKey, Thing] = field(default_factory=dict)
     buried: dict[ThingKey, int] = field(default_factory=dict)
     """Cleaned resources and the generation that was."""
+    used: int = 1
+    """The highest feature level of anything that was ever done."""
     members: dict[str, Member] = field(default_factory=dict)
     requests: dict[RequestKey, tuple[Operation, int, str | Outcome]] = field(default_factory=dict)
 
     def level(self) -> int:
-        """What all who vote can read."""
+        """What all who vote can read, and no less than what was used."""
         voting = [each for each in self.members.values() if each.role != "learner"]
-        return min((max(1, each.feature_level) for each in voting), default=1)
+        return max(self.used, min((max(1, each.feature_level) for each in voting), default=1))
 
     def token(self) -> int:
         self.tokens += 1

@@ -54,7 +54,7 @@ from garbagetruck.cluster.machine.outcomes import (
     Refused,
     SessionOpened,
 )
-from tests.unit.machine.oracle import brake, cleanups, leases, members, sessions
+from tests.unit.machine.oracle import brake, cleanups, digests, leases, members, sessions
 from tests.unit.machine.oracle.books import Books, RequestKey, Space, no
 from tests.unit.machine.oracle.views import view, view_session
 
@@ -156,7 +156,12 @@ def _drain(books: Books, budget: int, touched: set[str]) -> int:
 
 def _judge_one(books: Books, asked: Operation) -> Outcome:
     newer = isinstance(asked, OF_LEVEL_2) or (isinstance(asked, RegisterMember) and asked.member.peer != "")
-    return no(Reason.FEATURE_NOT_ENABLED) if newer and books.level() < 2 else _judge_enabled(books, asked)
+    if newer and books.level() < 2:
+        return no(Reason.FEATURE_NOT_ENABLED)
+    outcome = _judge_enabled(books, asked)
+    if newer and not isinstance(outcome, Refused):
+        books.used = 2
+    return outcome
 
 
 def _judge_enabled(books: Books, asked: Operation) -> Outcome:
@@ -164,9 +169,9 @@ def _judge_enabled(books: Books, asked: Operation) -> Outcome:
         case EnterEpoch():
             return Acknowledged()
         case NoteDigest():
-            return _note(books, asked)
+            return digests.note(books, asked)
         case ReportDigest():
-            return _report(books, asked)
+            return digests.report(books, asked)
         case CreateCluster():
             return _create(books, asked)
         case SetBounds():
@@ -207,29 +212,6 @@ def _create(books: Books, asked: CreateCluster) -> Outcome:
         return no(Reason.CLUSTER_EXISTS)
     books.incarnation = asked.incarnation
     books.members = {each.id: each for each in asked.members}
-    return Acknowledged()
-
-
-def _note(books: Books, asked: NoteDigest) -> Outcome:
-    if asked.index <= max(books.notes, default=0):
-        return no(Reason.INVALID_ARGUMENT)
-    books.notes[asked.index] = asked.digest
-    for index in sorted(books.notes)[:-8]:
-        del books.notes[index]
-        books.reports.pop(index, None)
-    return Acknowledged()
-
-
-def _report(books: Books, asked: ReportDigest) -> Outcome:
-    """Nobody's own word is remembered before someone differs; then cleanups pause."""
-    if asked.node_id not in books.members:
-        return no(Reason.MEMBER_UNKNOWN)
-    if asked.index not in books.notes:
-        return no(Reason.DIGEST_NOT_NOTED)
-    noted = books.notes[asked.index]
-    if asked.digest != noted or books.contradicted(asked.index):
-        books.reports.setdefault(asked.index, {})[asked.node_id] = asked.digest
-        books.paused = books.paused or asked.digest != noted
     return Acknowledged()
 
 
