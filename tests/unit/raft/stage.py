@@ -150,7 +150,7 @@ class StageNode:
         return FakeLink(self.sessions, self._clock, expected=peer_id, names=names).open()
 
     def hello_from(self, peer_id: str) -> wire.Hello:
-        return wire.Hello(wire.PROTOCOL, "c", 1, peer_id, f"disk-{peer_id}", self.node_id, wire.FORMAT)
+        return wire.Hello(wire.PROTOCOL, "c", 1, peer_id, f"disk-{peer_id}", self.node_id, wire.MEMBERSHIP_FORMAT)
 
     def connect(self, peer_id: str) -> None:
         if isinstance(self.transport, BareTransport):

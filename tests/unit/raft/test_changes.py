@@ -4,9 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pysyncobj import SyncObj, SyncObjConf
-from pysyncobj.node import Node
-from pysyncobj.transport import Transport
 
 from garbagetruck.cluster.raft import voter_change, wire
 from garbagetruck.cluster.raft.changing import Changed, ChangeVoters, Changing
@@ -321,33 +318,3 @@ class TestARestart:
         again = stage.node("n2", folder="n2")
         again.tick()
         assert again.voters.ids == {"n2", "n3"}
-
-
-class TestPysyncobjAlone:
-    def test_two_changes_at_once_are_taken(self) -> None:
-        """Hazard 17, as published: nothing is ever remembered of the change that is under way (1361)."""
-
-        class Unconnected(Transport):  # type: ignore[misc]
-            def send(self, node: Node, message: object) -> bool:
-                return True
-
-            def destroy(self) -> None: ...
-
-        conf = SyncObjConf(
-            autoTick=False,
-            dynamicMembershipChange=True,
-            appendEntriesPeriod=0.001,
-            raftMinTimeout=0.01,
-            raftMaxTimeout=0.011,
-        )
-        consensus = SyncObj(Node("n1"), [], conf=conf, transport=Unconnected(None, None, ()))
-        while not consensus._isLeader() or consensus.raftLastApplied < 2:
-            consensus.doTick(0.0)
-        voters = {"n1": ""}
-        for node_id in ("n2", "n3", "n4"):
-            voters[node_id] = ""
-            change = VoterChange("add", node_id, "", dict(voters))
-            consensus._applyCommand(voter_change.encode(change), None, wire.MEMBERSHIP)
-        consensus._checkCommandsToApply()
-        assert {each.id for each in consensus.otherNodes} == {"n2", "n3", "n4"}, "of which none has applied anything"
-        consensus.destroy()
