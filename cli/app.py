@@ -29,6 +29,7 @@ MODULES = {
     "snapshot": "snapshot",
     "watch": "watch",
     "bench": "bench.command",
+    "chaos": "chaos",
     "config": "config",
     "tls": "tls",
 }

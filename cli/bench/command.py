@@ -86,7 +86,7 @@ def bench(
 
 def _measure_all(scenarios: list[Scenario], endpoints: str | None, plan: Plan, rows: list[Row]) -> None:
     """Add a row to `rows` for each that was measured. Raises `typer.Exit`, having said why."""
-    with _interrupted_by_termination():
+    with interrupted_by_termination():
         try:
             for line in conditions("at the beginning"):
                 note(line)
@@ -170,7 +170,7 @@ def _measure(
 
 
 @contextlib.contextmanager
-def _interrupted_by_termination() -> Iterator[None]:
+def interrupted_by_termination() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end us as Ctrl-C does: with everything that was started."""
     numbers = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, signal.default_int_handler) for number in numbers]

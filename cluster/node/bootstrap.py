@@ -98,17 +98,6 @@ class Enrolment(ApplyListener):
                 self._tell_waiting(error)
                 await asyncio.sleep(RETRY_S)
 
-    async def catch_up(self, gateway: NodeGateway) -> None:
-        """Return when this node has applied what a leader told to be committed after this call."""
-        while True:
-            try:
-                await gateway.read(Consistency.LINEARIZABLE, timeout_s=REGISTER_TIMEOUT_S)
-            except OperatingError as error:
-                self._tell_waiting(error)
-                await asyncio.sleep(RETRY_S)
-            else:
-                return
-
     async def keep(self, gateway: NodeGateway) -> None:
         """Tell more, for as long as the node runs, once every member can read it: where its peers reach this node."""
         while True:

@@ -6,7 +6,7 @@ survive comes back to one `on_fatal`.
 Must not know: in what order things start and stop (`server_node`), signals, exit codes (`lifecycle`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import garbagetruck
@@ -118,10 +118,14 @@ class _Log(NamedTuple):
 def _core(settings: NodeSettings, identity: NodeIdentity, around: _Log, metrics: NodeMetrics, world: World) -> Core:
     """Log, machine, and what decides when this node leads."""
     folder, machine, applier, directory = around
-    own = Member(identity.node_id, str(settings.raft_listen))
+    own, routes = Member(identity.node_id, str(settings.raft_listen)), settings.node.raft_routes
+
+    def at_raft(places: Sequence[Place]) -> list[Member]:
+        return members_at(own, places, lambda place: place.raft, routes)
+
     log = Replica(
         identity=raft_identity(identity),
-        members=members_at(own, directory.places, lambda place: place.raft),
+        members=at_raft(directory.places),
         founders=None if identity.joined else [each.id for each in settings.cluster.members],
         folder=folder.raft,
         settings=raft_settings(settings),
@@ -130,7 +134,7 @@ def _core(settings: NodeSettings, identity: NodeIdentity, around: _Log, metrics:
         random=world.random,
         snapshots=Snapshots(MachineSnapshots(machine, applier, world.snapshot_executor), world.snapshot_executor),
     )
-    directory.listen(lambda places: log.set_members(members_at(own, places, lambda place: place.raft)))
+    directory.listen(lambda places: log.set_members(at_raft(places)))
     clock = ClusterClock(
         monotonic_ns=world.monotonic_ns, step_ms=settings.clock.step_ms, drift_ppm=settings.clock.drift_ppm_max
     )

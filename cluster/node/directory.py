@@ -158,17 +158,20 @@ class ApiAddresses(Mapping[str, str]):
         return len(self._directory.places)
 
 
-def members_at(own: Address, places: Iterable[Place], address_of: Callable[[Place], str]) -> list[Address]:
-    """All members at the address that one kind of connection uses, this node at its own.
+def members_at(
+    own: Address, places: Iterable[Place], address_of: Callable[[Place], str], routes: Mapping[str, object]
+) -> list[Address]:
+    """All members at the address that one kind of connection uses, this node at its own. `routes` go before records.
 
     Left out is who has none, and, with a line in the log, what is no address: a record may tell anything.
     """
     found = [own]
     for place in places:
-        if place.id == own.node_id or not address_of(place):
+        address = str(routes.get(place.id) or address_of(place))
+        if place.id == own.node_id or not address:
             continue
         try:
-            found.append(Address(place.id, address_of(place)))
+            found.append(Address(place.id, address))
         except ValueError as error:
             _log.error("member_left_out", member=place.id, reason=str(error))
     return found

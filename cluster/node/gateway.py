@@ -15,6 +15,7 @@ from typing_extensions import override
 from garbagetruck.cluster.api.gateway import (
     Consistency,
     Draining,
+    FeatureNotEnabled,
     Gateway,
     Header,
     NoLeader,
@@ -40,6 +41,8 @@ LEADER_WAIT_SHARE = 0.8
 """Part of the caller's time spent on finding a leader, so that the answer "none" still arrives."""
 LEADER_WAIT_S_MAX = 5.0
 """The longest wait for a leader, however patient the caller."""
+TRANSFER_LEVEL = 2
+"""The feature level from which on nodes ask each other to hand leadership over."""
 RETRY_PAUSE_S = 0.03
 """Between two attempts after an error that may pass without any change that this node would see."""
 
@@ -155,11 +158,20 @@ class NodeGateway(Gateway):
                 async with asyncio.timeout_at(deadline_s):
                     if leader_id == self._node_id:
                         return await self._leadership.transfer(to)
+                    self._check_leader_understands(leader_id)
                     return await self._forwarder.transfer_leadership(leader_id, to)
             except TimeoutError as error:
                 raise OutcomeUnknown(f"{to or 'another node'} does not lead yet, and may do so soon") from error
             except (NotLeader, NoLeader, NoQuorum, Draining) as error:
                 await self._pause(leader_deadline_s, error)
+
+    def _check_leader_understands(self, leader_id: str) -> None:
+        """A node of a lower level takes a request to hand over for noise, and cuts the connection."""
+        if self._machine.feature_level < TRANSFER_LEVEL:
+            raise FeatureNotEnabled(
+                f"not every member has feature level {TRANSFER_LEVEL}, so leadership is handed over by the leader only:"
+                f" ask {leader_id} itself"
+            )
 
     @override
     async def wait_applied_past(self, event_index: int) -> None:

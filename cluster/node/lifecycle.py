@@ -48,6 +48,10 @@ EXIT_DISK = 74
 """The disk refused to write or to read."""
 EXIT_KILLED = 130
 
+NOBODY_TO_JOIN = (
+    "cluster.members names nobody but this node, which so has nobody to join; name the members that `garbagetruck member"
+    " list` shows, and this node"
+)
 BLOCKING_THREADS = 8
 """For handlers' calls to the file system. More cleanups at once wait for one."""
 GC_THRESHOLDS = (50_000, 20, 50)
@@ -69,6 +73,9 @@ def serve(loaded: LoadedSettings, *, bootstrap: bool, join: bool = False, enviro
     configure_logs(level=settings.log.level, log_format=settings.log.format, node_id=settings.node.id)
     for warning in loaded.warnings:
         _log.warning("settings", warning=warning)
+    if join and not settings.peers:
+        _log.critical("refused", reason=NOBODY_TO_JOIN)
+        return EXIT_REFUSED
     folder = DataFolder(settings.node.data_dir)
     try:
         with folder:

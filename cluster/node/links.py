@@ -4,7 +4,10 @@ Duty: build what forwards, what answers the peers, and what follows and changes 
 Must not know: clients, and how a part works.
 """
 
+from collections.abc import Sequence
+
 import garbagetruck
+from garbagetruck.cluster.node.address_book import Place
 from garbagetruck.cluster.node.config.checks import raft_settings
 from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.directory import ApiAddresses, MemberDirectory, members_at
@@ -90,10 +93,14 @@ def _mesh(
     settings: NodeSettings, identity: NodeIdentity, core: Core, directory: MemberDirectory, world: World
 ) -> PeerMesh:
     """The connections between the nodes' main loops."""
-    own = Member(identity.node_id, str(settings.peer_listen))
+    own, routes = Member(identity.node_id, str(settings.peer_listen)), settings.node.peer_routes
+
+    def at_peer(places: Sequence[Place]) -> list[Member]:
+        return members_at(own, places, lambda place: place.peer, routes)
+
     mesh = PeerMesh(
         identity=raft_identity(identity),
-        members=members_at(own, directory.places, lambda place: place.peer),
+        members=at_peer(directory.places),
         disks=MemberDisks(core.machine.members),
         settings=raft_settings(settings),
         outstanding_max=FORWARDS_OUTSTANDING_MAX,
@@ -101,7 +108,7 @@ def _mesh(
         random=world.random,
         on_fatal=world.on_fatal,
     )
-    directory.listen(lambda places: mesh.set_members(members_at(own, places, lambda place: place.peer)))
+    directory.listen(lambda places: mesh.set_members(at_peer(places)))
     return mesh
 
 

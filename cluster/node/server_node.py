@@ -150,7 +150,6 @@ class ServerNode:
     async def become_ready(self) -> None:
         """Return when the cluster has this node's record, and the node can answer. Raises `NotThisClusterError`."""
         await self.core.enrolment.register(self.forwarding.gateway)
-        await self.core.enrolment.catch_up(self.forwarding.gateway)
         self.membership.directory.settle()
         self._run(self.core.enrolment.keep(self.forwarding.gateway), "tell-more")
         while not self.health.ready:

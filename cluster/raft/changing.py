@@ -20,7 +20,7 @@ from garbagetruck.cluster.raft.errors import ChangeRefused, ChangeUnknown, NotLe
 from garbagetruck.cluster.raft.log import AddVoter, RemoveVoter, Role
 from garbagetruck.cluster.raft.seams import Consensus
 from garbagetruck.cluster.raft.transport import GuardedTransport
-from garbagetruck.cluster.raft.voter_change import LEARNER_LAG_ENTRIES_MAX, VOTERS_MAX, VoterChange
+from garbagetruck.cluster.raft.voter_change import LEARNER_LAG_ENTRIES_MAX, NAME_CHARS_MAX, VOTERS_MAX, VoterChange
 from garbagetruck.cluster.raft.wire import MEMBERSHIP_FORMAT
 
 Failure = NotLeader | ChangeRefused | ChangeUnknown
@@ -149,6 +149,8 @@ def _judge_new(change: AddVoter, disks: Mapping[str, str], consensus: Consensus,
         raise ChangeRefused(f"{node_id} votes already")
     if len(disks) >= VOTERS_MAX:
         raise ChangeRefused(f"there are {len(disks)} voters, and {VOTERS_MAX} are the most")
+    if max(len(node_id), len(change.disk_id)) > NAME_CHARS_MAX:
+        raise ChangeRefused(f"the id of a voter, and of its disk, have at most {NAME_CHARS_MAX} characters")
     if not change.disk_id:
         raise ChangeRefused(f"it is not known which disk {node_id} has")
     if node_id not in transport.connected:

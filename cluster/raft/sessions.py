@@ -81,6 +81,7 @@ class Sessions:
         self._established: dict[str, Session] = {}
         self._by_link: dict[Channel, Session] = {}
         self._met: set[str] = set()
+        self._is_closed = False
         self.connected: frozenset[str] = frozenset()
         """Members that can be talked to, and count."""
         self.vacant: dict[str, asyncio.Event] = {}
@@ -157,7 +158,8 @@ class Sessions:
             session.link.forgive(now_ns - self._settings.keep_alive_ms * _NS_PER_MS)
 
     def close(self) -> None:
-        """End all of them."""
+        """End all of them, and whatever opens from now on."""
+        self._is_closed = True
         for session in [*self._by_link.values()]:
             session.link.abort()
 
@@ -169,8 +171,8 @@ class Sessions:
             self._refusals.refuse("too many strangers", link.address)
             link.abort()
             return
-        if session.peer_id is not None and session.peer_id not in self.vacant:
-            link.abort()  # it was a peer when it was called
+        if self._is_closed or (session.peer_id is not None and session.peer_id not in self.vacant):
+            link.abort()  # it was a peer when it was called, or this node was still there
             return
         self._greeting[link] = self._by_link[link] = session
         if session.peer_id is not None:

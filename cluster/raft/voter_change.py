@@ -15,14 +15,16 @@ import msgspec
 MARK = b"\xc1"
 """The one byte that MessagePack never uses: no other payload of this log begins with it."""
 
-VOTERS_MAX = 64
-"""Voters of one configuration; far more than would ever be of use."""
+VOTERS_MAX = 16
+"""Voters of one configuration: more than are of use, and few enough for the first page of a snapshot."""
+NAME_CHARS_MAX = 100
+"""Of a voter's id, and of its disk's."""
 
 LEARNER_LAG_ENTRIES_MAX = 1_000
 """A learner that is further behind is not made a voter: until it had caught up it would only make a majority dearer."""
 
-VoterId = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-DiskId = Annotated[str, msgspec.Meta(max_length=200)]
+VoterId = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_CHARS_MAX)]
+DiskId = Annotated[str, msgspec.Meta(max_length=NAME_CHARS_MAX)]
 
 Disks = Annotated[dict[VoterId, DiskId], msgspec.Meta(max_length=VOTERS_MAX)]
 """Voters by their ids, and the disk that each has; an empty name where it was not known yet."""

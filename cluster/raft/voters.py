@@ -27,6 +27,8 @@ class Voters:
         self._is_founder = False
         self._history: list[tuple[int, Mapping[str, str]]] = [(0, {})]
         """(the first index at which it is so, disks), ascending; the last one counts."""
+        self._founding: Mapping[str, str] | None = None
+        """The very object in the history that nobody has changed yet."""
         self.is_certain = False
         """Whether the log itself, a snapshot or the founding says so. A node that joins was only told, by people."""
         self.removed = False
@@ -46,16 +48,18 @@ class Voters:
         self.is_certain = is_founder
         self._history = []
         self._count(0, disks)
+        self._founding = self._history[0][1]
 
     def go_on(self, index: int, disks: Mapping[str, str] | None) -> None:
         """From a snapshot of the state behind `index`. One that names no voters is from before the first change."""
         voted = self.votes
+        self.is_certain = self.is_certain or disks is not None
+        from_founding = disks is None
         if disks is None:
             disks = self._history[0][1]
-        else:
-            self.is_certain = True
         self._history = []
         self._count(index, disks)
+        self._founding = self._history[0][1] if from_founding else None
         self.removed = self.removed or ((voted or self._is_founder) and not self.votes)
 
     def apply(self, index: int, change: VoterChange) -> None:
@@ -93,6 +97,14 @@ class Voters:
     def at(self, index: int) -> Mapping[str, str]:
         """The configuration behind the entry at `index`, which is not before the last `forget_before`."""
         return next(disks for since, disks in reversed(self._history) if since <= index)
+
+    def to_store(self, index: int) -> dict[str, str] | None:
+        """What a snapshot of the state behind `index` is to say; None when nothing has changed since the founding.
+
+        So a cluster whose voters never changed writes what versions read that know no changes.
+        """
+        disks = self.at(index)
+        return None if disks is self._founding else dict(disks)
 
     def forget_before(self, index: int) -> None:
         """Nobody will ask for what was so before `index`."""

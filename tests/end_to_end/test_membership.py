@@ -158,6 +158,25 @@ async def test_a_cluster_grows_shrinks_and_replaces_its_disks_under_load(cluster
             assert (await truck.get_lease(lease.id, timeout=CALL_S)).fencing_token == lease.fencing_token, "I2"
 
 
+async def test_a_change_outlives_the_leader_that_it_was_asked_of(cluster: LocalCluster) -> None:
+    first = await cluster.leader()
+    async with garbagetruck.connect(cluster.endpoints) as truck:
+        places = cluster.add("n4", 4, knowing=("n1", "n2", "n3"))
+        await truck.add_member("n4", **places, timeout=CALL_S)
+        cluster.signal(first, signal.SIGKILL)
+        second = await cluster.leader(not_=first)
+        cluster.serve("n4", "--join")
+        await until_listed(truck, "n4", MemberRole.VOTER)
+
+        # The one that is away leaves, asked of a leader that dies, too: three of four are up, then two of three vote.
+        await truck.remove_member(first, timeout=CALL_S)
+        cluster.signal(second, signal.SIGKILL)
+        cluster.serve(second)
+        await until_listed(truck, first, None)
+        left = {"n1", "n2", "n3", "n4"} - {first}
+        await until_healthy(cluster, "n4", left)
+
+
 def leader_of(run: Line) -> str:
     until(lambda: run.json("status", exits=None)["leader"] is not None)
     return str(run.json("status", exits=None)["leader"])

@@ -59,6 +59,22 @@ def test_bootstrap_of_a_folder_that_has_served_is_refused(config: Path) -> None:
     assert "start it without --bootstrap" in told
 
 
+def test_there_must_be_somebody_to_join(config: Path) -> None:
+    code, told = serve(config, "--join")
+    assert code == 1
+    assert "cluster.members names nobody but this node" in told
+    assert not (config.parent / "n1").exists(), "nothing was made"
+
+
+def test_a_damaged_address_book_is_refused_by_name(config: Path) -> None:
+    bootstrap_and_stop(config)
+    book = config.parent / "n1" / "members.json"
+    book.write_text(book.read_text().replace('"n1"', '"n2"'))
+    code, told = serve(config)
+    assert code == 1
+    assert f"{book} is damaged" in told
+
+
 def test_a_wrong_configuration_is_told_whole(tmp_path: Path) -> None:
     config = tmp_path / "node.toml"
     config.write_text('[raft]\nheartbeet = "1s"\n')

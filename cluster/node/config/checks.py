@@ -73,6 +73,13 @@ def _check_loopback(settings: NodeSettings) -> Iterator[Problem]:
     for key, given in (("node.raft", settings.node.raft), ("node.peer", settings.node.peer)):
         if given is not None and not given.is_loopback:
             yield Problem(key, f"{given} can be reached from outside", remedy)
+    for key, routes in (
+        ("node.raft_routes", settings.node.raft_routes),
+        ("node.peer_routes", settings.node.peer_routes),
+    ):
+        for member_id, address in routes.items():
+            if not address.is_loopback:
+                yield Problem(key, f"{address}, of {member_id}, is not on this machine", remedy)
     for position, member in enumerate(settings.cluster.members):
         for part, address in (("raft", member.raft), ("peer", member.peer)):
             if not address.is_loopback:

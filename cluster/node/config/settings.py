@@ -14,8 +14,9 @@ from typing import Annotated
 
 from garbagetruck.cluster.cleanup.settings import SLOTS_MAX
 from garbagetruck.cluster.machine.features import LEVEL_NEWEST, LEVEL_OLDEST
-from garbagetruck.cluster.machine.model import INCARNATION_MAX
+from garbagetruck.cluster.node.config.lives import JOINED_INCARNATION
 from garbagetruck.cluster.node.config.raft_section import RaftSection
+from garbagetruck.cluster.node.config.routes import Routes
 from garbagetruck.cluster.node.config.skips import SkippedEntries, SkippedEntry
 from garbagetruck.cluster.node.config.tables import ATTEMPT_TIMEOUT, Handlers, HandlerSettings, Members, MemberSettings
 from garbagetruck.cluster.node.config.values import (
@@ -42,16 +43,7 @@ class ClusterSection:
             example="production",
         ),
     ]
-    incarnation: Annotated[
-        int,
-        Whole(
-            meaning="Which life of the cluster a node joins that has no folder yet: 1, or what the last restore said"
-            " (docs/disaster-recovery.md). Later the folder counts.",
-            unit="a number",
-            minimum=1,
-            maximum=INCARNATION_MAX,
-        ),
-    ] = 1
+    incarnation: Annotated[int, JOINED_INCARNATION] = 1
     members: Annotated[
         tuple[MemberSettings, ...],
         Members(
@@ -97,6 +89,17 @@ class NodeSection:
             " `peer` address of this member."
         ),
     ] = None
+    raft_routes: Annotated[
+        Mapping[str, Address],
+        Routes(
+            meaning="Where this node reaches members' Raft ports, when not at the addresses that the cluster's records tell:"
+            " behind address translation, or through a proxy."
+        ),
+    ] = field(default_factory=dict)
+    peer_routes: Annotated[
+        Mapping[str, Address],
+        Routes(meaning="The same for their `peer` ports."),
+    ] = field(default_factory=dict)
     drain_timeout_ms: Annotated[
         int,
         Duration(

@@ -7,6 +7,7 @@ Must not know: what an entry means, what becomes of it.
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -48,13 +49,8 @@ class SkippedEntries(Kind):
     @override
     def parse(self, raw: object) -> tuple[SkippedEntry, ...]:
         remedy = 'write the list that the last line of the node names, as in ["1234:9af3c2d1"]'
-        rows = _from_json(raw, remedy)
-        if not isinstance(rows, list | tuple):
-            raise InvalidValueError(f"{rows!r} is no list", remedy)
-        if len(rows) > SKIPPED_MAX:
-            raise InvalidValueError(f"{len(rows)} entries are too many", f"name at most {SKIPPED_MAX}")
         found: dict[int, SkippedEntry] = {}
-        for row in rows:
+        for row in list_of(raw, SKIPPED_MAX, remedy):
             matched = _SKIP.fullmatch(row) if isinstance(row, str) else None
             if matched is None:
                 raise InvalidValueError(f"{row!r} names no entry", remedy)
@@ -68,10 +64,16 @@ class SkippedEntries(Kind):
         return json.dumps([str(each) for each in cast("tuple[SkippedEntry, ...]", value)])
 
 
-def _from_json(raw: object, remedy: str) -> object:
-    if not isinstance(raw, str):
-        return raw
-    try:
-        return json.loads(raw)
-    except ValueError as error:
-        raise InvalidValueError(f"{raw!r} is not JSON", remedy) from error
+def list_of(raw: object, rows_max: int, remedy: str) -> Sequence[object]:
+    """A list of a file, or of JSON in a variable or a flag. Raises `InvalidValueError`."""
+    rows = raw
+    if isinstance(raw, str):
+        try:
+            rows = json.loads(raw)
+        except ValueError as error:
+            raise InvalidValueError(f"{raw!r} is not JSON", remedy) from error
+    if not isinstance(rows, list | tuple):
+        raise InvalidValueError(f"{rows!r} is no list", remedy)
+    if len(rows) > rows_max:
+        raise InvalidValueError(f"{len(rows)} entries are too many", f"name at most {rows_max}")
+    return rows

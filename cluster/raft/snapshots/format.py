@@ -22,7 +22,7 @@ from garbagetruck.cluster.raft.journal.replay import LogTuple
 from garbagetruck.cluster.raft.voter_change import Disks
 
 FORMAT = 2
-"""1 names no voters: it was written before they could change."""
+"""A file that names no voters has format 1, as before they could change."""
 MAGIC = b"\xf3GTsnp\r\n"
 HEADER_BYTES = 4_096
 CHUNK_BYTES_MAX = 4 * 1024 * 1024
@@ -49,7 +49,7 @@ class SnapshotHeader(msgspec.Struct, frozen=True, array_like=True):
     previous_term: Natural
     """The term of the entry before it; pysyncobj wants to know."""
     voters: Disks | None = None
-    """The configuration behind that entry; None for the founders', as in a file of format 1."""
+    """The configuration behind that entry; None for the founders', in a file of format 1."""
 
 
 COMMAND = b"\1"
@@ -75,7 +75,7 @@ class Framing:
 
 def encode_header(header: SnapshotHeader) -> tuple[bytes, int]:
     body = msgspec.msgpack.encode(header)
-    page = _PREFIX.pack(MAGIC, FORMAT, len(body)) + body
+    page = _PREFIX.pack(MAGIC, FORMAT if header.voters is not None else 1, len(body)) + body
     seed = crc32(page)
     page += _LENGTH.pack(seed)
     assert len(page) <= HEADER_BYTES

@@ -109,7 +109,7 @@ class Taking:
             index,
             term,
             previous_term,
-            dict(self._voters.at(index)),
+            self._voters.to_store(index),
         )
 
     def taken(self, header: SnapshotHeader) -> None:

@@ -32,7 +32,11 @@ LISTS = {"lease list", "session list", "resource list", "cleanup list", "namespa
 DANGEROUS = {"session close", "resource unhold", "cleanup discard", "cleanup resume", "namespace set"}
 OFFLINE = {"snapshot list", "snapshot verify", "snapshot restore"}
 """Commands that look at this machine's own files."""
-LOCAL = OFFLINE | {"up", "serve", "bench", "version", "config check", "config show", "config example", "tls init"}
+LOCAL = (
+    OFFLINE
+    | {"up", "serve", "bench", "version", "config check", "config show", "config example", "tls init"}
+    | {"chaos list", "chaos run", "chaos simulate"}
+)
 """Commands that are no call to a cluster, and so have none of the common flags."""
 NOT_OURS = {"help", "install_completion", "show_completion"}
 

@@ -66,6 +66,30 @@ async def test_a_folder_that_the_cluster_knows_is_registered_as_it_is_now(node: 
     assert place.complete
 
 
+async def test_what_an_earlier_life_registered_counts_only_once_all_that_was_decided_is_applied_here(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that was started with other settings in between meets its two records one after the other."""
+    await node.lead()
+    await node.create()
+    place = enrolment(node, tmp_path, cluster_id="c1", disk_id="disk")
+    await place.register(node.gateway)
+    (record,) = node.machine.members()
+    still_to_come = [RegisterMember(replace(record, feature_level=1))]
+    read = node.gateway.read
+
+    async def caught_up(consistency: Consistency, *, timeout_s: float) -> ReadView:
+        if still_to_come:
+            await node.queue.submit((still_to_come.pop(),), timeout_s=1)
+        return await read(consistency, timeout_s=timeout_s)
+
+    monkeypatch.setattr(node.gateway, "read", caught_up)
+    assert place.complete
+    await place.register(node.gateway)
+    assert place.complete
+    assert node.machine.members() == (record,)
+
+
 # -- nodes that come later, and nodes that go ---------------------------------------------------------------------
 
 
@@ -133,27 +157,3 @@ async def test_raft_tells_a_node_of_its_removal(node: Node, tmp_path: Path) -> N
     assert not place.removed.is_set()
     place.on_status(dataclasses.replace(node.log.status, removed=True))
     assert place.removed.is_set()
-
-
-async def test_what_an_earlier_life_registered_counts_only_once_all_that_was_decided_is_applied_here(
-    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A node that was started with other settings in between meets its two records one after the other."""
-    await node.lead()
-    await node.create()
-    place = enrolment(node, tmp_path, cluster_id="c1", disk_id="disk")
-    await place.register(node.gateway)
-    (record,) = node.machine.members()
-    still_to_come = [RegisterMember(replace(record, feature_level=1))]
-    read = node.gateway.read
-
-    async def caught_up(consistency: Consistency, *, timeout_s: float) -> ReadView:
-        if still_to_come:
-            await node.queue.submit((still_to_come.pop(),), timeout_s=1)
-        return await read(consistency, timeout_s=timeout_s)
-
-    monkeypatch.setattr(node.gateway, "read", caught_up)
-    assert place.complete
-    await place.register(node.gateway)
-    assert place.complete
-    assert node.machine.members() == (record,)

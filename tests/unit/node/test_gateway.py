@@ -4,11 +4,12 @@ import asyncio
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from garbagetruck.cluster.api.gateway import Consistency, Draining, NoLeader, TransferFailed
+from garbagetruck.cluster.api.gateway import Consistency, Draining, FeatureNotEnabled, NoLeader, TransferFailed
 from garbagetruck.cluster.machine.codec import decode_outcomes, encode_operations
 from garbagetruck.cluster.machine.model import Bounds
-from garbagetruck.cluster.machine.operations import AcquireLease
+from garbagetruck.cluster.machine.operations import AcquireLease, RegisterMember
 from garbagetruck.cluster.machine.outcomes import LeaseGranted, Reason, Refused
 from garbagetruck.cluster.node.peers.port import (
     FailureResponse,
@@ -131,7 +132,16 @@ async def test_a_transfer_that_comes_to_nothing_leaves_the_leader_where_it_was(
 
 async def test_a_follower_has_the_leader_hand_over(node: Node) -> None:
     peer = node.link.handlers["n2"] = ScriptedPeer("NOT_LEADER", "TRANSFER_FAILED", "handed over")
+    await node.lead()
+    await node.create()
+    record = replace(node.machine.members()[0], feature_level=1)
+    await node.queue.submit((RegisterMember(record),), timeout_s=1)
     node.log.follow(2, "n2")
+    with pytest.raises(FeatureNotEnabled, match="ask n2 itself"):
+        await node.gateway.transfer_leadership("n3", timeout_s=5)
+    await node.lead(3)
+    await node.queue.submit((RegisterMember(replace(record, feature_level=2)),), timeout_s=1)
+    node.log.follow(4, "n2")
     with pytest.raises(TransferFailed):
         await node.gateway.transfer_leadership("n3", timeout_s=5)
     assert await node.gateway.transfer_leadership("n3", timeout_s=5) == "n3"
