@@ -26,6 +26,7 @@ MODULES = {
     "namespace": "namespace",
     "member": "member",
     "leader": "leader",
+    "snapshot": "snapshot",
     "watch": "watch",
     "bench": "bench.command",
     "chaos": "chaos",

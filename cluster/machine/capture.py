@@ -152,6 +152,7 @@ def header_of(state: State, applied_index: int, term: int) -> Header:
         state.cleanups_pause_reason,
         state.bounds,
         state.skipped,
+        state.quarantine,
     )
 
 

@@ -36,7 +36,7 @@ LEVEL_NEWEST = BATCH_FORMAT
 NAMES: Mapping[int, str] = MappingProxyType(
     {
         1: "leases, sessions and cleanups",
-        2: "membership changes and digest checkpoints",
+        2: "membership changes, digest checkpoints and restores",
     }
 )
 """What a level added, for people."""

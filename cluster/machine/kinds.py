@@ -21,6 +21,7 @@ from garbagetruck.cluster.machine.model import (
     Session,
     Tombstone,
 )
+from garbagetruck.cluster.machine.quarantine import Quarantine
 from garbagetruck.cluster.machine.request_table import RequestKey
 
 
@@ -62,6 +63,7 @@ class Header(msgspec.Struct, frozen=True):
     cleanups_pause_reason: str
     bounds: Bounds
     skipped: tuple[tuple[int, int], ...] = ()
+    quarantine: Quarantine | None = None
 
 
 Row = Any  # a row's type is its chunk's kind; it is checked when decoded

@@ -47,6 +47,7 @@ def start(state: State, header: Header) -> None:
     state.bounds = header.bounds
     state.level_used = header.format
     state.skipped = header.skipped
+    state.quarantine = header.quarantine
 
 
 class Loading:

@@ -21,6 +21,7 @@ Labels = tuple[tuple[str, str], ...]
 DEFAULT_NAMESPACE = "default"
 TOKEN_COUNTER_BITS = 40
 TOKEN_LIMIT = 1 << 53
+INCARNATION_MAX = (TOKEN_LIMIT >> TOKEN_COUNTER_BITS) - 1
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -330,6 +331,7 @@ class EventType(StrEnum):
     MEMBER_CHANGED = "member_changed"
     DIGESTS_DIFFER = "digests_differ"
     ENTRY_SKIPPED = "entry_skipped"
+    CLUSTER_RESTORED = "cluster_restored"
 
 
 class Event(Record, frozen=True):

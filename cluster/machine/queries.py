@@ -10,7 +10,7 @@ from itertools import islice
 import msgspec
 import xxhash
 
-from garbagetruck.cluster.machine import digests, features, pages, sweep
+from garbagetruck.cluster.machine import digests, features, pages, quarantine, sweep
 from garbagetruck.cluster.machine.model import (
     Bounds,
     DigestNote,
@@ -108,6 +108,11 @@ class Queries:
     def cleanups_pause_reason(self) -> str:
         return self._state.cleanups_pause_reason
 
+    @property
+    def quarantine_left_ms(self) -> int | None:
+        """How long a restored cluster still cleans nothing; None when it may. Before an operator resumed: all of it."""
+        return quarantine.left_ms(self._state)
+
     def next_deadline_ms(self) -> int | None:
         """A stamp no later than the first one whose sweep has work; the present clock while one is behind."""
         if len(self._state.draining):
@@ -136,6 +141,7 @@ class Queries:
             [(name, list(missing)) for name, missing in state.brake_missing.items()],
             # A state that a node of the oldest level can have has that level's digest.
             *((state.level_used, state.skipped) if state.level_used > features.LEVEL_OLDEST else ()),
+            *(() if state.quarantine is None else (state.quarantine,)),  # digests older than the field stay as they are
         )
         return xxhash.xxh3_64_intdigest(msgspec.msgpack.encode(rest))
 
@@ -223,7 +229,7 @@ class Queries:
         Looks at no more than `limit` and what is skipped by itself, however much waits for handlers that are skipped.
         """
         state = self._state
-        if state.cleanups_paused or self.sweep_backlog():
+        if state.cleanups_paused or quarantine.is_on(state) or self.sweep_backlog():
             return []
         waiting = pages.in_turn(
             pages.in_turn(
@@ -291,7 +297,7 @@ class Queries:
     def _oldest_due_ms(self) -> int | None:
         """Of what may be cleaned and is not yet: a pause or a brake is no lateness of ours."""
         state = self._state
-        if state.cleanups_paused:
+        if state.cleanups_paused or quarantine.is_on(state):
             return None
         longest_waiting = (
             next(iter(keys))  # a ready list is in the order in which its keys fell due, and never empty
@@ -299,7 +305,8 @@ class Queries:
             if self._may_clean(name)
             for keys in handlers.values()
         )
-        return min((state.resources[key].due_ms for key in longest_waiting), default=None)
+        oldest_ms = min((state.resources[key].due_ms for key in longest_waiting), default=None)
+        return None if oldest_ms is None else max(oldest_ms, quarantine.ended_ms(state))
 
     def events_after(self, index: int, limit: int) -> tuple[Event, ...]:
         """Events past `index`, oldest first. Raises `EventsGone` when some of them left the ring."""

@@ -27,6 +27,7 @@ from garbagetruck.cluster.machine.model import (
     Tombstone,
 )
 from garbagetruck.cluster.machine.multimap import Multimap
+from garbagetruck.cluster.machine.quarantine import Quarantine
 from garbagetruck.cluster.machine.request_table import RequestTable
 from garbagetruck.cluster.machine.resource_table import ResourceTable
 from garbagetruck.cluster.machine.tables import DeadlineTable, DigestSum, MemberTable, QueueTable, Table
@@ -47,6 +48,8 @@ class State:
         self.event_index = 0
         self.cleanups_paused = False
         self.cleanups_pause_reason = ""
+        self.quarantine: Quarantine | None = None
+        """Set by a restore; None in a cluster that never had one."""
         self.bounds = Bounds()
         self.level_used = LEVEL_OLDEST
         """The highest feature level of anything that was ever applied: what reads this state must have it."""

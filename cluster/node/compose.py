@@ -32,8 +32,9 @@ from garbagetruck.cluster.node.health import Core, Health, LeadershipJournal, fa
 from garbagetruck.cluster.node.identity import DataFolder, NodeIdentity
 from garbagetruck.cluster.node.ids import id_source
 from garbagetruck.cluster.node.leadership import Leadership
-from garbagetruck.cluster.node.links import forwarding_of
+from garbagetruck.cluster.node.links import forwarding_of, raft_identity
 from garbagetruck.cluster.node.machine_snapshots import MachineSnapshots
+from garbagetruck.cluster.node.majority_watch import MajorityWatch
 from garbagetruck.cluster.node.member_door import SettingsDoor
 from garbagetruck.cluster.node.proposer import Proposer
 from garbagetruck.cluster.node.server_node import Cleaning, Forwarding, Membership, ServerNode
@@ -41,7 +42,7 @@ from garbagetruck.cluster.node.world import World
 from garbagetruck.cluster.observe.http import HttpServer
 from garbagetruck.cluster.observe.metrics import NodeMetrics
 from garbagetruck.cluster.raft.replica import Replica
-from garbagetruck.cluster.raft.settings import Identity, Member
+from garbagetruck.cluster.raft.settings import Member
 from garbagetruck.cluster.raft.snapshots.port import Snapshots
 
 
@@ -99,6 +100,7 @@ def compose(
         health=health,
         api=api,
         http=http,
+        watch=_majority_watch(identity, core, folder, world),
         membership=Membership(directory, driver),
         on_fatal=world.on_fatal,
     )
@@ -122,7 +124,7 @@ def _core(settings: NodeSettings, identity: NodeIdentity, around: _Log, metrics:
         return members_at(own, places, lambda place: place.raft, routes)
 
     log = Replica(
-        identity=Identity(identity.cluster_id, identity.node_id, identity.disk_id),
+        identity=raft_identity(identity),
         members=at_raft(directory.places),
         founders=None if identity.joined else [each.id for each in settings.cluster.members],
         folder=folder.raft,
@@ -242,6 +244,15 @@ def _api(
         calls,
         lambda: health.ready,
         ServerOptions(message_bytes_max=limits.message_bytes_max),
+    )
+
+
+def _majority_watch(identity: NodeIdentity, core: Core, folder: DataFolder, world: World) -> MajorityWatch:
+    return MajorityWatch(
+        node_id=identity.node_id,
+        status=lambda: core.log.status,
+        data_dir=folder.path,
+        monotonic_ns=world.monotonic_ns,
     )
 
 

@@ -18,6 +18,7 @@ Must not know: what the journal holds.
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,14 @@ _RAFT = "raft"
 
 class IdentityError(Exception):
     """This folder cannot be served by this node; the message says why, and what to do. Nothing was changed."""
+
+
+class FolderServedError(IdentityError):
+    """A process serves it."""
+
+
+class FolderTakenError(IdentityError):
+    """It was to be empty, and is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +91,18 @@ class DataFolder:
         return self._path / _RAFT
 
     def open(
-        self, *, cluster_id: str, node_id: str, bootstrap_disk_id: str | None, join_disk_id: str | None = None
+        self,
+        *,
+        cluster_id: str,
+        node_id: str,
+        bootstrap_disk_id: str | None,
+        join_disk_id: str | None = None,
+        join_incarnation: int = FIRST_INCARNATION,
     ) -> NodeIdentity:
         """Lock the folder and find this node's identity in it.
 
         With `bootstrap_disk_id`, make one, and insist that there was none; with `join_disk_id`, make one if there is
-        none. Raises `IdentityError`, and then holds no lock.
+        none, for the cluster's life of that number. Raises `IdentityError`, and then holds no lock.
         """
         vacant = bootstrap_disk_id is None and self._is_vacant()
         if vacant and join_disk_id is None:
@@ -95,18 +110,51 @@ class DataFolder:
                 f"{self._path} holds no node: nothing was ever served from it. To begin a new cluster, start each of"
                 " its members once with --bootstrap; to add this node to a cluster that there is, use --join. If it has"
                 " served before, its disk is gone or another one is mounted here: bring the folder back; do not"
-                " bootstrap it"
+                " bootstrap it. Where a majority of the cluster's disks is gone for good, see `garbagetruck snapshot"
+                " restore` (docs/disaster-recovery.md)"
             )
         self._lock()
         try:
             if bootstrap_disk_id is not None:
                 return self._bootstrap(cluster_id, node_id, bootstrap_disk_id)
             if vacant and join_disk_id is not None:
-                return self._make(cluster_id, node_id, join_disk_id, joined=True)
+                return self._make(cluster_id, node_id, join_disk_id, joined=True, incarnation=join_incarnation)
             return self._find(cluster_id, node_id)
         except BaseException:
             self.unlock()
             raise
+
+    def look(self) -> NodeIdentity:
+        """Whose folder it is, for somebody who reads it while nobody serves it: nothing in it is changed.
+
+        Keeps it from being served until `unlock`, if it was ever served. Raises `IdentityError`.
+        """
+        self._lock_to_read()
+        try:
+            return self._read()
+        except BaseException:
+            self.unlock()
+            raise
+
+    def found(self, identity: NodeIdentity, fill: Callable[[Path], None]) -> None:
+        """Make of an empty or absent folder that of `identity`, whose replica's folder `fill` has filled durably.
+
+        It is nobody's before all is there: interrupted, it can be neither served nor bootstrapped, and has to be deleted.
+        Raises `IdentityError`, and what `fill` raises.
+        """
+        if not self._is_vacant():
+            raise FolderTakenError(
+                f"{self._path} is not empty, and nothing is ever written over; name an empty folder. What was left by a"
+                f" restore that was interrupted has no {_IDENTITY}, and can be deleted"
+            )
+        self._lock()
+        try:
+            self.raft.mkdir(mode=0o700, exist_ok=True)
+            fill(self.raft)
+            _sync_folder(self._path)
+            self._write(identity)
+        finally:
+            self.unlock()
 
     def note_journal(self, identity: NodeIdentity) -> NodeIdentity:
         """Remember that the journal was begun, so that its absence is noticed from now on."""
@@ -152,16 +200,20 @@ class DataFolder:
             fd = os.open(self._path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise IdentityError(f"{self._path} cannot be used: {error.strerror}; check its path and owner") from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(fd)
-            raise IdentityError(
-                f"{self._path} is served by another process (pid {holder}); stop that one first"
-            ) from error
+        _flock(fd, fcntl.LOCK_EX, self._path)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self._lock_fd = fd
+
+    def _lock_to_read(self) -> None:
+        """Without a lock file nobody ever served this folder: it is a copy, or another thing."""
+        try:
+            fd = os.open(self._path / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise IdentityError(f"{self._path} cannot be read: {error.strerror}; check its path and owner") from error
+        _flock(fd, fcntl.LOCK_SH, self._path)
         self._lock_fd = fd
 
     def _bootstrap(self, cluster_id: str, node_id: str, disk_id: str) -> NodeIdentity:
@@ -173,15 +225,15 @@ class DataFolder:
             )
         if not self._is_vacant():
             raise IdentityError(f"{self._path} is not empty; --bootstrap wants an empty folder, name another")
-        return self._make(cluster_id, node_id, disk_id, joined=False)
+        return self._make(cluster_id, node_id, disk_id, joined=False, incarnation=FIRST_INCARNATION)
 
-    def _make(self, cluster_id: str, node_id: str, disk_id: str, *, joined: bool) -> NodeIdentity:
+    def _make(self, cluster_id: str, node_id: str, disk_id: str, *, joined: bool, incarnation: int) -> NodeIdentity:
         self.raft.mkdir(mode=0o700, exist_ok=True)
         identity = NodeIdentity(
             cluster_id=cluster_id,
             node_id=node_id,
             disk_id=disk_id,
-            incarnation=FIRST_INCARNATION,
+            incarnation=incarnation,
             has_journal=False,
             joined=joined,
         )
@@ -272,6 +324,16 @@ def _decode(content: Any, path: Path) -> NodeIdentity:
     if set(content) != set(types) or any(type(content[name]) is not kind for name, kind in types.items()):
         raise IdentityError(f"{path} is damaged: its fields are not those of an identity; bring it back from a copy")
     return NodeIdentity(**content)
+
+
+def _flock(fd: int, kind: int, folder: Path) -> None:
+    """Lock the open file, or close it and raise."""
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise FolderServedError(f"{folder} is served by another process (pid {holder}); stop that one first") from error
 
 
 def _sync_folder(path: Path) -> None:

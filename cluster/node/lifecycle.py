@@ -85,6 +85,7 @@ def serve(loaded: LoadedSettings, *, bootstrap: bool, join: bool = False, enviro
                 node_id=settings.node.id,
                 bootstrap_disk_id=disk_id if bootstrap else None,
                 join_disk_id=disk_id if join else None,
+                join_incarnation=settings.cluster.incarnation,
             )
             with asyncio.Runner(loop_factory=_new_loop) as runner:
                 return runner.run(_run(loaded, identity, folder, environ))

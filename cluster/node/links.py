@@ -99,7 +99,7 @@ def _mesh(
         return members_at(own, places, lambda place: place.peer, routes)
 
     mesh = PeerMesh(
-        identity=Identity(identity.cluster_id, identity.node_id, identity.disk_id),
+        identity=raft_identity(identity),
         members=at_peer(directory.places),
         disks=MemberDisks(core.machine.members),
         settings=raft_settings(settings),
@@ -110,3 +110,8 @@ def _mesh(
     )
     directory.listen(lambda places: mesh.set_members(at_peer(places)))
     return mesh
+
+
+def raft_identity(identity: NodeIdentity) -> Identity:
+    """Who this node tells the others that it is."""
+    return Identity(identity.cluster_id, identity.node_id, identity.disk_id, identity.incarnation)

@@ -27,6 +27,7 @@ from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.directory import MemberDirectory
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.health import Core, Health
+from garbagetruck.cluster.node.majority_watch import MajorityWatch
 from garbagetruck.cluster.node.membership import MembershipDriver
 from garbagetruck.cluster.node.peers.forwarding import Forwarder, ForwardHandler
 from garbagetruck.cluster.node.peers.mesh import PeerMesh
@@ -82,6 +83,7 @@ class ServerNode:
         health: Health,
         api: ApiServer,
         http: HttpServer,
+        watch: MajorityWatch,
         membership: Membership,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
@@ -92,6 +94,7 @@ class ServerNode:
         self.health = health
         self.api = api
         self.http = http
+        self._watch = watch
         self._on_fatal = on_fatal
         self.membership = membership
         self.removed = core.enrolment.removed
@@ -142,6 +145,7 @@ class ServerNode:
             peer=str(settings.peer_listen),
         )
         self._run(self.api.follow_readiness(), "follow-readiness")
+        self._run(self._watch.run(), "majority-watch")
 
     async def become_ready(self) -> None:
         """Return when the cluster has this node's record, and the node can answer. Raises `NotThisClusterError`."""

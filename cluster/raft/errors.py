@@ -73,6 +73,7 @@ class JournalDamaged(StorageRefused):
             "acknowledged. Keep a copy of the folder, and bring the node back with an empty one while the others are up",
             offset,
         )
+        self.reason = reason
 
 
 class SnapshotDamaged(StorageRefused):

@@ -14,6 +14,7 @@ from typing import Annotated
 
 from garbagetruck.cluster.cleanup.settings import SLOTS_MAX
 from garbagetruck.cluster.machine.features import LEVEL_NEWEST, LEVEL_OLDEST
+from garbagetruck.cluster.node.config.lives import JOINED_INCARNATION
 from garbagetruck.cluster.node.config.raft_section import RaftSection
 from garbagetruck.cluster.node.config.routes import Routes
 from garbagetruck.cluster.node.config.skips import SkippedEntries, SkippedEntry
@@ -42,6 +43,7 @@ class ClusterSection:
             example="production",
         ),
     ]
+    incarnation: Annotated[int, JOINED_INCARNATION] = 1
     members: Annotated[
         tuple[MemberSettings, ...],
         Members(

@@ -58,8 +58,8 @@ class Cleanup(_message.Message):
     last_error: _builtins.str
     """What the last failed attempt said, at most 1,024 bytes."""
     blocked_by: _builtins.str
-    """What keeps a cleanup that is DUE from being claimed: "paused", "brake", "hold" or "unknown_handler". Empty:
-    nothing but its turn.
+    """What keeps a cleanup that is DUE from being claimed: "paused", "restored" (the wait of a restored cluster after it
+    was resumed), "brake", "hold" or "unknown_handler". Empty: nothing but its turn.
     """
     @_builtins.property
     def spec(self) -> _cleanup_spec_pb2.CleanupSpec:

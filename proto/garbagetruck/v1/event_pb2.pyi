@@ -80,6 +80,8 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """A leader began its term."""
     EVENT_TYPE_MEMBER_CHANGED: _EventType.ValueType  # 25
     """A node became a member, ceased to be one, or changed its addresses or version."""
+    EVENT_TYPE_CLUSTER_RESTORED: _EventType.ValueType  # 26
+    """The cluster was restored after a disaster: another incarnation of it begins."""
     EVENT_TYPE_DIGESTS_DIFFER: _EventType.ValueType  # 30
     """A node (`holder`) has another state than was noted for an entry of the log; `detail` tells where. Cleanups pause."""
     EVENT_TYPE_ENTRY_SKIPPED: _EventType.ValueType  # 31
@@ -142,6 +144,8 @@ EVENT_TYPE_LEADER_CHANGED: EventType.ValueType  # 24
 """A leader began its term."""
 EVENT_TYPE_MEMBER_CHANGED: EventType.ValueType  # 25
 """A node became a member, ceased to be one, or changed its addresses or version."""
+EVENT_TYPE_CLUSTER_RESTORED: EventType.ValueType  # 26
+"""The cluster was restored after a disaster: another incarnation of it begins."""
 EVENT_TYPE_DIGESTS_DIFFER: EventType.ValueType  # 30
 """A node (`holder`) has another state than was noted for an entry of the log; `detail` tells where. Cleanups pause."""
 EVENT_TYPE_ENTRY_SKIPPED: EventType.ValueType  # 31

@@ -30,11 +30,13 @@ MUTATIONS = {
 }
 LISTS = {"lease list", "session list", "resource list", "cleanup list", "namespace list"}
 DANGEROUS = {"session close", "resource unhold", "cleanup discard", "cleanup resume", "namespace set"}
-LOCAL = {"up", "serve", "bench", "version", "config check", "config show", "config example", "tls init"} | {
-    "chaos list",
-    "chaos run",
-    "chaos simulate",
-}
+OFFLINE = {"snapshot list", "snapshot verify", "snapshot restore"}
+"""Commands that look at this machine's own files."""
+LOCAL = (
+    OFFLINE
+    | {"up", "serve", "bench", "version", "config check", "config show", "config example", "tls init"}
+    | {"chaos list", "chaos run", "chaos simulate"}
+)
 """Commands that are no call to a cluster, and so have none of the common flags."""
 NOT_OURS = {"help", "install_completion", "show_completion"}
 
@@ -107,7 +109,7 @@ def test_every_flag_and_argument_says_what_it_is(name: str) -> None:
     assert silent == []
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - LOCAL | {"tls init"}))
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - LOCAL | OFFLINE | {"tls init"}))
 def test_every_flag_has_a_variable_of_its_own_name(name: str) -> None:
     shared = {"--endpoints", "--namespace", "--output", "--timeout"}
     for flag, option in options(name).items():
@@ -151,6 +153,12 @@ def test_every_command_has_the_common_flags_and_those_of_its_kind(name: str) -> 
         (["cleanup", "resume", "--all-namespaces"], "add --yes if that is meant"),
         (["cleanup", "resume", "--all-namespaces", "--release-brake"], "one namespace at a time"),
         (["namespace", "set", "a", "--no-brake"], "add --yes if that is meant"),
+        (["snapshot", "restore", "--from", "a"], "Missing option '--config'"),
+        (
+            ["snapshot", "restore", "--config", "n1.toml", "--from", "a", "--incarnation", "8192"],
+            "less than or equal to 8191",
+        ),
+        (["snapshot", "list"], "Missing option '--data-dir'"),
         (["lease", "lst"], "No such command 'lst'"),
         (["resource", "forget", "a"], "No such command 'forget'"),
         (["serve", "--config", "n1.toml", "--raft-heartbeet", "1s"], "--raft-heartbeet is not known"),

@@ -57,7 +57,7 @@ def test_an_operation_above_the_clusters_level_is_refused_and_names_who_holds_it
     digest = log.machine.digest()
     why = refused(log.one(NOTE), Reason.FEATURE_NOT_ENABLED)
     assert why.message == (
-        "membership changes and digest checkpoints need feature level 2 on every member, and n2, n3 hold the cluster at "
+        "membership changes, digest checkpoints and restores need feature level 2 on every member, and n2, n3 hold the cluster at "
         "feature level 1"
     )
     assert dict(why.metadata) == {"level": "1", "needed": "2", "members": "n2,n3"}

@@ -115,6 +115,10 @@ class Books:
     """Index -> the digest that was noted."""
     reports: dict[int, dict[str, int]] = field(default_factory=dict)
     """Index -> node -> the digest that it told, from the first difference on."""
+    wait_ms: int = -1
+    """How long a restored cluster waits once it is resumed; -1 when there is nothing to wait for."""
+    wait_until_ms: int = -1
+    """Until when, once that is known."""
     bounds: Bounds = field(default_factory=Bounds)
     spaces: dict[str, Space] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
@@ -142,6 +146,12 @@ class Books:
     def after(self, wait_ms: int) -> int:
         """When a wait is over that begins now, somewhere within the present millisecond."""
         return self.clock + (wait_ms + 1 if wait_ms > 0 else 0)
+
+    def waits(self) -> int:
+        """How long no cleanup may begin because of a restore; -1 when one may."""
+        if self.wait_until_ms < 0:
+            return self.wait_ms
+        return self.wait_until_ms - self.clock if self.wait_until_ms > self.clock else -1
 
     def leases_of(self, namespace: str, holder: str) -> list[str]:
         return [key for key, each in self.leases.items() if (each.namespace, each.holder) == (namespace, holder)]

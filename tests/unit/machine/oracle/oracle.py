@@ -267,6 +267,8 @@ def _resume(books: Books, asked: ResumeCleanups) -> Outcome:
         if not books.paused:
             return no(Reason.NOT_PAUSED, "namespace")
         books.paused = False
+        if books.wait_ms >= 0 and books.wait_until_ms < 0:
+            books.wait_until_ms = books.after(books.wait_ms)
         for index in [each for each in books.notes if books.contradicted(each)]:
             del books.notes[index], books.reports[index]
         return Acknowledged()
