@@ -132,7 +132,10 @@ class SnapshotWork:
 
         def describe() -> None:
             assert self._taking is not None
-            answer.set_result(self._taking.describe(index))
+            if answer.set_running_or_notify_cancel():
+                answer.set_result(self._taking.describe(index))
+            else:
+                self._taking.dropped()  # who asked has gone: the node is being stopped
 
         self._around.call_in(describe)
         return answer

@@ -1,6 +1,5 @@
-"""Three replicas in one process, on real sockets, with cables between them that a test can cut.
-
-The cables are proxies: each replica believes that its peers listen where the cable begins.
+"""Three replicas in one process, on real sockets, with cables between them that a test can cut: proxies, where each replica
+believes that its peers listen.
 """
 
 import asyncio
@@ -172,6 +171,9 @@ class Trio:
     async def _lay_cable(self, one: str, other: str) -> None:
         cable = Cable(self._ports[other])
         await cable.start()
+        while cable.port in self._ports.values():  # a node's, which does not listen yet
+            await cable.stop()
+            await cable.start()
         self._cables[one, other] = cable
 
     async def take_up_cables(self) -> None:
