@@ -4,7 +4,6 @@ import json
 import os
 import pwd
 import socket
-from collections.abc import Sequence
 
 import typer
 
@@ -30,27 +29,20 @@ def read_cleanup(text: str | None) -> Cleanup | None:
 def _cleanup_from_json(text: str) -> Cleanup:
     try:
         fields = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise typer.BadParameter(f"--cleanup is not JSON: {error}") from error
-    if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
-        raise typer.BadParameter("--cleanup as JSON is one object whose values are all strings")
+    if not isinstance(fields, dict):
+        raise typer.BadParameter(
+            f'--cleanup as JSON is {json.dumps(fields)}; write one object, as in {{"handler":"file","path":"uploads/42"}}'
+        )
+    for key, value in fields.items():
+        if not isinstance(value, str):
+            shown = json.dumps(value)
+            raise typer.BadParameter(f"--cleanup: {key} is {shown}; write it as a string: {json.dumps(shown)}")
     handler = fields.pop("handler", "")
     if not handler:
         raise typer.BadParameter('--cleanup as JSON needs a "handler"')
     return Cleanup(handler, **fields)
-
-
-def read_labels(texts: Sequence[str] | None, *, flag: str = "--label") -> dict[str, str]:
-    """`key=value`, each key once. A value may be empty and may contain `=`."""
-    labels: dict[str, str] = {}
-    for text in texts or []:
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            raise typer.BadParameter(f"{flag} {text!r}: write key=value")
-        if key in labels:
-            raise typer.BadParameter(f"{flag} {key!r} is given twice")
-        labels[key] = value
-    return labels
 
 
 def default_holder() -> str:
@@ -60,8 +52,3 @@ def default_holder() -> str:
     except KeyError:
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
-
-
-def read_selector(text: str) -> dict[str, str]:
-    """`key=value,key=value`: all of these labels."""
-    return read_labels([part for part in text.split(",") if part], flag="--selector")

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import typer
 
-from garbagetruck.cli.exits import Exit, exit_code
+from garbagetruck.cli.exits import Exit
+from garbagetruck.cli.failures import exit_code
 from garbagetruck.cli.invocation import Invocation
 from garbagetruck.cli.render import note
 from garbagetruck.cli.wording import words

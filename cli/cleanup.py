@@ -31,6 +31,11 @@ Reason = Annotated[str, typer.Option(help="Why, for whoever asks later.")]
 EveryNamespace = Annotated[bool, typer.Option("--all-namespaces", "-A", help="In the whole cluster.")]
 
 
+def register(root: typer.Typer) -> None:
+    """Add the commands to the root."""
+    root.add_typer(app, name="cleanup")
+
+
 @command(
     app,
     "list",

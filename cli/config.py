@@ -12,6 +12,7 @@ from garbagetruck.cli.render import note, say
 
 if TYPE_CHECKING:
     from garbagetruck.cluster.node.config.loading import LoadedSettings
+    from garbagetruck.cluster.node.config.problems import Problem
 
 app = typer.Typer(help="Check and show a node's configuration.", no_args_is_help=True)
 ConfigFile = Annotated[Path, typer.Option("--config", metavar="FILE", help="TOML file; see docs/configuration.md.")]
@@ -59,17 +60,31 @@ data_dir = "n1"
 """
 
 
+def register(root: typer.Typer) -> None:
+    """Add the commands to the root."""
+    root.add_typer(app, name="config")
+
+
 @app.command(
     "check", context_settings=TAKES_SETTINGS, epilog=examples_text(["garbagetruck config check --config n1.toml"])
 )
 def check(context: typer.Context, config: ConfigFile) -> None:
     """Say everything that is wrong with a configuration. Takes the flags of `serve`."""
+    from garbagetruck.cluster.node.config.loading import load_settings
+    from garbagetruck.cluster.node.config.problems import SettingsError
     from garbagetruck.cluster.node.handlers import check_handlers
 
-    loaded = load(config, context.args)
-    for warning in loaded.warnings:
-        note(f"Warning: {warning}")
-    problems = check_handlers(loaded.settings, environ=os.environ)
+    problems: list[Problem] = []
+    try:
+        loaded = load_settings(config, os.environ, _setting_flags(context.args))
+    except SettingsError as error:
+        problems += error.problems
+        handlers = error.handlers
+    else:
+        handlers = loaded.settings.handlers
+        for warning in loaded.warnings:
+            note(f"Warning: {warning}")
+    problems += check_handlers(handlers, environ=os.environ)
     for problem in problems:
         note(f"Error: {problem}")
     if problems:

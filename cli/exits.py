@@ -1,8 +1,6 @@
-"""Exit codes, and the one table from what went wrong to them."""
+"""Exit codes. `failures` has the one table from what went wrong to them."""
 
 from enum import IntEnum
-
-from garbagetruck.client import errors
 
 
 class Exit(IntEnum):
@@ -17,22 +15,3 @@ class Exit(IntEnum):
     PERMISSION = 6
     UNKNOWN = 7
     INTERRUPTED = 130
-
-
-_BY_ERROR: tuple[tuple[type[errors.GarbageTruckError], Exit], ...] = (
-    (errors.NotFound, Exit.NOT_FOUND),
-    (errors.PermissionDenied, Exit.PERMISSION),
-    (errors.Unauthenticated, Exit.PERMISSION),
-    (errors.PreconditionFailed, Exit.PRECONDITION),
-    (errors.LeaseLost, Exit.PRECONDITION),
-    (errors.SessionLost, Exit.PRECONDITION),
-    (errors.OutcomeUnknown, Exit.UNKNOWN),
-    (errors.DeadlineExceeded, Exit.UNKNOWN),
-    (errors.Unavailable, Exit.UNREACHABLE),
-    (errors.GarbageTruckError, Exit.REFUSED),
-)
-
-
-def exit_code(error: errors.GarbageTruckError) -> Exit:
-    """The first row that fits; the last one fits all."""
-    return next(code for kind, code in _BY_ERROR if isinstance(error, kind))

@@ -89,6 +89,9 @@ COMMON: Flags = {
 }
 """What every command understands that talks to a cluster."""
 
+LOCAL: Flags = {"output": COMMON["output"]}
+"""What commands understand that look at this machine's own files."""
+
 MUTATION: Flags = {
     "request_id": (
         Annotated[

@@ -19,7 +19,8 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from garbagetruck.cli.exits import Exit, exit_code
+from garbagetruck.cli.exits import Exit
+from garbagetruck.cli.failures import exit_code
 from garbagetruck.client import Lease, Truck
 from garbagetruck.client.errors import GarbageTruckError, LeaseEnded, LeaseNotFound
 from garbagetruck.durations import format_duration

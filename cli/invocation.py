@@ -14,8 +14,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import typer
 
-from garbagetruck.cli.arguments import read_labels, read_selector
-from garbagetruck.cli.flags import COMMON, Flags, Output
+from garbagetruck.cli.flags import COMMON, DEFAULT_ENDPOINTS, Flags, Output
+from garbagetruck.cli.labels import read_labels, read_selector
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,13 +59,13 @@ class Invocation:
 
 
 def command(
-    app: typer.Typer, name: str, *, examples: Sequence[str], flags: Sequence[Flags] = ()
+    app: typer.Typer, name: str, *, examples: Sequence[str], flags: Sequence[Flags] = (), common: Flags = COMMON
 ) -> Callable[[Callable[Concatenate[Invocation, P], R]], Callable[..., R]]:
-    """Register a function as a command of `app`, with the common flags and those in `flags` behind its own.
+    """Register a function as a command of `app`, with the `common` flags and those in `flags` behind its own.
 
     `examples`: whole command lines, shown at the end of its help.
     """
-    shared = {flag: declared for each in (*flags, COMMON) for flag, declared in each.items()}
+    shared = {flag: declared for each in (*flags, common) for flag, declared in each.items()}
 
     def register(function: Callable[Concatenate[Invocation, P], R]) -> Callable[..., R]:
         @functools.wraps(function)
@@ -93,10 +93,10 @@ def examples_text(examples: Sequence[str]) -> str:
 
 def _invocation(said: Mapping[str, Any]) -> Invocation:
     return Invocation(
-        endpoints=said["endpoints"],
-        namespace=said["namespace"],
+        endpoints=said.get("endpoints", DEFAULT_ENDPOINTS),
+        namespace=said.get("namespace", ""),
         output=Output(said["output"]),
-        timeout_s=said["timeout"] / 1_000,
+        timeout_s=said.get("timeout", 0) / 1_000,
         request_id=said.get("request_id", ""),
         yes=said.get("yes", False),
         paging=Paging(limit=None if said.get("all", True) else said["limit"], page_token=said.get("page_token", "")),

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from garbagetruck.cli import shapes
-from garbagetruck.cli.arguments import default_holder, read_cleanup, read_labels
+from garbagetruck.cli.arguments import default_holder, read_cleanup
 from garbagetruck.cli.calling import call, collect
-from garbagetruck.cli.exits import exit_code
+from garbagetruck.cli.failures import exit_code
 from garbagetruck.cli.flags import MUTATION, PAGING, SELECTION, Output, duration
 from garbagetruck.cli.invocation import Invocation, command
+from garbagetruck.cli.labels import read_labels
 from garbagetruck.cli.render import Column, note, print_done, print_list, print_one
 from garbagetruck.cli.wording import words
 from garbagetruck.client import Lease, Truck
@@ -40,6 +41,14 @@ CleanupText = Annotated[
 ]
 Labels = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label; may be repeated.")]
 Grace = Annotated[int | None, duration(help="Time between the last lease and the cleanup.")]
+
+
+def register(root: typer.Typer) -> None:
+    """Add the commands to the root."""
+    from garbagetruck.cli import lease_exec  # which takes its flags from here
+
+    lease_exec.register(app)
+    root.add_typer(app, name="lease")
 
 
 @command(

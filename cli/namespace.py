@@ -15,6 +15,11 @@ from garbagetruck.durations import format_duration
 app = typer.Typer(help="See and set namespaces: limits, cleanups, the brake.", no_args_is_help=True)
 
 
+def register(root: typer.Typer) -> None:
+    """Add the commands to the root."""
+    root.add_typer(app, name="namespace")
+
+
 def _used(limit: str, used: str) -> Column:
     return Column(used.upper(), lambda row: f"{row['usage'][used]}/{row['limits'][limit]}")
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import typer
-import yaml
 from rich.cells import cell_len
 
 from garbagetruck.cli.exits import Exit
@@ -151,6 +150,8 @@ def _say_data(output: Output, value: object) -> None:
         say(json.dumps(value, ensure_ascii=False))
     else:
         plain = json.loads(json.dumps(value))
+        import yaml  # costs a tenth of a short command
+
         say(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).removesuffix("\n"))
 
 

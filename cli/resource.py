@@ -17,6 +17,11 @@ app = typer.Typer(help="Look at resources, and forbid or allow their cleanup.", 
 STATES = [state.value for state in ResourceState if state is not ResourceState.UNKNOWN]
 
 
+def register(root: typer.Typer) -> None:
+    """Add the commands to the root."""
+    root.add_typer(app, name="resource")
+
+
 def _handler(row: Fields) -> object:
     return None if row["cleanup"] is None else row["cleanup"]["handler"]
 

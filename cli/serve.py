@@ -13,6 +13,7 @@ def register(app: typer.Typer) -> None:
     """Add the command to the root."""
     examples = [
         "garbagetruck serve --config n1.toml --bootstrap",
+        "garbagetruck serve --config n4.toml --join",
         "garbagetruck serve --config n1.toml --log-level debug",
     ]
     app.command("serve", context_settings=TAKES_SETTINGS, epilog=examples_text(examples))(serve)
@@ -24,12 +25,17 @@ def serve(
     bootstrap: Annotated[
         bool, typer.Option("--bootstrap", help="Make an empty folder a node of a new cluster.")
     ] = False,
+    join: Annotated[
+        bool, typer.Option("--join", help="Make an empty folder a new node of a cluster that there is.")
+    ] = False,
 ) -> None:
     """Run one node. SIGTERM drains it and hands leadership over.
 
     Every setting of docs/configuration.md is a flag, too: --raft-heartbeat 50ms for raft.heartbeat.
     """
+    if bootstrap and join:
+        raise typer.BadParameter("a node founds a cluster, or joins one; give one of --bootstrap and --join")
     loaded = load(config, context.args)
     from garbagetruck.cluster.node.lifecycle import serve as run
 
-    raise typer.Exit(run(loaded, bootstrap=bootstrap, environ=os.environ))
+    raise typer.Exit(run(loaded, bootstrap=bootstrap, join=join, environ=os.environ))

@@ -27,6 +27,11 @@ COLUMNS = (
 SessionId = Annotated[str, typer.Argument(metavar="ID", help="The session.")]
 
 
+def register(root: typer.Typer) -> None:
+    """Add the commands to the root."""
+    root.add_typer(app, name="session")
+
+
 @command(
     app,
     "list",

@@ -128,6 +128,7 @@ def status(record: ClusterStatus) -> Fields:
                 "term": node.term,
                 "version": node.version,
                 "digest": node.digest.hex(),
+                "feature_level": node.feature_level,
             }
             for node in record.nodes
         ],
@@ -143,6 +144,7 @@ def status(record: ClusterStatus) -> Fields:
             "braked": list(record.cleanup.braked),
             "oldest_overdue_ms": record.cleanup.oldest_overdue_ms,
         },
+        "feature_level": record.feature_level,
         "warnings": list(record.warnings),
         "age_ms": record.age_ms,
     }

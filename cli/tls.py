@@ -18,6 +18,11 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", re.ASCII)
 app = typer.Typer(help="Make certificates for a cluster's nodes.", no_args_is_help=True)
 
 
+def register(root: typer.Typer) -> None:
+    """Add the commands to the root."""
+    root.add_typer(app, name="tls")
+
+
 @app.command(
     "init",
     epilog=examples_text(

@@ -21,11 +21,16 @@ def up(  # noqa: PLR0917  # typer reads flags from parameters
     base_port: Annotated[
         int, typer.Option(help="Node i listens on base+i, base+100+i, base+200+i and base+400+i.")
     ] = 7_100,
-    storage: Annotated[str, typer.Option(help="directory or memory; both keep a journal only.")] = "directory",
+    storage: Annotated[
+        str, typer.Option(help="directory or memory. With either, nodes keep everything in their own folders for now.")
+    ] = "directory",
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin with an empty cluster.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Start a node again that ended by itself.")] = False,
     file_root: Annotated[list[Path] | None, typer.Option(help="Further root of the file handler.")] = None,
-    handlers: Annotated[Path | None, typer.Option(help="TOML file with further [handlers.NAME] tables.")] = None,
+    handlers: Annotated[
+        Path | None,
+        typer.Option(help="TOML file with further [handlers.NAME] tables; [handlers.file] sets its bounds."),
+    ] = None,
 ) -> None:
     """Start a cluster of several nodes on this machine; Ctrl-C stops it.
 

@@ -13,6 +13,8 @@ from garbagetruck.cli.invocation import Invocation, command
 from garbagetruck.cli.render import print_line
 from garbagetruck.client import Event, Truck
 
+INDEX_MAX = 2**64 - 1
+"""What the API can carry."""
 TYPE_WIDTH = 21
 """That of the longest type, so that what follows stands in a column."""
 
@@ -38,6 +40,7 @@ def watch(  # typer reads flags from parameters
             "--from",
             envvar="GARBAGETRUCK_WATCH_FROM",
             min=0,
+            max=INDEX_MAX,
             metavar="INDEX",
             help="The first event wanted. 0: from now on.",
         ),

@@ -88,7 +88,8 @@ def _of_field(violation: FieldViolation) -> str:
     if field == "cleanup.parameters":
         return f"--cleanup: parameter {key.strip('[]')}: {description}"
     unit = " (milliseconds)" if field.endswith(("_ms", "_ms_min", "_ms_max")) else ""
-    return f"{FLAG_OF_FIELD.get(field, field)}{key}: {description}{unit}"
+    flag = f"{FLAG_OF_FIELD.get(field, field)}{key}"
+    return f"{flag}: {description}{unit}" if flag else description
 
 
 def _remedy(error: GarbageTruckError, invocation: Invocation, request_id: str) -> str:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Generic, ParamSpec, Protocol, TypeVar
 
 from garbagetruck.client.connection import Answer, Connection, Unary
-from garbagetruck.client.translate import refusing_what_no_message_can_hold
+from garbagetruck.client.fitting import fit
 from garbagetruck.client.world import World
-from garbagetruck.v1 import common_pb2
+from garbagetruck.v1 import header_pb2
 
 
 class _Mutation(Protocol):
@@ -48,8 +48,7 @@ class Caller:
         **kwargs: P.kwargs,
     ) -> Answer[ResponseT]:
         """Make a request, give it a request id unless it has one, and carry it through."""
-        with refusing_what_no_message_can_hold():
-            request = make(*args, **kwargs)
+        request = fit("", make, *args, **kwargs)
         if not request.request_id:
             request.request_id = self.world.new_request_id()
         return await self.connection.call(select, request, timeout_s=self._timeout_s(timeout), mutates=True)
@@ -63,17 +62,16 @@ class Caller:
         **kwargs: P.kwargs,
     ) -> Answer[ResponseT]:
         """Make a request that changes nothing, and carry it through."""
-        with refusing_what_no_message_can_hold():
-            request = make(*args, **kwargs)
+        request = fit("", make, *args, **kwargs)
         return await self.connection.call(select, request, timeout_s=self._timeout_s(timeout), mutates=False)
 
     def _timeout_s(self, timeout: float | None) -> float:
         return self.timeout_s if timeout is None else timeout
 
 
-def consistency(*, stale: bool) -> common_pb2.ReadConsistency.ValueType:
+def consistency(*, stale: bool) -> header_pb2.ReadConsistency.ValueType:
     """How fresh a read has to be, in the API's words."""
-    return common_pb2.READ_CONSISTENCY_STALE if stale else common_pb2.READ_CONSISTENCY_LINEARIZABLE
+    return header_pb2.READ_CONSISTENCY_STALE if stale else header_pb2.READ_CONSISTENCY_LINEARIZABLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class GarbageTruckError(Exception):
         self.message = message
         """One sentence for people."""
         self.reason = reason
-        """The API's own word, for example "LEASE_ENDED" (see `ErrorReason` in common.proto). Empty: made by this
+        """The API's own word, for example "LEASE_ENDED" (see `ErrorReason` in error.proto). Empty: made by this
         client.
         """
         self.metadata = metadata
@@ -181,6 +181,26 @@ class NamespaceChanged(PreconditionFailed):
     """Somebody changed the namespace in the meantime."""
 
 
+class MemberExists(PreconditionFailed):
+    """The cluster has a member of this id, or one with this address."""
+
+
+class MembershipChangePending(PreconditionFailed):
+    """Another change of membership is under way; metadata `member` and `role` tell which."""
+
+
+class LastVoter(PreconditionFailed):
+    """The only member that votes cannot be removed."""
+
+
+class QuorumAtRisk(PreconditionFailed):
+    """Without the member, those that answer would be no majority of those that remain."""
+
+
+class TransferFailed(PreconditionFailed):
+    """Leadership was not handed over."""
+
+
 class QuotaExceeded(Refused):
     """A limit of the namespace is reached; metadata `limit` names it."""
 
@@ -195,6 +215,10 @@ class EventsLost(Refused):
 
 class StorageLow(Refused):
     """A disk of the cluster is almost full: nothing new is taken; renewals and releases are."""
+
+
+class FeatureNotEnabled(PreconditionFailed):
+    """Not every member of the cluster has the feature level that this needs."""
 
 
 class PermissionDenied(Refused):
@@ -239,6 +263,12 @@ BY_REASON: Mapping[str, type[GarbageTruckError]] = MappingProxyType(
         "HOLD_CONFLICT": HoldConflict,
         "NOT_DEAD_LETTER": NotDeadLetter,
         "NAMESPACE_CHANGED": NamespaceChanged,
+        "MEMBER_EXISTS": MemberExists,
+        "MEMBERSHIP_CHANGE_PENDING": MembershipChangePending,
+        "LAST_VOTER": LastVoter,
+        "QUORUM_AT_RISK": QuorumAtRisk,
+        "TRANSFER_FAILED": TransferFailed,
+        "FEATURE_NOT_ENABLED": FeatureNotEnabled,
         "QUOTA_EXCEEDED": QuotaExceeded,
         "STORAGE_LOW": StorageLow,
         "FEATURE_NOT_BUILT": FeatureNotBuilt,

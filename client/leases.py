@@ -11,14 +11,11 @@ from typing import overload
 from garbagetruck.client.caller import Caller, Listing, Page, consistency
 from garbagetruck.client.errors import GarbageTruckError, LeaseEnded, LeaseNotFound
 from garbagetruck.client.failures import error_of_status
+from garbagetruck.client.fitting import fit
 from garbagetruck.client.held import HeldLeases
 from garbagetruck.client.lease import Deadline, HeldLease, Lease
 from garbagetruck.client.records import NOTHING, Cleanup, LeaseRequest
-from garbagetruck.client.translate import (
-    cleanup_message,
-    milliseconds,
-    refusing_what_no_message_can_hold,
-)
+from garbagetruck.client.translate import cleanup_message, milliseconds
 from garbagetruck.v1 import lease_pb2
 
 One = str | HeldLease
@@ -81,8 +78,8 @@ class Leases:
         """Take many leases; each succeeds or fails by itself. The answers are in the order of the requests."""
         results: list[Lease | GarbageTruckError] = []
         for start in range(0, len(requests), BATCH_ITEMS_MAX):
-            with refusing_what_no_message_can_hold():
-                items = [_item(request) for request in requests[start : start + BATCH_ITEMS_MAX]]
+            batch = requests[start : start + BATCH_ITEMS_MAX]
+            items = [_item(position, request) for position, request in enumerate(batch, start)]
             answer = await self._caller.mutate(
                 lambda stubs: stubs.lease.BatchAcquire,
                 timeout,
@@ -280,8 +277,10 @@ def lease_id_of(lease: One) -> str:
     return lease if isinstance(lease, str) else lease.id
 
 
-def _item(request: LeaseRequest) -> lease_pb2.AcquireItem:
-    return lease_pb2.AcquireItem(
+def _item(position: int, request: LeaseRequest) -> lease_pb2.AcquireItem:
+    return fit(
+        f"items[{position}]",
+        lease_pb2.AcquireItem,
         resource=request.resource,
         holder=request.holder,
         ttl_ms=milliseconds(request.ttl, "ttl_ms"),

@@ -4,6 +4,7 @@ Duty: the calls of NamespaceService in Python's terms. Unlike all others they ta
 """
 
 from garbagetruck.client.caller import Caller, Listing, Page, consistency
+from garbagetruck.client.fitting import fit
 from garbagetruck.client.overview import Brake, CleanupSettings, Limits, Namespace
 from garbagetruck.client.translate import namespace_record
 from garbagetruck.v1 import namespace_pb2
@@ -73,7 +74,9 @@ class Namespaces:
 def _set_request(
     name: str, limits: Limits | None, cleanup: CleanupSettings | None, brake: Brake | None, revision: int
 ) -> namespace_pb2.NamespaceServiceSetRequest:
-    return namespace_pb2.NamespaceServiceSetRequest(
+    return fit(
+        "",
+        namespace_pb2.NamespaceServiceSetRequest,
         namespace=name,
         limits=_limits(limits),
         cleanup=_cleanup(cleanup),
@@ -85,7 +88,9 @@ def _set_request(
 def _limits(limits: Limits | None) -> namespace_pb2.NamespaceLimits | None:
     if limits is None:
         return None
-    return namespace_pb2.NamespaceLimits(
+    return fit(
+        "limits",
+        namespace_pb2.NamespaceLimits,
         leases_max=limits.leases_max,
         leases_per_holder_max=limits.leases_per_holder_max,
         resources_max=limits.resources_max,
@@ -96,7 +101,9 @@ def _limits(limits: Limits | None) -> namespace_pb2.NamespaceLimits | None:
 def _cleanup(settings: CleanupSettings | None) -> namespace_pb2.CleanupSettings | None:
     if settings is None:
         return None
-    return namespace_pb2.CleanupSettings(
+    return fit(
+        "cleanup",
+        namespace_pb2.CleanupSettings,
         grace_ms_min=settings.grace_ms_min,
         attempts_max=settings.attempts_max,
         retry_delay_ms_min=settings.retry_delay_ms_min,
@@ -107,6 +114,11 @@ def _cleanup(settings: CleanupSettings | None) -> namespace_pb2.CleanupSettings 
 def _brake(brake: Brake | None) -> namespace_pb2.Brake | None:
     if brake is None:
         return None
-    return namespace_pb2.Brake(
-        enabled=brake.enabled, holders_min=brake.holders_min, share=brake.share, window_ms=brake.window_ms
+    return fit(
+        "brake",
+        namespace_pb2.Brake,
+        enabled=brake.enabled,
+        holders_min=brake.holders_min,
+        share=brake.share,
+        window_ms=brake.window_ms,
     )

@@ -103,6 +103,8 @@ class NodeStatus:
     version: str
     digest: bytes
     clock_ms: int
+    feature_level: int
+    """What it can read, see docs/consensus.md; 0 until it has told so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +149,21 @@ class ClusterStatus:
     incarnation: int
     warnings: tuple[str, ...]
     bounds: Bounds
+    feature_level: int
+    """What the cluster uses: the lowest level of its members."""
     age_ms: int
     """How old the counts may be, in milliseconds of real time; above 0 when there is no leader."""
+
+
+class MemberRole(StrEnum):
+    """What a member shall be."""
+
+    VOTER = "voter"
+    LEARNER = "learner"
+    """Added: it votes once it has come and caught up."""
+    LEAVING = "leaving"
+    """Removed: its record goes when it votes no more."""
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +175,12 @@ class Member:
     raft: str
     http: str
     disk_id: str
+    """Empty: no folder has come under its name yet."""
+    peer: str = ""
+    role: MemberRole = MemberRole.UNKNOWN
+    version: str = ""
+    feature_level: int = 0
+    """What it can read; 0 until it has told so."""
 
 
 @dataclass(frozen=True, slots=True)

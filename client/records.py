@@ -1,7 +1,7 @@
 """What the client hands out: plain, immutable values in the words of the API.
 
 Duty: give a caller the cluster's records without a protobuf or gRPC type in its hands.
-Conventions: `…_ms` are moments or durations in milliseconds of *cluster time* (see common.proto), which has no
+Conventions: `…_ms` are moments or durations in milliseconds of *cluster time* (see header.proto), which has no
 relation to any wall clock; 0 means that it has not happened. Enumerations are the API's own words in lower case.
 """
 

@@ -211,6 +211,9 @@ class SyncTruck(Face[Truck]):
     session = entering(Truck.session, SyncSession)
     status = blocking(Truck.status)
     members = blocking(Truck.members)
+    add_member = blocking(Truck.add_member)
+    remove_member = blocking(Truck.remove_member)
+    transfer_leadership = blocking(Truck.transfer_leadership)
     watch = iterating(Truck.watch)
 
     def __enter__(self) -> Self:

@@ -5,17 +5,17 @@ Invariant: a message of a newer server, with words that this version does not kn
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from garbagetruck.client import overview, records
 from garbagetruck.client.errors import FieldViolation, InvalidArgument
+from garbagetruck.client.fitting import fit
 from garbagetruck.v1 import (
     cleanup_pb2,
+    cleanup_spec_pb2,
     cluster_pb2,
-    common_pb2,
     event_pb2,
     lease_pb2,
     namespace_pb2,
@@ -39,18 +39,6 @@ def milliseconds(seconds: float, field: str) -> int:
     raise InvalidArgument(wrong, violations=(FieldViolation(field, wrong),))
 
 
-@contextmanager
-def refusing_what_no_message_can_hold() -> Iterator[None]:
-    """Turn what protobuf refuses to store (text that is no UTF-8, numbers beyond int64) into `InvalidArgument`."""
-    try:
-        yield
-    except UnicodeEncodeError as error:
-        wrong = f"{error.object!r} cannot be written as UTF-8"
-        raise InvalidArgument(wrong) from error
-    except ValueError as error:
-        raise InvalidArgument(str(error)) from error
-
-
 def word(kind: type[WordT], name_of: Callable[[Any], str], prefix: str, value: int) -> WordT:
     """The record's word for a value of one of the API's enums."""
     try:
@@ -59,11 +47,13 @@ def word(kind: type[WordT], name_of: Callable[[Any], str], prefix: str, value: i
         return kind("unknown")
 
 
-def cleanup_message(cleanup: records.Cleanup | None) -> common_pb2.CleanupSpec | None:
-    return None if cleanup is None else common_pb2.CleanupSpec(handler=cleanup.handler, parameters=cleanup.parameters)
+def cleanup_message(cleanup: records.Cleanup | None) -> cleanup_spec_pb2.CleanupSpec | None:
+    if cleanup is None:
+        return None
+    return fit("cleanup", cleanup_spec_pb2.CleanupSpec, handler=cleanup.handler, parameters=cleanup.parameters)
 
 
-def cleanup_record(message: common_pb2.CleanupSpec) -> records.Cleanup:
+def cleanup_record(message: cleanup_spec_pb2.CleanupSpec) -> records.Cleanup:
     return records.Cleanup(message.handler, **message.parameters)
 
 
@@ -208,6 +198,7 @@ def node_status(message: cluster_pb2.NodeStatus) -> overview.NodeStatus:
         version=message.version,
         digest=message.digest,
         clock_ms=message.clock_ms,
+        feature_level=message.feature_level,
     )
 
 
@@ -236,12 +227,23 @@ def cluster_status(message: cluster_pb2.GetStatusResponse) -> overview.ClusterSt
         incarnation=status.incarnation,
         warnings=tuple(status.warnings),
         bounds=overview.Bounds(bounds.ttl_ms_min, bounds.ttl_ms_max, bounds.request_age_ms_max, bounds.events_max),
+        feature_level=status.feature_level,
         age_ms=message.header.age_ms,
     )
 
 
 def member_record(message: cluster_pb2.Member) -> overview.Member:
-    return overview.Member(message.id, message.api, message.raft, message.http, message.disk_id)
+    return overview.Member(
+        id=message.id,
+        api=message.api,
+        raft=message.raft,
+        http=message.http,
+        disk_id=message.disk_id,
+        peer=message.peer,
+        role=word(overview.MemberRole, cluster_pb2.MemberRole.Name, "MEMBER_ROLE_", message.role),
+        version=message.version,
+        feature_level=message.feature_level,
+    )
 
 
 def event_record(message: event_pb2.Event) -> overview.Event:

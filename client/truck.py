@@ -74,6 +74,53 @@ class Truck(Leases):
         )
         return tuple(map(member_record, answer.message.members))
 
+    async def add_member(
+        self,
+        member_id: str,
+        *,
+        api: str,
+        http: str,
+        raft: str,
+        peer: str,
+        disk_id: str = "",
+        timeout: float | None = None,
+    ) -> Member:
+        """Let a node in, as a learner; it becomes a voter when it has come and caught up, which `members` tells.
+
+        Addresses are `"host:port"`, as the other nodes and the clients reach them. `disk_id`: the only folder to be
+        taken under this name; empty: the first that comes. Raises `MemberExists`, `MembershipChangePending`.
+        """
+        answer = await self._caller.mutate(
+            lambda stubs: stubs.cluster.AddMember,
+            timeout,
+            cluster_pb2.AddMemberRequest,
+            member=cluster_pb2.Member(id=member_id, api=api, http=http, raft=raft, peer=peer, disk_id=disk_id),
+        )
+        return member_record(answer.message.member)
+
+    async def remove_member(self, member_id: str, *, timeout: float | None = None) -> Member:
+        """Have a node leave. `members` lists it until it votes no more. Returns its record as it was.
+
+        Raises `MemberNotFound`, `MembershipChangePending`, `LastVoter`, `QuorumAtRisk`.
+        """
+        answer = await self._caller.mutate(
+            lambda stubs: stubs.cluster.RemoveMember, timeout, cluster_pb2.RemoveMemberRequest, member_id=member_id
+        )
+        return member_record(answer.message.member)
+
+    async def transfer_leadership(self, to: str = "", *, timeout: float | None = None) -> str:
+        """Have a node lead; empty: whichever other node is most up to date. Returns the id of who leads then.
+
+        Raises `MemberNotFound`, `TransferFailed`.
+        """
+        answer = await self._caller.mutate(
+            lambda stubs: stubs.cluster.TransferLeadership,
+            timeout,
+            cluster_pb2.TransferLeadershipRequest,
+            member_id=to,
+        )
+        return answer.message.leader_id
+
     def watch(
         self,
         *,

@@ -11,9 +11,10 @@ from contextlib import aclosing
 
 from garbagetruck.client.caller import Caller
 from garbagetruck.client.errors import DeadlineExceeded, OutcomeUnknown, Unavailable
+from garbagetruck.client.fitting import fit
 from garbagetruck.client.overview import Event
 from garbagetruck.client.retry import Backoff
-from garbagetruck.client.translate import event_record, event_type_value, refusing_what_no_message_can_hold
+from garbagetruck.client.translate import event_record, event_type_value
 from garbagetruck.v1 import event_pb2
 
 FIRST_RESPONSE_S_MAX = 5.0
@@ -37,14 +38,15 @@ async def watch(
     `NamespaceNotFound`.
     """
     loop = asyncio.get_running_loop()
-    with refusing_what_no_message_can_hold():
-        request = event_pb2.WatchRequest(
-            namespace="" if all_namespaces else caller.namespace,
-            from_index=from_index,
-            all_namespaces=all_namespaces,
-            resource=resource,
-            types=map(event_type_value, types),
-        )
+    request = fit(
+        "",
+        event_pb2.WatchRequest,
+        namespace="" if all_namespaces else caller.namespace,
+        from_index=from_index,
+        all_namespaces=all_namespaces,
+        resource=resource,
+        types=list(map(event_type_value, types)),
+    )
     failing_since: float | None = None
     backoff = Backoff(caller.world.random)
     while True:

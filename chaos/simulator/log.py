@@ -12,8 +12,18 @@ from typing_extensions import override
 
 from garbagetruck.chaos.simulator.raft_model import RaftNode
 from garbagetruck.chaos.simulator.world import NS_PER_MS, Process
-from garbagetruck.cluster.raft.errors import LogStopped, NotLeader
-from garbagetruck.cluster.raft.log import Confirmation, Entry, LogListener, LogStatus, ReplicatedLog, Role
+from garbagetruck.cluster.raft.errors import ChangeRefused, LogStopped, NotLeader
+from garbagetruck.cluster.raft.log import (
+    AddVoter,
+    Confirmation,
+    Entry,
+    LogListener,
+    LogStatus,
+    RemoveVoter,
+    ReplicatedLog,
+    Role,
+)
+from garbagetruck.cluster.raft.settings import Member
 
 HAND_OFF_MS = (0.05, 4.0)
 """What handing over between the two threads takes, the less often the longer."""
@@ -92,6 +102,14 @@ class SimulatedLog(ReplicatedLog):
             return False
         return True
 
+    @override
+    def set_members(self, members: Sequence[Member]) -> None:
+        """Nobody comes or goes in this model: `chaos/simulator/raft` has that."""
+
+    @override
+    async def change_voters(self, change: AddVoter | RemoveVoter, *, term: int) -> None:
+        raise ChangeRefused("the modelled log has the voters that it was made with")
+
     # -- on the Raft thread -----------------------------------------------------------------------------------
 
     def _begin_round(self) -> None:
@@ -124,6 +142,7 @@ class SimulatedLog(ReplicatedLog):
             commit_index,
             raft.last_index,
             frozenset(self._peers),
+            voters=frozenset({self._process.name, *self._peers}),
         )
         lost = [] if raft.role == "leader" else [future for asked in self._rounds.values() for future in asked]
         if lost:

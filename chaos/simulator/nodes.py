@@ -20,6 +20,7 @@ from garbagetruck.chaos.simulator.world import Process, ProcessClock, World
 from garbagetruck.cluster.cleanup.executor import CleanupExecutor
 from garbagetruck.cluster.cleanup.registry import HandlerRegistry, Registered
 from garbagetruck.cluster.cleanup.settings import ExecutorSettings, HandlerSettings
+from garbagetruck.cluster.machine.features import LEVEL_NEWEST
 from garbagetruck.cluster.machine.machine import Applied, Machine
 from garbagetruck.cluster.machine.model import Bounds, Member
 from garbagetruck.cluster.machine.operations import CreateCluster, Operation, SetBounds
@@ -28,6 +29,7 @@ from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
 from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
 from garbagetruck.cluster.node.config.settings import ClockSection, QueueSection
+from garbagetruck.cluster.node.digests import EVERY_ENTRIES, DigestWatch
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.leadership import Leadership
 from garbagetruck.cluster.node.peers.connection import MessageBounds
@@ -89,7 +91,13 @@ class SimulatedNode(ApplyListener):
             monotonic_ns=monotonic_ns, step_ms=around.clock.step_ms, drift_ppm=around.clock.drift_ppm_max
         )
         proposer = Proposer(node_id=name, log=self.log, random=chance)
-        self.queue = CommitQueue(proposer=proposer, clock=self.clock, bounds=around.queue, on_fatal=self._fatal)
+        self.queue = CommitQueue(
+            proposer=proposer,
+            clock=self.clock,
+            bounds=around.queue,
+            on_fatal=self._fatal,
+            not_enabled=self.machine.not_enabled,
+        )
         self.leadership = Leadership(
             node_id=name,
             log=self.log,
@@ -102,9 +110,11 @@ class SimulatedNode(ApplyListener):
             on_fatal=self._fatal,
         )
         self.leadership.open_with(self._opening)
+        self.digests = self._watch()
         self._build_cleaning(chance)
         self._build_gateway()
-        self.applier.listen(self.leadership, self.ledger, self)
+        self.digests.report_through(self.gateway)
+        self.applier.listen(self.digests, self.leadership, self.ledger, self)
         self.process.loop.start(self._start())
 
     @property
@@ -126,11 +136,29 @@ class SimulatedNode(ApplyListener):
         """The canonical target, as a door completes a cleanup with it."""
         return self.registry.canonical_target(STORE, parameters)
 
+    def _watch(self) -> DigestWatch:
+        return DigestWatch(
+            node_id=self.name,
+            machine=self.machine,
+            applied_index=lambda: self.applier.applied_index,
+            leading=self.leadership,
+            queue=self.queue,
+            monotonic_ns=self.process.clock.monotonic_ns,
+            on_fatal=self._fatal,
+            noted_after_entries=EVERY_ENTRIES,
+        )
+
     def _build_cleaning(self, chance: random.Random) -> None:
         around, monotonic_ns = self._around, self.process.clock.monotonic_ns
         handler = StoreHandler(world=around.world, network=around.network, process=self.process, store=around.store)
         self.registry = HandlerRegistry([Registered(HandlerSettings(name=STORE, kind=STORE, options={}), handler)])
-        self.ledger = NodeLedger(machine=self.machine, queue=self.queue, leadership=self.leadership, clock=self.clock)
+        self.ledger = NodeLedger(
+            machine=self.machine,
+            queue=self.queue,
+            leadership=self.leadership,
+            clock=self.clock,
+            held=lambda: self.digests.holds_cleanups,
+        )
         self.executor = CleanupExecutor(
             node_id=self.name,
             ledger=self.ledger,
@@ -155,6 +183,7 @@ class SimulatedNode(ApplyListener):
             leadership=self.leadership,
             read_index=read_index,
             api_addresses=addresses,
+            on_report=self.digests.hear,
         )
         around.fabric.handlers[self.name] = (self.process, handler)
         self.gateway = NodeGateway(
@@ -177,7 +206,7 @@ class SimulatedNode(ApplyListener):
     def _opening(self) -> Sequence[Operation]:
         if self.machine.cluster_id:
             return ()
-        members = tuple(Member(name, name, name, name, "0", name, 1) for name in self._around.names)
+        members = tuple(Member(name, name, name, name, "0", name, LEVEL_NEWEST) for name in self._around.names)
         return (CreateCluster(CLUSTER_ID, 1, members), SetBounds(self._around.bounds))
 
     def _fatal(self, error: BaseException) -> None:
@@ -193,7 +222,8 @@ class SimulatedNode(ApplyListener):
 
     @override
     def on_progress(self) -> None:
-        """Nothing more to see."""
+        if self.digests.holds_cleanups:
+            self._around.world.fail(f"I3: {self.name} took what is one history for two")
 
     @override
     def on_status(self, status: LogStatus) -> None:

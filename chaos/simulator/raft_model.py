@@ -89,7 +89,6 @@ class RaftNode:
         self._forwards = forwards
         self._random = world.random(f"raft-{process.name}-{world.now_ns}")
         self._durable = len(disk.entries)
-        self._writes = 0
         self._votes: set[str] = set()
         self._next: dict[str, int] = {}
         self._match: dict[str, int] = {}

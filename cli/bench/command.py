@@ -29,6 +29,7 @@ from garbagetruck.client.endpoints import addresses_of
 from garbagetruck.durations import DurationError, parse_duration_ms
 
 TARGETS = ("self",)
+OPERATIONS_MAX = 1_000_000_000
 
 
 class Shape(StrEnum):
@@ -55,7 +56,7 @@ def bench(
     ] = None,
     target: Annotated[str, typer.Option(help="What to measure: self.")] = "self",
     operations: Annotated[
-        int | None, typer.Option(min=1, help="Operations for each row, instead of a duration.")
+        int | None, typer.Option(min=1, max=OPERATIONS_MAX, help="Operations for each row, instead of a duration.")
     ] = None,
     duration: Annotated[
         str | None, typer.Option(help=f"How long each row is measured. Default: {DURATION_S_DEFAULT:g}s.")
@@ -73,11 +74,24 @@ def bench(
     Progress and the machine's load go to standard error. docs/measurements.md tells what the figures mean.
     """
     scenarios, plan = _scenarios(scenario, target, endpoints), _plan(operations, duration)
-    with _interrupted_by_termination():
+    rows: list[Row] = []
+    try:
+        _measure_all(scenarios, endpoints, plan, rows)
+    finally:
+        # What was measured before something failed took minutes, and is as good as ever.
+        if rows:
+            shown = [row.fields() for row in rows]
+            say(json.dumps(shown, ensure_ascii=False) if output is Shape.JSON else table(shown))
+
+
+def _measure_all(scenarios: list[Scenario], endpoints: str | None, plan: Plan, rows: list[Row]) -> None:
+    """Add a row to `rows` for each that was measured. Raises `typer.Exit`, having said why."""
+    with interrupted_by_termination():
         try:
             for line in conditions("at the beginning"):
                 note(line)
-            rows = [row for each in scenarios for row in _run(each, endpoints, plan)]
+            for each in scenarios:
+                rows += _run(each, endpoints, plan)
             note(load_average("at the end"))
         except (SubjectError, ThrowawayError) as error:
             note(f"Error: {error}")
@@ -88,8 +102,6 @@ def bench(
             raise typer.Exit(Exit.REFUSED) from failure
         except KeyboardInterrupt as interrupt:
             raise typer.Exit(Exit.INTERRUPTED) from interrupt
-    shown = [row.fields() for row in rows]
-    say(json.dumps(shown, ensure_ascii=False) if output is Shape.JSON else table(shown))
 
 
 def _scenarios(names: list[str] | None, target: str, endpoints: str | None) -> list[Scenario]:
@@ -158,7 +170,7 @@ def _measure(
 
 
 @contextlib.contextmanager
-def _interrupted_by_termination() -> Iterator[None]:
+def interrupted_by_termination() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end us as Ctrl-C does: with everything that was started."""
     numbers = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, signal.default_int_handler) for number in numbers]

@@ -19,7 +19,7 @@ from garbagetruck.cli.bench.plan import Plan
 from garbagetruck.cli.bench.probe import Probe
 from garbagetruck.cli.bench.subject import BATCH_ITEMS_MAX, SETUP_TIMEOUT_S, Subject, SubjectError
 from garbagetruck.client.endpoints import Stubs
-from garbagetruck.v1 import common_pb2, lease_pb2, namespace_pb2
+from garbagetruck.v1 import header_pb2, lease_pb2, namespace_pb2
 
 LEASES = 10_000
 TTL_MS = 4_000
@@ -132,6 +132,6 @@ class _Watch:
 
     async def _look(self, node: Stubs) -> namespace_pb2.Namespace:
         request = namespace_pb2.NamespaceServiceGetRequest(
-            namespace=self.namespace, consistency=common_pb2.READ_CONSISTENCY_STALE
+            namespace=self.namespace, consistency=header_pb2.READ_CONSISTENCY_STALE
         )
         return (await node.namespace.Get(request, timeout=CALL_TIMEOUT_S)).namespace

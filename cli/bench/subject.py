@@ -14,7 +14,7 @@ import grpc.aio
 from garbagetruck.cli.bench.processor import processor_s
 from garbagetruck.cli.bench.throwaway import Throwaway
 from garbagetruck.client.endpoints import CHANNEL_OPTIONS, Stubs
-from garbagetruck.v1 import cluster_pb2, common_pb2, lease_pb2, namespace_pb2, session_pb2
+from garbagetruck.v1 import cleanup_spec_pb2, cluster_pb2, lease_pb2, namespace_pb2, session_pb2
 
 NAMESPACE = "bench"
 SETUP_TIMEOUT_S = 30.0
@@ -127,11 +127,11 @@ class Subject:
                 ids.append(result.lease.id)
         return ids
 
-    def _cleanup(self, name: str) -> common_pb2.CleanupSpec | None:
+    def _cleanup(self, name: str) -> cleanup_spec_pb2.CleanupSpec | None:
         """Never on a cluster that somebody else needs: a benchmark must not be able to delete anything."""
         if self.throwaway is None:
             return None
-        return common_pb2.CleanupSpec(handler="file", parameters={"path": name})
+        return cleanup_spec_pb2.CleanupSpec(handler="file", parameters={"path": name})
 
 
 @contextlib.asynccontextmanager

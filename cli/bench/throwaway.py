@@ -131,18 +131,18 @@ class Throwaway:
                     os.kill(node.pid, signal.SIGKILL)
 
 
-def end_with_parent() -> None:
-    """Have the kernel send this process SIGTERM when the one that started it ends, where the kernel can."""
+def end_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """Have the kernel send this process a signal when the one that started it ends, where the kernel can."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
-def free_base_port() -> int:
+def free_base_port(nodes: int = NODES) -> int:
     """A base for `up --base-port` all of whose ports are free now."""
     bases = list(BASES)
     random.SystemRandom().shuffle(bases)
     for base in bases:
-        if _all_free([base + offset + number for offset in PORT_OFFSETS for number in range(1, NODES + 1)]):
+        if _all_free([base + offset + number for offset in PORT_OFFSETS for number in range(1, nodes + 1)]):
             return base
     raise ThrowawayError("no free ports on this machine")
 

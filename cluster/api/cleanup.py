@@ -159,6 +159,8 @@ def _blocked_by(machine: Machine, resource: Resource) -> str:
     namespace = machine.namespace(resource.namespace)
     if machine.cleanups_paused or (namespace is not None and namespace.paused):
         return "paused"
+    if machine.quarantine_left_ms is not None:
+        return "restored"
     if namespace is not None and (namespace.brake_engaged or namespace.cleanups_not_before_ms > machine.clock_ms):
         return "brake"
     return ""

@@ -1,4 +1,4 @@
-"""ClusterService: the cluster at a glance, and its members. What changes them belongs to later issues."""
+"""ClusterService: the cluster at a glance, its members, and who leads. Snapshots belong to a later issue."""
 
 import asyncio
 
@@ -7,19 +7,22 @@ from typing_extensions import override
 from garbagetruck.cluster.api import errors
 from garbagetruck.cluster.api.door import Context, Door
 from garbagetruck.cluster.api.gateway import Consistency, ReadView
-from garbagetruck.cluster.api.ports import NodeStatus, PeerStatus, PeerUnreachable
+from garbagetruck.cluster.api.ports import MemberDoor, NodeStatus, PeerStatus, PeerUnreachable
 from garbagetruck.cluster.api.translate import cluster as translate
 from garbagetruck.cluster.api.translate import header
-from garbagetruck.cluster.machine.model import Member
+from garbagetruck.cluster.machine.model import Member, MemberRole
+from garbagetruck.cluster.machine.operations import AddMember, RemoveMember
+from garbagetruck.cluster.machine.outcomes import MemberChanged
 from garbagetruck.v1 import cluster_pb2, cluster_pb2_grpc
 
 
 class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     """Translates; see cluster.proto for what the methods promise."""
 
-    def __init__(self, door: Door, peers: PeerStatus) -> None:
+    def __init__(self, door: Door, peers: PeerStatus, members: MemberDoor) -> None:
         self._door = door
         self._peers = peers
+        self._members = members
         self._last_heard: dict[str, NodeStatus] = {}
         """What each member last said; only of present members, so bounded by their number."""
 
@@ -45,19 +48,48 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
 
     @override
     async def AddMember(self, request: cluster_pb2.AddMemberRequest, context: Context) -> cluster_pb2.AddMemberResponse:
-        raise errors.not_built("ClusterService.AddMember")
+        door = self._door
+        deadline = door.deadline_of(context)
+        member = translate.member_to_add(request.member)
+        operation = AddMember(door.entered_ms(), request.request_id, "", member)
+        door.check(operation)
+        problem = self._members.problem(member)
+        if problem is not None:
+            raise errors.invalid(f"member.{problem[0]}", problem[1])
+        outcome = await door.submit_new_namespace(operation, deadline, repeatable=bool(request.request_id))
+        assert isinstance(outcome, MemberChanged), outcome
+        return cluster_pb2.AddMemberResponse(
+            header=door.mutation_header(context), member=translate.member_message(outcome.member)
+        )
 
     @override
     async def RemoveMember(
         self, request: cluster_pb2.RemoveMemberRequest, context: Context
     ) -> cluster_pb2.RemoveMemberResponse:
-        raise errors.not_built("ClusterService.RemoveMember")
+        door = self._door
+        deadline = door.deadline_of(context)
+        operation = RemoveMember(door.entered_ms(), request.request_id, "", request.member_id)
+        door.check(operation)
+        view = await door.read(Consistency.LINEARIZABLE, deadline)
+        await self._check_quorum_without(request.member_id, view.machine.members())
+        outcome = await door.submit_new_namespace(operation, deadline, repeatable=bool(request.request_id))
+        assert isinstance(outcome, MemberChanged), outcome
+        return cluster_pb2.RemoveMemberResponse(
+            header=door.mutation_header(context), member=translate.member_message(outcome.member)
+        )
 
     @override
     async def TransferLeadership(
         self, request: cluster_pb2.TransferLeadershipRequest, context: Context
     ) -> cluster_pb2.TransferLeadershipResponse:
-        raise errors.not_built("ClusterService.TransferLeadership")
+        door = self._door
+        deadline = door.deadline_of(context)
+        if request.member_id:
+            view = await door.read(Consistency.LINEARIZABLE, deadline)
+            if all(member.id != request.member_id for member in view.machine.members()):
+                raise errors.of_door("MEMBER_NOT_FOUND", f"no member {request.member_id!r}", field="member_id")
+        leader_id = await door.transfer_leadership(request.member_id, deadline)
+        return cluster_pb2.TransferLeadershipResponse(header=door.mutation_header(context), leader_id=leader_id)
 
     @override
     async def CreateSnapshot(
@@ -70,6 +102,27 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         self, request: cluster_pb2.ListSnapshotsRequest, context: Context
     ) -> cluster_pb2.ListSnapshotsResponse:
         raise errors.not_built("ClusterService.ListSnapshots")
+
+    async def _check_quorum_without(self, member_id: str, members: tuple[Member, ...]) -> None:
+        """Raise `CallError` when the cluster would stand still without the member. Only of one that votes as yet.
+
+        A repetition finds it on its way out, or gone, and is answered by the machine.
+        """
+        voters = [member for member in members if member.role is MemberRole.VOTER]
+        remaining = [member for member in voters if member.id != member_id]
+        if not remaining or len(remaining) == len(voters):
+            return
+        heard = await self._ask_all(members)
+        reachable = [member.id for member in remaining if member.id in heard]
+        if len(reachable) <= len(remaining) // 2:
+            silent = ", ".join(member.id for member in remaining if member.id not in heard)
+            raise errors.of_door(
+                "QUORUM_AT_RISK",
+                f"without {member_id}, {len(reachable)} of {len(remaining)} members would answer, which is no majority:"
+                f" bring back {silent} first",
+                reachable=str(len(reachable)),
+                remaining=str(len(remaining)),
+            )
 
     async def _ask_all(self, members: tuple[Member, ...]) -> dict[str, NodeStatus]:
         """What each member says now; who does not answer in time is left out."""
@@ -95,6 +148,8 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     ) -> cluster_pb2.ClusterStatus:
         where = self._door.header()
         warnings = translate.warnings(members, heard, where.leader_id)
+        warnings.extend(translate.levels(members, view.machine.feature_level))
+        warnings.extend(translate.difference(view.machine.open_difference()))
         status = cluster_pb2.ClusterStatus(
             cluster_id=where.cluster_id,
             healthy=not warnings,
@@ -107,6 +162,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             ],
             incarnation=view.machine.incarnation,
             warnings=warnings,
+            feature_level=view.machine.feature_level,
         )
         translate.add_counts(status, view.machine, view.clock_ms)
         return status

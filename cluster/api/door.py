@@ -23,11 +23,10 @@ from garbagetruck.cluster.machine.operations import ClientOperation
 from garbagetruck.cluster.machine.outcomes import Outcome, Refused
 from garbagetruck.cluster.machine.validation import (
     ID_BYTES_MAX,
-    NAMESPACE_BYTES_MAX,
     RESOURCE_BYTES_MAX,
     check_operation,
 )
-from garbagetruck.v1 import common_pb2
+from garbagetruck.v1 import cleanup_spec_pb2, error_pb2, header_pb2
 
 Context: TypeAlias = aio.ServicerContext[Any, Any]
 """What grpc.aio hands to a servicer; its type parameters tell nothing that the methods do not."""
@@ -128,7 +127,6 @@ class Door:
         machine = self._machine()
         if machine.cluster_id and machine.namespace(name) is not None:
             return
-        _check_size("namespace", name, NAMESPACE_BYTES_MAX)
         view = await self.read(Consistency.LINEARIZABLE, deadline)
         if view.machine.namespace(name) is None:
             raise errors.of_door(
@@ -138,7 +136,7 @@ class Door:
                 namespace=name,
             )
 
-    def complete_cleanup(self, asked: common_pb2.CleanupSpec) -> CleanupSpec:
+    def complete_cleanup(self, asked: cleanup_spec_pb2.CleanupSpec) -> CleanupSpec:
         """The cleanup that a client named, with its canonical target. Raises `CallError`."""
         try:
             return self._cleanups.complete(asked.handler, asked.parameters)
@@ -194,6 +192,13 @@ class Door:
         except OperatingError as error:
             raise self.told(error, repeatable=True) from error
 
+    async def transfer_leadership(self, to: str, deadline: float) -> str:
+        """Have `to` lead, or whoever is most up to date; the answer is who leads then. Raises `CallError`."""
+        try:
+            return await self._gateway.transfer_leadership(to, timeout_s=_until(deadline))
+        except OperatingError as error:
+            raise self.told(error, repeatable=True) from error
+
     async def applied_past(self, event_index: int) -> None:
         """Wait until this node's machine knows of an event past `event_index`."""
         await self._gateway.wait_applied_past(event_index)
@@ -209,25 +214,25 @@ class Door:
     def header(self) -> Header:
         return self._gateway.header()
 
-    def mutation_header(self, context: Context) -> common_pb2.ResponseHeader:
+    def mutation_header(self, context: Context) -> header_pb2.ResponseHeader:
         """The header of an acknowledged mutation; tells a caller who took a detour where the leader is."""
         header = self._gateway.header()
         if header.leader_api and header.leader_id != header.node_id:
             context.set_trailing_metadata(((errors.LEADER_METADATA, header.leader_api),))
         return translate_header.mutation_header(header)
 
-    def read_header(self, view: ReadView) -> common_pb2.ResponseHeader:
+    def read_header(self, view: ReadView) -> header_pb2.ResponseHeader:
         return translate_header.read_header(self._gateway.header(), view)
 
 
-async def item_errors(refusals: Sequence[tuple[int, Refused]]) -> list[common_pb2.ItemError]:
+async def item_errors(refusals: Sequence[tuple[int, Refused]]) -> list[error_pb2.ItemError]:
     """The refused items of a batch, by rising index. Telling a thousand takes a while, so others get their turn."""
-    told: list[common_pb2.ItemError] = []
+    told: list[error_pb2.ItemError] = []
     for start in range(0, len(refusals), ITEMS_PER_TURN):
         if start:
             await asyncio.sleep(0)
         told.extend(
-            common_pb2.ItemError(index=position, status=errors.of_refusal(refused).status())
+            error_pb2.ItemError(index=position, status=errors.of_refusal(refused).status())
             for position, refused in refusals[start : start + ITEMS_PER_TURN]
         )
     return told

@@ -20,6 +20,7 @@ from grpc import StatusCode
 
 from garbagetruck.cluster.api.gateway import (
     Draining,
+    FeatureNotEnabled,
     NoLeader,
     NoQuorum,
     NotLeader,
@@ -29,6 +30,7 @@ from garbagetruck.cluster.api.gateway import (
     Overloaded,
     Starting,
     StorageLow,
+    TransferFailed,
 )
 from garbagetruck.cluster.machine.outcomes import NO_RETRY, Reason, Refused
 
@@ -59,6 +61,9 @@ REFUSALS: Mapping[Reason, Answer] = MappingProxyType(
         Reason.STALE_EPOCH: Answer(StatusCode.UNAVAILABLE, "NOT_LEADER"),
         Reason.CLUSTER_EXISTS: NEVER_A_CLIENTS,
         Reason.MEMBER_UNKNOWN: Answer(StatusCode.NOT_FOUND, "MEMBER_NOT_FOUND"),
+        Reason.MEMBER_EXISTS: Answer(StatusCode.ALREADY_EXISTS, "MEMBER_EXISTS"),
+        Reason.MEMBERSHIP_CHANGE_PENDING: Answer(StatusCode.FAILED_PRECONDITION, "MEMBERSHIP_CHANGE_PENDING"),
+        Reason.LAST_VOTER: Answer(StatusCode.FAILED_PRECONDITION, "LAST_VOTER"),
         Reason.NAMESPACE_NOT_FOUND: Answer(StatusCode.NOT_FOUND, "NAMESPACE_NOT_FOUND"),
         Reason.NAMESPACE_CHANGED: Answer(StatusCode.FAILED_PRECONDITION, "NAMESPACE_CHANGED"),
         Reason.LEASE_NOT_FOUND: Answer(StatusCode.NOT_FOUND, "LEASE_NOT_FOUND"),
@@ -86,6 +91,8 @@ REFUSALS: Mapping[Reason, Answer] = MappingProxyType(
         Reason.REQUEST_ID_REUSED: Answer(StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED"),
         Reason.REQUEST_TABLE_FULL: Answer(StatusCode.UNAVAILABLE, "REQUEST_TABLE_FULL"),
         Reason.REQUEST_TOO_OLD: Answer(StatusCode.FAILED_PRECONDITION, "REQUEST_TOO_OLD"),
+        Reason.FEATURE_NOT_ENABLED: Answer(StatusCode.FAILED_PRECONDITION, "FEATURE_NOT_ENABLED"),
+        Reason.DIGEST_NOT_NOTED: NEVER_A_CLIENTS,
     }
 )
 
@@ -98,8 +105,10 @@ OPERATING_ERRORS: Mapping[type[OperatingError], Answer] = MappingProxyType(
         NotLeader: Answer(StatusCode.UNAVAILABLE, "NOT_LEADER"),
         Overloaded: Answer(StatusCode.UNAVAILABLE, "OVERLOADED"),
         StorageLow: Answer(StatusCode.RESOURCE_EXHAUSTED, "STORAGE_LOW"),
+        FeatureNotEnabled: Answer(StatusCode.FAILED_PRECONDITION, "FEATURE_NOT_ENABLED"),
         Draining: Answer(StatusCode.UNAVAILABLE, "DRAINING"),
         NotSealed: Answer(StatusCode.UNAVAILABLE, "DEADLINE_NOT_SEALED"),
+        TransferFailed: Answer(StatusCode.FAILED_PRECONDITION, "TRANSFER_FAILED"),
         OutcomeUnknown: Answer(StatusCode.UNKNOWN, "OUTCOME_UNKNOWN"),
     }
 )
@@ -113,7 +122,9 @@ DOOR_ERRORS: Mapping[str, StatusCode] = MappingProxyType(
         "UNKNOWN_HANDLER": StatusCode.INVALID_ARGUMENT,
         "CLEANUP_NOT_FOUND": StatusCode.NOT_FOUND,
         "LEASE_NOT_FOUND": StatusCode.NOT_FOUND,
+        "MEMBER_NOT_FOUND": StatusCode.NOT_FOUND,
         "NAMESPACE_NOT_FOUND": StatusCode.NOT_FOUND,
+        "QUORUM_AT_RISK": StatusCode.FAILED_PRECONDITION,
         "RESOURCE_NOT_FOUND": StatusCode.NOT_FOUND,
         "SESSION_NOT_FOUND": StatusCode.NOT_FOUND,
         "EVENT_INDEX_TOO_OLD": StatusCode.OUT_OF_RANGE,
@@ -198,8 +209,11 @@ def of_door(reason: str, message: str, *, field: str = "", **metadata: str) -> C
 
 
 def invalid(field: str, problem: str) -> CallError:
-    """A field of the request is malformed or outside its bounds; `problem` says how, and what is right."""
-    return of_door("INVALID_ARGUMENT", f"{field}: {problem}", field=field)
+    """A field of the request is malformed or outside its bounds; `problem` says how, and what is right.
+
+    `field` is empty only where the fault is of no field: then the problem stands for itself.
+    """
+    return of_door("INVALID_ARGUMENT", f"{field}: {problem}" if field else problem, field=field)
 
 
 def not_built(feature: str) -> CallError:

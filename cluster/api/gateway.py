@@ -49,12 +49,20 @@ class StorageLow(OperatingError):
     """A node's disk is almost full: nothing new is taken, so that renewals still find room. Nothing was applied."""
 
 
+class FeatureNotEnabled(OperatingError):
+    """Not every member's feature level is as high as an operation needs. Nothing was applied."""
+
+
 class Draining(OperatingError):
     """The node is shutting down and takes no new work. Nothing was applied."""
 
 
 class NotSealed(OperatingError):
     """The operation was not yet sealed into a batch at its deadline. Nothing was applied."""
+
+
+class TransferFailed(OperatingError):
+    """Leadership was not handed over: the node cannot take it, or did not in time. No operation is concerned."""
 
 
 class OutcomeUnknown(OperatingError):
@@ -110,6 +118,13 @@ class Gateway(Protocol):
 
     async def read(self, consistency: Consistency, *, timeout_s: float) -> ReadView:
         """Wait until the machine may answer. Raises `NoLeader`, `NoQuorum`, `Starting`, `NotLeader`."""
+        ...
+
+    async def transfer_leadership(self, to: str, *, timeout_s: float) -> str:
+        """Have `to` lead, or with an empty one whichever other node is most up to date; the answer is who leads then.
+
+        Raises `TransferFailed`, and what `submit` raises. Harmless to repeat.
+        """
         ...
 
     async def wait_applied_past(self, event_index: int) -> None:

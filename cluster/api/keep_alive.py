@@ -14,7 +14,7 @@ from garbagetruck.cluster.api.streams import ReadAhead
 from garbagetruck.cluster.api.translate import header as translate
 from garbagetruck.cluster.machine.operations import RenewLeases, RenewSessions
 from garbagetruck.cluster.machine.outcomes import LeasesRenewed, Refused, SessionsRenewed
-from garbagetruck.v1 import common_pb2
+from garbagetruck.v1 import error_pb2, header_pb2
 
 M = TypeVar("M")
 R = TypeVar("R")
@@ -26,7 +26,7 @@ async def keep_alive(
     messages: AsyncIterator[M],
     context: Context,
     operation_of: Callable[[M, float], Awaitable[Renewal]],
-    response_of: Callable[[common_pb2.ResponseHeader, M, Sequence[int], Sequence[common_pb2.ItemError]], R],
+    response_of: Callable[[header_pb2.ResponseHeader, M, Sequence[int], Sequence[error_pb2.ItemError]], R],
 ) -> AsyncGenerator[R, None]:
     """Answer each message. The first that fails as a whole ends the stream, after what came before it was answered.
 

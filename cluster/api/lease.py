@@ -9,11 +9,15 @@ from garbagetruck.cluster.api import errors, pages
 from garbagetruck.cluster.api.door import ITEMS_PER_TURN, Context, Door, item_errors
 from garbagetruck.cluster.api.errors import CallError
 from garbagetruck.cluster.api.keep_alive import keep_alive
+from garbagetruck.cluster.api.texts import REQUEST_ID_BYTES_MAX
 from garbagetruck.cluster.api.translate import header
 from garbagetruck.cluster.api.translate import lease as translate
 from garbagetruck.cluster.machine.operations import AcquireLease, ReleaseHolder, ReleaseLeases, RenewLeases
 from garbagetruck.cluster.machine.outcomes import LeaseGranted, LeasesReleased, LeasesRenewed, Outcome, Refused
 from garbagetruck.v1 import lease_pb2, lease_pb2_grpc
+
+ITEM_REQUEST_ID_BYTES_MIN = REQUEST_ID_BYTES_MAX + 1
+POSITION_DIGITS_MIN = 3
 
 
 class LeaseServicer(lease_pb2_grpc.LeaseServiceServicer):
@@ -49,7 +53,7 @@ class LeaseServicer(lease_pb2_grpc.LeaseServiceServicer):
         for position, item in enumerate(request.items):
             if position % ITEMS_PER_TURN == ITEMS_PER_TURN - 1:
                 await asyncio.sleep(0)
-            request_id = f"{request.request_id}/{position}" if request.request_id else ""
+            request_id = item_request_id(request.request_id, position) if request.request_id else ""
             try:
                 operation = self._acquire(item, namespace, request_id)
                 door.check(operation)
@@ -208,3 +212,13 @@ class LeaseServicer(lease_pb2_grpc.LeaseServiceServicer):
             lease_id=door.draw_id(),
             cleanup=door.complete_cleanup(request.cleanup) if request.HasField("cleanup") else None,
         )
+
+
+def item_request_id(batch: str, position: int) -> str:
+    """The `request_id` under which one item of a batch is remembered: longer than any that a caller may give.
+
+    So an item never meets a call of its own in the request table, whatever ids callers choose. The digits after the last
+    slash are the position, and nothing else ends in them: two batches never share one, either.
+    """
+    digits = max(POSITION_DIGITS_MIN, ITEM_REQUEST_ID_BYTES_MIN - len(batch.encode()) - 1)
+    return f"{batch}/{position:0{digits}}"

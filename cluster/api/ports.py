@@ -43,6 +43,14 @@ class CleanupDoor(Protocol):
         ...
 
 
+class MemberDoor(Protocol):
+    """What this node would have of a member before others are asked."""
+
+    def problem(self, member: Member) -> tuple[str, str] | None:
+        """The field of the member at fault and what is wrong with it, when no node of this cluster could talk to it."""
+        ...
+
+
 class NodeRole(Enum):
     """What a node is to Raft."""
 
@@ -68,6 +76,8 @@ class NodeStatus:
     clock_ms: int
     storage_low: bool = False
     """Its disk has less free space than it should."""
+    membership_waits: str = ""
+    """What keeps a change of membership waiting, as a sentence; told by the node that leads."""
 
 
 class PeerUnreachable(Exception):

@@ -20,7 +20,7 @@ from garbagetruck.cluster.api.door import Door
 from garbagetruck.cluster.api.event import EventServicer
 from garbagetruck.cluster.api.lease import LeaseServicer
 from garbagetruck.cluster.api.namespace import NamespaceServicer
-from garbagetruck.cluster.api.ports import PeerStatus
+from garbagetruck.cluster.api.ports import MemberDoor, PeerStatus
 from garbagetruck.cluster.api.resource import ResourceServicer
 from garbagetruck.cluster.api.session import SessionServicer
 from garbagetruck.v1 import (
@@ -69,10 +69,10 @@ class ServerOptions:
     """How soon health follows readiness."""
 
 
-def public_services(door: Door, peers: PeerStatus) -> tuple[Service, ...]:
+def public_services(door: Door, peers: PeerStatus, members: MemberDoor) -> tuple[Service, ...]:
     """All services of the public API over one door."""
     lease, session, resource = LeaseServicer(door), SessionServicer(door), ResourceServicer(door)
-    cleanup, cluster = CleanupServicer(door), ClusterServicer(door, peers)
+    cleanup, cluster = CleanupServicer(door), ClusterServicer(door, peers, members)
     namespace, event = NamespaceServicer(door), EventServicer(door)
     return (
         Service(

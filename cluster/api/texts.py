@@ -1,7 +1,8 @@
 """The texts of a request: whatever field they stand in, none is longer than the API allows, or holds what is no text.
 
 Duty: one rule for every string of every request, by the descriptors, so that a method cannot forget it: names that are
-only read by, and filters, too. What may be empty, and what the items of a batch may be, is for whoever knows them.
+only read by, and filters, too; and the form of a namespace's name. What may be empty, and what the items of a batch may
+be, is for whoever knows them.
 Invariant: what is refused here is named by its path in the request.
 Must not know: services and methods.
 """
@@ -22,13 +23,16 @@ from garbagetruck.cluster.machine.validation import (
     LABEL_KEY_BYTES_MAX,
     LABEL_VALUE_BYTES_MAX,
     LABELS_MAX,
+    MEMBER_ID_BYTES_MAX,
     NAMESPACE_BYTES_MAX,
+    NAMESPACE_FORM,
+    NAMESPACE_FORM_TOLD,
     REASON_BYTES_MAX,
     RESOURCE_BYTES_MAX,
 )
 
 REQUEST_ID_BYTES_MAX = 128
-"""Longest `request_id` of a request. The machine allows more: items of a batch get a suffix."""
+"""Longest `request_id` of a request. The machine allows more, for those that `api/lease.py` derives for a batch's items."""
 BYTES_MAX: Mapping[str, int] = MappingProxyType(
     {
         "namespace": NAMESPACE_BYTES_MAX,
@@ -43,6 +47,7 @@ BYTES_MAX: Mapping[str, int] = MappingProxyType(
         "hold_id": ID_BYTES_MAX,
         "handler": HANDLER_BYTES_MAX,
         "reason": REASON_BYTES_MAX,
+        "member_id": MEMBER_ID_BYTES_MAX,
         "page_token": 256,
     }
 )
@@ -50,6 +55,7 @@ BYTES_MAX: Mapping[str, int] = MappingProxyType(
 OTHER_BYTES_MAX = 4_096
 """Of strings that are not named above."""
 LABELS = "labels"
+NAMESPACE = "namespace"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -59,6 +65,7 @@ def text_checks(descriptor: Descriptor) -> Callable[[Message], None]:
     texts: list[tuple[str, int]] = []
     lists: list[tuple[str, int]] = []
     labels = False
+    namespace = NAMESPACE in descriptor.fields_by_name
     for field in descriptor.fields:
         if field.type == FieldDescriptor.TYPE_STRING:
             (lists if field.is_repeated else texts).append((field.name, BYTES_MAX.get(field.name, OTHER_BYTES_MAX)))
@@ -78,6 +85,8 @@ def text_checks(descriptor: Descriptor) -> Callable[[Message], None]:
                 _check_each(name, values, bytes_max)
         if labels:
             _check_labels(getattr(message, LABELS))
+        if namespace and message.namespace and NAMESPACE_FORM.fullmatch(message.namespace) is None:
+            raise invalid(NAMESPACE, NAMESPACE_FORM_TOLD)
 
     return check
 

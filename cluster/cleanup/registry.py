@@ -77,11 +77,9 @@ class HandlerRegistry:
         """The handler of this name, if there is one."""
         return self._handlers.get(name)
 
-    def check(self) -> list[str]:
-        """What is wrong with the world around the handlers, for `config check`. Reads, and changes nothing."""
-        return [
-            f"handlers.{name}: {problem}" for name, each in self._handlers.items() for problem in each.handler.check()
-        ]
+    def check(self) -> list[tuple[str, str]]:
+        """What is wrong with the world around each handler, by its name, for `config check`. Changes nothing."""
+        return [(name, problem) for name, each in self._handlers.items() for problem in each.handler.check()]
 
     def canonical_target(self, name: str, parameters: Mapping[str, str]) -> str:
         """What this cleanup would touch. The registry has been started.

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from garbagetruck.cluster.machine.kinds import SNAPSHOT_FORMAT, Header, Kind, Row
+from garbagetruck.cluster.machine.kinds import Header, Kind, Row
 from garbagetruck.cluster.machine.model import Record, ResourceKey
 from garbagetruck.cluster.machine.queries import Queries
 from garbagetruck.cluster.machine.request_table import pair_of
@@ -55,7 +55,7 @@ class Capture:
         header = header_of(state, self._applied_index, self._term)
         small = (
             Part(Kind.HEADER, [header]),
-            Part(Kind.MEMBERS, list(state.members.values())),
+            Part(Kind.MEMBERS, [each.written() for each in state.members.values()]),
             Part(Kind.NAMESPACES, list(state.namespaces.values())),
             Part(
                 Kind.EXPIRED_HOLDERS, [(name, list(recent.items())) for name, recent in state.expired_holders.items()]
@@ -74,6 +74,7 @@ class Capture:
                 (Kind.TOMBSTONES, _records(state.tombstones.view().read)),
                 (Kind.REQUESTS, _pairs(state.requests.view().read)),
                 (Kind.DRAINING, _records(state.draining.view().read)),
+                (Kind.DIGEST_NOTES, _numbered_records(state.digest_notes.view().read)),
             ]
         )
         return header
@@ -136,7 +137,7 @@ def write(state: State, applied_index: int, term: int) -> Iterator[bytes]:
 
 def header_of(state: State, applied_index: int, term: int) -> Header:
     return Header(
-        SNAPSHOT_FORMAT,
+        state.level_used,
         state.cluster_id,
         state.incarnation,
         applied_index,
@@ -150,6 +151,8 @@ def header_of(state: State, applied_index: int, term: int) -> Header:
         state.cleanups_paused,
         state.cleanups_pause_reason,
         state.bounds,
+        state.skipped,
+        state.quarantine,
     )
 
 
@@ -159,6 +162,10 @@ def _records(read: Callable[[int], list[tuple[str, R]]] | Callable[[int], list[t
 
 def _pairs(read: Callable[[int], list[tuple[bytes, bytes]]]) -> Source:
     return lambda rows_max: [pair_of(key, row) for key, row in read(rows_max)]
+
+
+def _numbered_records(read: Callable[[int], list[tuple[int, R]]]) -> Source:
+    return lambda rows_max: [record for _, record in read(rows_max)]
 
 
 def _raw_records(read: Callable[[int], list[tuple[ResourceKey, bytes]]]) -> Source:

@@ -7,7 +7,7 @@ claim's own token reports its end; and before its deadline has passed nobody els
 import xxhash
 from msgspec.structs import replace
 
-from garbagetruck.cluster.machine import resources
+from garbagetruck.cluster.machine import quarantine, resources
 from garbagetruck.cluster.machine.model import (
     Claim,
     EventType,
@@ -78,6 +78,12 @@ def _may_claim(
     namespace = state.namespaces[operation.namespace]
     if state.cleanups_paused or namespace.paused or namespace.brake_engaged:
         return Refused(Reason.CLEANUPS_PAUSED, f"cleanups of namespace {namespace.name!r} are paused or braked")
+    if (left_ms := quarantine.left_ms(state)) is not None:
+        return Refused(
+            Reason.CLEANUPS_PAUSED,
+            f"the cluster was restored: for {left_ms} ms more it waits for holders that it may not know of any more",
+            retry_after_ms=left_ms,
+        )
     if namespace.cleanups_not_before_ms > state.clock_ms:
         return Refused(
             Reason.CLEANUPS_PAUSED,
@@ -122,6 +128,17 @@ def lapse(state: State, resource: Resource) -> None:
     _fail(state, resource, made, error)
 
 
+def void(state: State, resource: Resource) -> None:
+    """A restore ends a claim: its executor belongs to an earlier incarnation, and may go on until the deadline.
+
+    It counts like one that lapsed, and nobody else claims before the deadline has passed.
+    """
+    made = resource.claim
+    assert made is not None, "only a claim is voided"
+    error = f"attempt {made.attempt} by {made.executor} was under way when the cluster was restored"
+    _fail(state, resource, made, error, not_before_ms=made.deadline_ms + 1)
+
+
 def _bury(state: State, resource: Resource, made: Claim) -> None:
     assert resource.cleanup is not None, "what was cleaned has a cleanup"
     state.drop_resource(resource)
@@ -147,16 +164,19 @@ def _bury(state: State, resource: Resource, made: Claim) -> None:
     )
 
 
-def _fail(state: State, resource: Resource, made: Claim, error: str) -> Resource:
+def _fail(state: State, resource: Resource, made: Claim, error: str, *, not_before_ms: int = 0) -> Resource:
     failures = resource.failures + 1
     if failures >= state.namespaces[resource.namespace].cleanup.attempts_max:
         return _park(state, resource, error, failures)
-    return _wait_again(state, resource, made, error, failed=True)
+    return _wait_again(state, resource, made, error, failed=True, not_before_ms=not_before_ms)
 
 
-def _wait_again(state: State, resource: Resource, made: Claim, error: str, *, failed: bool) -> Resource:
+def _wait_again(
+    state: State, resource: Resource, made: Claim, error: str, *, failed: bool, not_before_ms: int = 0
+) -> Resource:
     failures = resource.failures + (1 if failed else 0)
     delay_ms = retry_delay_ms(state, resource.namespace, max(1, failures), made.token)
+    delay_ms = max(delay_ms, not_before_ms - state.clock_ms)
     changed = replace(
         resource,
         state=ResourceState.DUE,

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from garbagetruck.cluster.machine.operations import BATCH_FORMAT, Batch, ForwardedOperation, Operation
+from garbagetruck.cluster.machine.features import LEVEL_NEWEST, format_of
+from garbagetruck.cluster.machine.operations import Batch, CreateCluster, ForwardedOperation, Operation, RegisterMember
 from garbagetruck.cluster.machine.outcomes import Outcome
 
 STAMP_MS_MAX = 1 << 53
 """A stamp above it is no time: 285,000 years. Below it no sum of stamp and bound outgrows 64 bits."""
+
+WITH_MEMBERS = frozenset({CreateCluster, RegisterMember})
+"""The operations of feature level 1 that hold members."""
 
 _encoder = msgspec.msgpack.Encoder()
 _batch_decoder = msgspec.msgpack.Decoder(Batch)
@@ -26,26 +30,56 @@ class Unreadable(Exception):
 
 
 class FormatTooNew(Exception):
-    """The bytes were written by a newer version, which this one must not guess at."""
+    """The bytes need a higher feature level than this node has, which it must not guess at."""
+
+    def __init__(self, what: str, found: int, level: int) -> None:
+        super().__init__(f"{what} of format {found}, this node reads up to {level}")
+        self.found = found
+        self.level = level
+
+    @property
+    def remedy(self) -> str:
+        """What an operator can do, as a clause."""
+        if self.found <= LEVEL_NEWEST:
+            return f"set node.feature_level to {self.found}, or more"
+        return "start the version that wrote it, or a newer one"
 
 
 def encode_batch(batch: Batch) -> bytes:
-    return _encoder.encode(batch)
+    if WITH_MEMBERS.isdisjoint(map(type, batch.operations)):
+        return _encoder.encode(batch)
+    *fields, operations = (getattr(batch, name) for name in batch.__struct_fields__)
+    return _encoder.encode((*fields, tuple(map(_written, operations))))
 
 
-def decode_batch(payload: bytes) -> Batch:
-    """Raise `Unreadable` for anything but a batch, `FormatTooNew` for one of a later format."""
+def _written(operation: Operation) -> object:
+    """The operation as it is encoded: of a member that may not be all fields."""
+    tag = operation.__struct_config__.tag
+    match operation:
+        case RegisterMember(member):
+            return [tag, member.written()]
+        case CreateCluster(cluster_id, incarnation, members):
+            return [tag, cluster_id, incarnation, [each.written() for each in members]]
+        case _:
+            return operation
+
+
+def decode_batch(payload: bytes, level: int = LEVEL_NEWEST) -> Batch:
+    """Raise `Unreadable` for anything but a batch, `FormatTooNew` for one of a later format than `level`.
+
+    A batch whose format is below what its operations need is none: a node of a lower level would take it for another.
+    """
     try:
         batch = _batch_decoder.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         newer = _format_of(payload)
-        if newer is not None and newer > BATCH_FORMAT:
-            raise FormatTooNew(f"batch of format {newer}, this node reads up to {BATCH_FORMAT}") from error
+        if newer is not None and newer > level:
+            raise FormatTooNew("batch", newer, level) from error
         raise Unreadable(f"not a batch: {error}") from error
-    if batch.format > BATCH_FORMAT:
-        raise FormatTooNew(f"batch of format {batch.format}, this node reads up to {BATCH_FORMAT}")
-    if batch.format < 1:
-        raise Unreadable(f"not a batch: there is no format {batch.format}")
+    if batch.format > level:
+        raise FormatTooNew("batch", batch.format, level)
+    if batch.format < format_of(batch.operations):
+        raise Unreadable(f"not a batch: format {batch.format} is below what is in it")
     if not 0 <= batch.at_ms <= STAMP_MS_MAX:
         raise Unreadable(f"not a batch: no clock tells {batch.at_ms} ms")
     return batch
@@ -59,7 +93,9 @@ def _format_of(payload: bytes) -> int | None:
 
 
 def encode_operations(operations: Sequence[Operation]) -> bytes:
-    return _encoder.encode(tuple(operations))
+    if WITH_MEMBERS.isdisjoint(map(type, operations)):
+        return _encoder.encode(tuple(operations))
+    return _encoder.encode(tuple(map(_written, operations)))
 
 
 def decode_operations(payload: bytes) -> tuple[ForwardedOperation, ...]:

@@ -10,6 +10,7 @@ import msgspec
 
 from garbagetruck.cluster.machine.model import (
     Bounds,
+    DigestNote,
     EndedLease,
     EndedSession,
     Event,
@@ -20,9 +21,8 @@ from garbagetruck.cluster.machine.model import (
     Session,
     Tombstone,
 )
+from garbagetruck.cluster.machine.quarantine import Quarantine
 from garbagetruck.cluster.machine.request_table import RequestKey
-
-SNAPSHOT_FORMAT = 1
 
 
 class Kind(IntEnum):
@@ -40,6 +40,7 @@ class Kind(IntEnum):
     EXPIRED_HOLDERS = 11
     BRAKE_MISSING = 12
     EVENTS = 13
+    DIGEST_NOTES = 14
     END = 99
 
 
@@ -47,6 +48,7 @@ class Header(msgspec.Struct, frozen=True):
     """What a snapshot is of. Named fields: a later version may add some."""
 
     format: int
+    """The feature level that its content needs."""
     cluster_id: str
     incarnation: int
     applied_index: int
@@ -60,6 +62,8 @@ class Header(msgspec.Struct, frozen=True):
     cleanups_paused: bool
     cleanups_pause_reason: str
     bounds: Bounds
+    skipped: tuple[tuple[int, int], ...] = ()
+    quarantine: Quarantine | None = None
 
 
 Row = Any  # a row's type is its chunk's kind; it is checked when decoded
@@ -78,5 +82,6 @@ ROW_TYPES: dict[Kind, Any] = {
     Kind.EXPIRED_HOLDERS: tuple[str, list[tuple[str, int]]],
     Kind.BRAKE_MISSING: tuple[str, list[str]],
     Kind.EVENTS: Event,
+    Kind.DIGEST_NOTES: DigestNote,
     Kind.END: int,
 }

@@ -14,6 +14,7 @@ from msgspec.structs import force_setattr
 from garbagetruck.cluster.machine.codec import Unreadable
 from garbagetruck.cluster.machine.kinds import Header, Kind, Row
 from garbagetruck.cluster.machine.model import (
+    DigestNote,
     EndedLease,
     Lease,
     Namespace,
@@ -44,6 +45,9 @@ def start(state: State, header: Header) -> None:
     state.cleanups_paused = header.cleanups_paused
     state.cleanups_pause_reason = header.cleanups_pause_reason
     state.bounds = header.bounds
+    state.level_used = header.format
+    state.skipped = header.skipped
+    state.quarantine = header.quarantine
 
 
 class Loading:
@@ -70,6 +74,7 @@ class Loading:
             Kind.EXPIRED_HOLDERS: self._load_expired_holders,
             Kind.BRAKE_MISSING: self._load_brake_missing,
             Kind.EVENTS: state.events.extend,
+            Kind.DIGEST_NOTES: self._load_digest_notes,
         }
 
     def load(self, kind: Kind, rows: list[Row]) -> None:
@@ -140,6 +145,10 @@ class Loading:
     def _load_requests(self, rows: list[tuple[RequestKey, RequestRecord]]) -> None:
         for key, record in rows:
             self._state.requests.put(key, record)
+
+    def _load_digest_notes(self, rows: list[DigestNote]) -> None:
+        for row in rows:
+            self._state.digest_notes.put(row.index, row)
 
     def _load_expired_holders(self, rows: list[tuple[str, list[tuple[str, int]]]]) -> None:
         for name, recent in rows:

@@ -14,6 +14,8 @@ from typing import assert_never
 from garbagetruck.cluster.machine import (
     cleanups,
     codec,
+    digests,
+    features,
     leases,
     membership,
     namespaces,
@@ -23,8 +25,10 @@ from garbagetruck.cluster.machine import (
     sweep,
 )
 from garbagetruck.cluster.machine.capture import Capture
+from garbagetruck.cluster.machine.model import EventType
 from garbagetruck.cluster.machine.operations import (
     AcquireLease,
+    AddMember,
     Batch,
     ClaimCleanup,
     ClientOperation,
@@ -34,6 +38,7 @@ from garbagetruck.cluster.machine.operations import (
     EnterEpoch,
     Mutation,
     NamespaceOperation,
+    NoteDigest,
     OpenSession,
     Operation,
     PauseCleanups,
@@ -42,13 +47,16 @@ from garbagetruck.cluster.machine.operations import (
     ReleaseHolder,
     ReleaseLeases,
     RemoveHold,
+    RemoveMember,
     RenewLeases,
     RenewSessions,
     ReportCleanup,
+    ReportDigest,
     ResumeCleanups,
     RetryCleanup,
     SetBounds,
     SetNamespace,
+    SettleMember,
 )
 from garbagetruck.cluster.machine.outcomes import Outcome, Reason, Refused
 from garbagetruck.cluster.machine.queries import Queries
@@ -68,11 +76,21 @@ class Applied:
     refused: Refused | None = None
 
 
-class Machine(Queries):
-    """One replica's state. Not thread-safe: whoever applies also reads, on the same loop."""
+SKIPPED_MAX = 64
+"""Skipped entries that the state remembers; of older ones only the digest knows."""
+SKIP_LEVEL = 2
+"""The feature level that a state needs in which an entry was skipped."""
 
-    def __init__(self, state: State | None = None) -> None:
+
+class Machine(Queries):
+    """One replica's state. Not thread-safe: whoever applies also reads, on the same loop.
+
+    `level` is the highest feature level that this node reads, see `features`.
+    """
+
+    def __init__(self, state: State | None = None, *, level: int = features.LEVEL_NEWEST) -> None:
         super().__init__(state if state is not None else State())
+        self.level = level
         self._begin()
 
     def restore(self, state: State) -> None:
@@ -91,9 +109,9 @@ class Machine(Queries):
         self._state.order_ready()
 
     def apply(self, payload: bytes) -> Applied:
-        """Apply one entry. Raises `codec.FormatTooNew` for a later version's entry; anything else raised is a bug."""
+        """Apply one entry. Raises `codec.FormatTooNew` for one of a higher level; anything else raised is a bug."""
         try:
-            batch = codec.decode_batch(payload)
+            batch = codec.decode_batch(payload, self.level)
         except codec.Unreadable as error:
             return Applied("", 0, 0, (), Refused(Reason.INVALID_ARGUMENT, str(error)))
         state = self._state
@@ -109,8 +127,22 @@ class Machine(Queries):
         state.clock_ms = max(state.clock_ms, batch.at_ms)
         requests.evict(state)
         sweep.sweep(state)
-        outcomes = tuple(self._apply_one(batch, operation) for operation in batch.operations)
+        # A batch of the oldest format has nothing in it that a member could not read.
+        apply_one = self._apply_one if batch.format == features.LEVEL_OLDEST else self._apply_if_enabled
+        outcomes = tuple(apply_one(batch, operation) for operation in batch.operations)
         return Applied(batch.proposer, batch.sequence, batch.epoch, outcomes)
+
+    def skip(self, index: int, checksum: int) -> Applied:
+        """Do without the entry at `index`, whose bytes have this CRC32, by order of an operator (see docs/consensus.md).
+
+        Nothing of it is applied, not even its stamp; that it was skipped is part of the state.
+        """
+        state = self._state
+        state.level_used = max(state.level_used, SKIP_LEVEL)
+        state.skipped = (*state.skipped, (index, checksum))[-SKIPPED_MAX:]
+        told = f"entry {index}, checksum {checksum:08x}, was skipped by order of an operator"
+        state.emit(EventType.ENTRY_SKIPPED, detail=told)
+        return Applied("", 0, 0, (), Refused(Reason.INVALID_ARGUMENT, told))
 
     def _may_enter(self, batch: Batch) -> bool:
         """A batch counts in its own epoch only; a later epoch begins with its leader's entry."""
@@ -118,6 +150,17 @@ class Machine(Queries):
             return True
         opens = bool(batch.operations) and isinstance(batch.operations[0], EnterEpoch)
         return batch.epoch > self._state.epoch and opens
+
+    def _apply_if_enabled(self, batch: Batch, operation: Operation) -> Outcome:
+        level = features.level_of(operation)
+        state = self._state
+        refusal = features.not_enabled(state.members.values(), state.level_used, operation)
+        if refusal is not None:
+            return refusal
+        outcome = self._apply_one(batch, operation)
+        if not isinstance(outcome, Refused):
+            state.level_used = max(state.level_used, level)
+        return outcome
 
     def _apply_one(self, batch: Batch, operation: Operation) -> Outcome:
         state = self._state
@@ -130,6 +173,12 @@ class Machine(Queries):
                 return membership.register(state, operation)
             case SetBounds():
                 return membership.set_bounds(state, operation)
+            case SettleMember():
+                return membership.settle(state, operation)
+            case NoteDigest():
+                return digests.note(state, operation)
+            case ReportDigest():
+                return digests.report(state, operation)
             case ClaimCleanup():
                 refusal = namespaces.missing(state, operation.namespace)
                 return refusal or cleanups.claim(state, operation, sweep_behind=sweep.behind(state))
@@ -144,7 +193,7 @@ class Machine(Queries):
         if refusal is not None:
             return refusal
         match operation:
-            case PauseCleanups() | ResumeCleanups() | SetNamespace():
+            case PauseCleanups() | ResumeCleanups() | SetNamespace() | AddMember() | RemoveMember():
                 return self._once(operation)  # these name the whole cluster, or a namespace that may be new
             case _:
                 return namespaces.missing(state, operation.namespace) or self._apply_in_namespace(operation)
@@ -205,5 +254,9 @@ class Machine(Queries):
                 return namespaces.resume(state, operation)
             case SetNamespace():
                 return namespaces.set_namespace(state, operation)
+            case AddMember():
+                return membership.add(state, operation)
+            case RemoveMember():
+                return membership.remove(state, operation)
             case _:
                 assert_never(operation)

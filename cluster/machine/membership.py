@@ -1,8 +1,25 @@
-"""The cluster's own records: its identity, its members, its bounds, the leader's epoch."""
+"""The cluster's own records: its identity, its members, its bounds, the leader's epoch.
 
-from garbagetruck.cluster.machine.model import EventType
-from garbagetruck.cluster.machine.operations import CreateCluster, EnterEpoch, RegisterMember, SetBounds
-from garbagetruck.cluster.machine.outcomes import Acknowledged, Reason, Refused
+A member's record says what is wanted; Raft's configuration, which this knows nothing of, says who votes. An operator's
+operation changes what is wanted, the leader brings Raft to it, and `settle` notes that it is so. One change at a time:
+while a member is on its way in or out, no other is let in or sent away.
+"""
+
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from garbagetruck.cluster.machine.model import EventType, Member, MemberRole
+from garbagetruck.cluster.machine.operations import (
+    AddMember,
+    CreateCluster,
+    EnterEpoch,
+    RegisterMember,
+    RemoveMember,
+    SetBounds,
+    SettleMember,
+)
+from garbagetruck.cluster.machine.outcomes import Acknowledged, MemberChanged, Reason, Refused
 from garbagetruck.cluster.machine.state import State
 from garbagetruck.cluster.machine.validation import COUNT_MAX, DAY_MS
 
@@ -35,10 +52,105 @@ def register(state: State, operation: RegisterMember) -> Acknowledged | Refused:
             Reason.MEMBER_UNKNOWN,
             f"member {member.id!r} is known with another data folder; a wiped node must return as a new member",
         )
+    # What it shall be is not for the node to say; where its peers reach it, a node of feature level 1 does not tell.
+    member = replace(member, role=known.role, peer=member.peer or known.peer)
     if known != member:
         state.members.put(member.id, member)
         state.emit(EventType.MEMBER_CHANGED, detail=f"{member.id} at {member.api}, version {member.version}")
     return Acknowledged()
+
+
+def add(state: State, operation: AddMember) -> MemberChanged | Refused:
+    wanted = operation.member
+    refusal = _pending(state) or _taken(state, wanted)
+    if refusal is not None:
+        return refusal
+    most = state.bounds.members_max
+    if len(state.members) >= most:
+        return Refused(
+            Reason.QUOTA_EXCEEDED,
+            f"there are {most} members, the most there may be",
+            metadata=(("limit", "members_max"), ("value", str(most))),
+        )
+    member = replace(wanted, version="", feature_level=0, role=MemberRole.LEARNER)
+    state.members.put(member.id, member)
+    state.emit(EventType.MEMBER_CHANGED, holder=operation.actor, detail=f"{member.id} added, at {member.raft}")
+    return MemberChanged(member)
+
+
+def remove(state: State, operation: RemoveMember) -> MemberChanged | Refused:
+    member = state.members.get(operation.member_id)
+    if member is None:
+        return Refused(
+            Reason.MEMBER_UNKNOWN,
+            f"{operation.member_id!r} is not a member of cluster {state.cluster_id!r}",
+            "member_id",
+        )
+    refusal = _pending(state, undone=member.id if member.role is MemberRole.LEARNER else "")
+    if refusal is not None:
+        return refusal
+    if member.role is MemberRole.VOTER and _voters(state) == 1:
+        return Refused(Reason.LAST_VOTER, f"{member.id} is the only member that votes: add another first", "member_id")
+    if member.disk_id or member.role is MemberRole.VOTER:
+        state.members.put(member.id, replace(member, role=MemberRole.LEAVING))
+    else:
+        state.members.pop(member.id)  # nobody ever came under this name, so Raft's configuration cannot have it
+    state.emit(EventType.MEMBER_CHANGED, holder=operation.actor, detail=f"{member.id} removed")
+    return MemberChanged(member)
+
+
+def settle(state: State, operation: SettleMember) -> Acknowledged | Refused:
+    """Note what has become of a member. Idempotent: the next leader says again what its predecessor may have said."""
+    member = state.members.get(operation.member_id)
+    if operation.settled == "gone":
+        if member is not None and member.role is not MemberRole.LEAVING:
+            return Refused(Reason.MEMBER_UNKNOWN, f"{member.id} was not removed: it is a {member.role}")
+        if member is not None:
+            state.members.pop(member.id)
+            state.emit(EventType.MEMBER_CHANGED, detail=f"{member.id} is gone")
+        return Acknowledged()
+    if member is None or member.role is MemberRole.LEAVING:
+        return Refused(Reason.MEMBER_UNKNOWN, f"{operation.member_id!r} is no member that was added")
+    if member.role is MemberRole.LEARNER:
+        state.members.put(member.id, replace(member, role=MemberRole.VOTER))
+        state.emit(EventType.MEMBER_CHANGED, detail=f"{member.id} votes")
+    return Acknowledged()
+
+
+def _pending(state: State, *, undone: str = "") -> Refused | None:
+    """The refusal of a second change while one is under way; `undone` is the learner whom it would send away again."""
+    for each in state.members.values():
+        if each.role is not MemberRole.VOTER and each.id != undone:
+            doing = "joining" if each.role is MemberRole.LEARNER else "leaving"
+            return Refused(
+                Reason.MEMBERSHIP_CHANGE_PENDING,
+                f"{each.id} is {doing}; one change of membership at a time: wait until that is done",
+                metadata=(("member", each.id), ("role", each.role.value)),
+            )
+    return None
+
+
+def _taken(state: State, wanted: Member) -> Refused | None:
+    """The refusal of an id or an address that is another's."""
+    if wanted.id in state.members:
+        return Refused(Reason.MEMBER_EXISTS, f"{wanted.id!r} is a member already: remove it first", "member.id")
+    known = {address: each.id for each in state.members.values() for _, address in _addresses(each)}
+    for field, address in _addresses(wanted):
+        if address in known:
+            message = f"member.{field}: {address} is an address of {known[address]}"
+            return Refused(Reason.MEMBER_EXISTS, message, f"member.{field}")
+    return None
+
+
+def _addresses(member: Member) -> Iterator[tuple[str, str]]:
+    for field in ("api", "http", "raft", "peer"):
+        address: str = getattr(member, field)
+        if address:
+            yield field, address.replace("localhost:", "127.0.0.1:")  # two names of one place
+
+
+def _voters(state: State) -> int:
+    return sum(each.role is MemberRole.VOTER for each in state.members.values())
 
 
 def enter_epoch(state: State, operation: EnterEpoch, epoch: int) -> Acknowledged:

@@ -21,6 +21,7 @@ Labels = tuple[tuple[str, str], ...]
 DEFAULT_NAMESPACE = "default"
 TOKEN_COUNTER_BITS = 40
 TOKEN_LIMIT = 1 << 53
+INCARNATION_MAX = (TOKEN_LIMIT >> TOKEN_COUNTER_BITS) - 1
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -218,14 +219,45 @@ class Namespace(Record, frozen=True):
     """After a brake is released, orphans get this long for their holders to take them up again."""
 
 
+class MemberRole(StrEnum):
+    """What a member shall be to Raft. Raft's own configuration says what it is; the leader brings it to this."""
+
+    VOTER = "voter"
+    LEARNER = "learner"
+    """Added: it gets the log, and votes once it has caught up."""
+    LEAVING = "leaving"
+    """Removed: it votes until Raft's configuration is without it; then its record goes, too."""
+
+
 class Member(Record, frozen=True):
+    """A node, as the cluster has it on record: where the others reach it, and what it shall be."""
+
     id: str
     api: str
     http: str
     raft: str
     version: str
+    """Empty until the node has told it itself."""
     disk_id: str
+    """Empty until a folder has come under this name; then no other is taken for it."""
     feature_level: int
+    """What it can read, see `features`; 0 until it has told so itself."""
+    peer: str = ""
+    """Where the other nodes bring what is for the leader. Empty in records that are older than the field."""
+    role: MemberRole = MemberRole.VOTER
+
+    def written(self) -> list[object]:
+        """The fields as they go into the log, the digest and snapshots.
+
+        What feature level 1 does not know is left out while it says nothing: then a node of that level reads the rest,
+        and has the same digest.
+        """
+        fields: list[object] = [getattr(self, name) for name in self.__struct_fields__]
+        if self.role is MemberRole.VOTER:
+            fields.pop()
+            if not self.peer:
+                fields.pop()
+        return fields
 
 
 class Bounds(Record, frozen=True):
@@ -257,6 +289,20 @@ class RequestRecord(Record, frozen=True):
     """What it made, after its kind: `lease:ID`, `session:ID`, or `outcome:` and an operator's encoded outcome."""
 
 
+class DigestNote(Record, frozen=True):
+    """What the state's digest was right behind an entry, as a leader noted it and as others reported it."""
+
+    index: int
+    digest: int
+    noted_by: str
+    reports: tuple[tuple[str, int], ...] = ()
+    """(node, its own digest), by rising node; empty as long as nobody differs."""
+
+    @property
+    def differs(self) -> bool:
+        return any(digest != self.digest for _, digest in self.reports)
+
+
 class EventType(StrEnum):
     LEASE_ACQUIRED = "lease_acquired"
     LEASE_RELEASED = "lease_released"
@@ -283,6 +329,9 @@ class EventType(StrEnum):
     NAMESPACE_CHANGED = "namespace_changed"
     LEADER_CHANGED = "leader_changed"
     MEMBER_CHANGED = "member_changed"
+    DIGESTS_DIFFER = "digests_differ"
+    ENTRY_SKIPPED = "entry_skipped"
+    CLUSTER_RESTORED = "cluster_restored"
 
 
 class Event(Record, frozen=True):

@@ -4,7 +4,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from garbagetruck.cluster.machine import brake
+from garbagetruck.cluster.machine import brake, digests, quarantine
 from garbagetruck.cluster.machine.model import BrakeSettings, CleanupSettings, EventType, Namespace, NamespaceLimits
 from garbagetruck.cluster.machine.operations import PauseCleanups, ResumeCleanups, SetNamespace
 from garbagetruck.cluster.machine.outcomes import Acknowledged, Reason, Refused
@@ -102,6 +102,8 @@ def resume(state: State, operation: ResumeCleanups) -> Acknowledged | Refused:
             return Refused(Reason.NOT_PAUSED, "cleanups of the cluster are not paused", "namespace")
         state.cleanups_paused = False
         state.cleanups_pause_reason = ""
+        quarantine.resumed(state)
+        digests.settle(state)
         state.emit(EventType.CLEANUPS_RESUMED, holder=operation.actor, detail=operation.reason)
         return Acknowledged()
     namespace = state.namespaces.get(operation.namespace)

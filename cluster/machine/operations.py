@@ -6,6 +6,8 @@ older than `Bounds.request_age_ms_max`. Tags and field order are the wire format
 never reorder, never reuse a tag.
 """
 
+from typing import ClassVar, Literal
+
 import msgspec
 
 from garbagetruck.cluster.machine.model import (
@@ -19,8 +21,12 @@ from garbagetruck.cluster.machine.model import (
     ReportResult,
 )
 
-BATCH_FORMAT = 1
-"""Format of a batch. A node that meets a higher one refuses to go on."""
+Settled = Literal["voter", "gone"]
+"""What Raft's configuration says of a member by now: it votes, or it has no part in it any more."""
+
+BATCH_FORMAT = 2
+"""The newest format of a batch. A batch has that of what is in it, see `features`: a node that meets one above its own
+level refuses to go on."""
 
 
 class Wire(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -53,6 +59,50 @@ class RegisterMember(Entry, frozen=True, tag=3):
 
 class SetBounds(Entry, frozen=True, tag=4):
     bounds: Bounds
+
+
+class AddMember(Entry, frozen=True, tag=5):
+    """Put a node on record as a learner. Of `member` the id, the addresses and the disk count; the rest it tells itself."""
+
+    entered_ms: int
+    request_id: str
+    actor: str
+    member: Member
+    namespace: ClassVar[str] = ""
+    """It concerns the whole cluster."""
+
+
+class RemoveMember(Entry, frozen=True, tag=6):
+    """Have a node leave. Its record goes when it votes no more."""
+
+    entered_ms: int
+    request_id: str
+    actor: str
+    member_id: str
+    namespace: ClassVar[str] = ""
+    """It concerns the whole cluster."""
+
+
+class SettleMember(Entry, frozen=True, tag=7):
+    """Proposed by the leader only, once Raft's configuration is what a member's record wants."""
+
+    member_id: str
+    settled: Settled
+
+
+class NoteDigest(Entry, frozen=True, tag=8):
+    """The leader tells the digest of its state right behind the entry at `index`, for the others to compare. Level 2."""
+
+    index: int
+    digest: int
+
+
+class ReportDigest(Entry, frozen=True, tag=9):
+    """A node tells its own digest behind an entry whose digest was noted, because some node has another. Level 2."""
+
+    index: int
+    node_id: str
+    digest: int
 
 
 class AcquireLease(Entry, frozen=True, tag=10):
@@ -216,51 +266,6 @@ class SetNamespace(Entry, frozen=True, tag=50):
     """Which settings to take, as `limits.leases_max`; the others mean nothing. None: all of them."""
 
 
-Operation = (
-    EnterEpoch
-    | CreateCluster
-    | RegisterMember
-    | SetBounds
-    | AcquireLease
-    | RenewLeases
-    | ReleaseLeases
-    | ReleaseHolder
-    | OpenSession
-    | RenewSessions
-    | CloseSession
-    | PlaceHold
-    | RemoveHold
-    | ClaimCleanup
-    | ReportCleanup
-    | RetryCleanup
-    | DiscardCleanup
-    | PauseCleanups
-    | ResumeCleanups
-    | SetNamespace
-)
-
-ClientOperation = (
-    AcquireLease
-    | RenewLeases
-    | ReleaseLeases
-    | ReleaseHolder
-    | OpenSession
-    | RenewSessions
-    | CloseSession
-    | PlaceHold
-    | RemoveHold
-    | RetryCleanup
-    | DiscardCleanup
-    | PauseCleanups
-    | ResumeCleanups
-    | SetNamespace
-)
-"""What a door may submit for a client. All of them carry `entered_ms` and `namespace`."""
-
-ForwardedOperation = ClientOperation | RegisterMember
-"""What a node may ask the leader to commit: its clients' operations, and its own record."""
-
-
 NamespaceOperation = (
     AcquireLease
     | RenewLeases
@@ -276,7 +281,28 @@ NamespaceOperation = (
 )
 """What needs its namespace to exist."""
 
-Mutation = PlaceHold | RemoveHold | RetryCleanup | DiscardCleanup | PauseCleanups | ResumeCleanups | SetNamespace
+ClientOperation = NamespaceOperation | PauseCleanups | ResumeCleanups | SetNamespace | AddMember | RemoveMember
+"""What a door may submit for a client. All of them carry `entered_ms` and `namespace`."""
+
+ForwardedOperation = ClientOperation | RegisterMember | ReportDigest
+"""What a node may ask the leader to commit: its clients' operations, its own record, and its own digest."""
+
+LeadersOperation = EnterEpoch | CreateCluster | SetBounds | SettleMember | NoteDigest | ClaimCleanup | ReportCleanup
+"""What a leader's node proposes by itself."""
+
+Operation = ForwardedOperation | LeadersOperation
+
+Mutation = (
+    PlaceHold
+    | RemoveHold
+    | RetryCleanup
+    | DiscardCleanup
+    | PauseCleanups
+    | ResumeCleanups
+    | SetNamespace
+    | AddMember
+    | RemoveMember
+)
 """Operators' operations: remembered by request id together with their outcome."""
 
 
@@ -284,6 +310,7 @@ class Batch(Entry, frozen=True):
     """One entry of the log. `(proposer, sequence)` tells a proposer which of its batches this is."""
 
     format: int
+    """At least the level of every operation: so a node of a lower level refuses the entry by name."""
     epoch: int
     at_ms: int
     proposer: str

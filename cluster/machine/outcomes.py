@@ -5,7 +5,7 @@ Outcomes travel from the leader to the node that asked, so they are wire message
 
 from enum import StrEnum
 
-from garbagetruck.cluster.machine.model import LeaseState, ResourceState
+from garbagetruck.cluster.machine.model import LeaseState, Member, ResourceState
 from garbagetruck.cluster.machine.operations import Wire
 
 NO_RETRY = -1
@@ -18,6 +18,9 @@ class Reason(StrEnum):
     STALE_EPOCH = "STALE_EPOCH"
     CLUSTER_EXISTS = "CLUSTER_EXISTS"
     MEMBER_UNKNOWN = "MEMBER_UNKNOWN"
+    MEMBER_EXISTS = "MEMBER_EXISTS"
+    MEMBERSHIP_CHANGE_PENDING = "MEMBERSHIP_CHANGE_PENDING"
+    LAST_VOTER = "LAST_VOTER"
     NAMESPACE_NOT_FOUND = "NAMESPACE_NOT_FOUND"
     NAMESPACE_CHANGED = "NAMESPACE_CHANGED"
     LEASE_NOT_FOUND = "LEASE_NOT_FOUND"
@@ -45,6 +48,8 @@ class Reason(StrEnum):
     REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
     REQUEST_TABLE_FULL = "REQUEST_TABLE_FULL"
     REQUEST_TOO_OLD = "REQUEST_TOO_OLD"
+    FEATURE_NOT_ENABLED = "FEATURE_NOT_ENABLED"
+    DIGEST_NOT_NOTED = "DIGEST_NOT_NOTED"
 
 
 class Refused(Wire, frozen=True, tag=1):
@@ -140,6 +145,12 @@ class Acknowledged(Wire, frozen=True, tag=50):
     revision: int = 0
 
 
+class MemberChanged(Wire, frozen=True, tag=60):
+    """The record of the member that was added; of one that was removed, as it was before."""
+
+    member: Member
+
+
 Outcome = (
     Refused
     | LeaseGranted
@@ -152,4 +163,5 @@ Outcome = (
     | CleanupClaimed
     | CleanupReported
     | Acknowledged
+    | MemberChanged
 )

@@ -4,25 +4,28 @@ Lists are in order of creation and resume after a number (`after`: the token or 
 `clock_ms` is the cluster time to count remaining times from; it may be ahead of the state's own.
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from itertools import islice
 
 import msgspec
 import xxhash
 
-from garbagetruck.cluster.machine import pages, sweep
+from garbagetruck.cluster.machine import digests, features, pages, quarantine, sweep
 from garbagetruck.cluster.machine.model import (
     Bounds,
+    DigestNote,
     Event,
     Labels,
     Member,
+    MemberRole,
     Namespace,
     Resource,
     ResourceKey,
     ResourceState,
     Tombstone,
 )
-from garbagetruck.cluster.machine.outcomes import LeaseView, SessionView
+from garbagetruck.cluster.machine.operations import Operation
+from garbagetruck.cluster.machine.outcomes import LeaseView, Refused, SessionView
 from garbagetruck.cluster.machine.questions import (
     EventsGone,
     LeaseFilter,
@@ -72,12 +75,43 @@ class Queries:
         return self._state.bounds
 
     @property
+    def feature_level(self) -> int:
+        """What the cluster uses: the lowest level of its members, and no less than what was ever used."""
+        return features.cluster_level(self._state.members.values(), self._state.level_used)
+
+    def voters(self) -> frozenset[str]:
+        """Whose digests count towards a majority: a member that leaves votes until it has left, one that learns not yet."""
+        return frozenset(each.id for each in self._state.members.values() if each.role is not MemberRole.LEARNER)
+
+    def not_enabled(self, operations: Sequence[Operation]) -> Refused | None:
+        """Why the cluster does not take one of these yet; None when it takes all. To be asked before they are logged:
+        a member below their level ends at the entry.
+        """
+        if features.format_of(operations) == features.LEVEL_OLDEST:
+            return None
+        members, used = tuple(self._state.members.values()), self._state.level_used
+        return next((why for each in operations if (why := features.not_enabled(members, used, each))), None)
+
+    def digest_notes(self) -> tuple[DigestNote, ...]:
+        """The digests that leaders noted last, by rising index."""
+        return tuple(self._state.digest_notes.values())
+
+    def open_difference(self) -> DigestNote | None:
+        """The latest digest that some node contradicts, until an operator resumes cleanups."""
+        return digests.open_difference(self._state)
+
+    @property
     def cleanups_paused(self) -> bool:
         return self._state.cleanups_paused
 
     @property
     def cleanups_pause_reason(self) -> str:
         return self._state.cleanups_pause_reason
+
+    @property
+    def quarantine_left_ms(self) -> int | None:
+        """How long a restored cluster still cleans nothing; None when it may. Before an operator resumed: all of it."""
+        return quarantine.left_ms(self._state)
 
     def next_deadline_ms(self) -> int | None:
         """A stamp no later than the first one whose sweep has work; the present clock while one is behind."""
@@ -105,6 +139,9 @@ class Queries:
             state.bounds,
             [(name, list(recent.items())) for name, recent in state.expired_holders.items() if recent],
             [(name, list(missing)) for name, missing in state.brake_missing.items()],
+            # A state that a node of the oldest level can have has that level's digest.
+            *((state.level_used, state.skipped) if state.level_used > features.LEVEL_OLDEST else ()),
+            *(() if state.quarantine is None else (state.quarantine,)),  # digests older than the field stay as they are
         )
         return xxhash.xxh3_64_intdigest(msgspec.msgpack.encode(rest))
 
@@ -192,7 +229,7 @@ class Queries:
         Looks at no more than `limit` and what is skipped by itself, however much waits for handlers that are skipped.
         """
         state = self._state
-        if state.cleanups_paused or self.sweep_backlog():
+        if state.cleanups_paused or quarantine.is_on(state) or self.sweep_backlog():
             return []
         waiting = pages.in_turn(
             pages.in_turn(
@@ -233,6 +270,9 @@ class Queries:
             len(state.brake_missing.get(name, ())),
         )
 
+    def member(self, member_id: str) -> Member | None:
+        return self._state.members.get(member_id)
+
     def members(self) -> tuple[Member, ...]:
         return tuple(sorted(self._state.members.values(), key=lambda member: member.id))
 
@@ -257,7 +297,7 @@ class Queries:
     def _oldest_due_ms(self) -> int | None:
         """Of what may be cleaned and is not yet: a pause or a brake is no lateness of ours."""
         state = self._state
-        if state.cleanups_paused:
+        if state.cleanups_paused or quarantine.is_on(state):
             return None
         longest_waiting = (
             next(iter(keys))  # a ready list is in the order in which its keys fell due, and never empty
@@ -265,7 +305,8 @@ class Queries:
             if self._may_clean(name)
             for keys in handlers.values()
         )
-        return min((state.resources[key].due_ms for key in longest_waiting), default=None)
+        oldest_ms = min((state.resources[key].due_ms for key in longest_waiting), default=None)
+        return None if oldest_ms is None else max(oldest_ms, quarantine.ended_ms(state))
 
     def events_after(self, index: int, limit: int) -> tuple[Event, ...]:
         """Events past `index`, oldest first. Raises `EventsGone` when some of them left the ring."""

@@ -16,7 +16,8 @@ import msgspec
 
 from garbagetruck.cluster.machine import loading
 from garbagetruck.cluster.machine.codec import FormatTooNew, Unreadable
-from garbagetruck.cluster.machine.kinds import ROW_TYPES, SNAPSHOT_FORMAT, Header, Kind, Row
+from garbagetruck.cluster.machine.features import LEVEL_NEWEST
+from garbagetruck.cluster.machine.kinds import ROW_TYPES, Header, Kind, Row
 from garbagetruck.cluster.machine.loading import Loading
 from garbagetruck.cluster.machine.queries import Queries
 from garbagetruck.cluster.machine.state import State
@@ -39,9 +40,13 @@ def frame(kind: Kind, rows: list[Row]) -> bytes:
 
 
 class Restoration:
-    """A state on its way back: `add` its chunks as they come, then `finish`, and not before use its `state`."""
+    """A state on its way back: `add` its chunks as they come, then `finish`, and not before use its `state`.
 
-    def __init__(self) -> None:
+    `level` is the highest feature level whose content is read.
+    """
+
+    def __init__(self, level: int = LEVEL_NEWEST) -> None:
+        self._level = level
         self.state = State()
         self._loading = Loading(self.state)
         self._header: Header | None = None
@@ -55,7 +60,7 @@ class Restoration:
 
     def add(self, chunk: bytes) -> None:
         """The next chunk. Raises `Unreadable` for anything damaged, `FormatTooNew` for a later format."""
-        kind, rows = _open(chunk)
+        kind, rows = _open(chunk, self._level)
         if self._ended:
             raise Unreadable("a snapshot goes on after its end marker")
         if self._header is None:
@@ -81,16 +86,16 @@ class Restoration:
             raise Unreadable("a snapshot's content does not have the digest that its header tells")
 
 
-def read(chunks: Iterable[bytes]) -> tuple[Header, State]:
+def read(chunks: Iterable[bytes], level: int = LEVEL_NEWEST) -> tuple[Header, State]:
     """Rebuild a state at once. Raises `Unreadable` for anything damaged or cut short, `FormatTooNew` for a later format."""
-    restoration = Restoration()
+    restoration = Restoration(level)
     for chunk in chunks:
         restoration.add(chunk)
     restoration.finish()
     return restoration.header, restoration.state
 
 
-def _open(chunk: bytes) -> tuple[Kind, list[Row]]:
+def _open(chunk: bytes, level: int) -> tuple[Kind, list[Row]]:
     if len(chunk) < PREFIX.size:
         raise Unreadable("a chunk is shorter than its prefix")
     length, checksum = PREFIX.unpack_from(chunk)
@@ -104,15 +109,15 @@ def _open(chunk: bytes) -> tuple[Kind, list[Row]]:
             raise Unreadable(f"a chunk is larger than {CHUNK_BYTES_MAX} bytes")
         number, raw = _kind_decoder.decode(plain)
         if number == Kind.HEADER:
-            _refuse_newer(raw)
+            _refuse_newer(raw, level)
         kind = Kind(number)
         return kind, _row_decoders[kind].decode(raw)
     except (zlib.error, msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Unreadable(f"a chunk cannot be decoded: {error}") from error
 
 
-def _refuse_newer(raw: msgspec.Raw) -> None:
+def _refuse_newer(raw: msgspec.Raw, level: int) -> None:
     for header in msgspec.msgpack.decode(raw, type=list[dict[str, Any]]):
         written = header.get("format")
-        if isinstance(written, int) and written > SNAPSHOT_FORMAT:
-            raise FormatTooNew(f"snapshot of format {written}, this node reads up to {SNAPSHOT_FORMAT}")
+        if isinstance(written, int) and written > level:
+            raise FormatTooNew("snapshot", written, level)

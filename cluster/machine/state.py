@@ -6,18 +6,19 @@ decide nothing; the nouns beside this file (leases, sessions, resources, cleanup
 
 from collections import deque
 
+from garbagetruck.cluster.machine.features import LEVEL_OLDEST
 from garbagetruck.cluster.machine.model import (
     DEFAULT_NAMESPACE,
     TOKEN_COUNTER_BITS,
     TOKEN_LIMIT,
     Bounds,
+    DigestNote,
     EndedLease,
     EndedSession,
     Event,
     EventType,
     HolderKey,
     Lease,
-    Member,
     Namespace,
     Resource,
     ResourceKey,
@@ -26,9 +27,10 @@ from garbagetruck.cluster.machine.model import (
     Tombstone,
 )
 from garbagetruck.cluster.machine.multimap import Multimap
+from garbagetruck.cluster.machine.quarantine import Quarantine
 from garbagetruck.cluster.machine.request_table import RequestTable
 from garbagetruck.cluster.machine.resource_table import ResourceTable
-from garbagetruck.cluster.machine.tables import DeadlineTable, DigestSum, QueueTable, Table
+from garbagetruck.cluster.machine.tables import DeadlineTable, DigestSum, MemberTable, QueueTable, Table
 from garbagetruck.cluster.machine.targets import TargetIndex
 from garbagetruck.cluster.machine.timers import TimerKey, TimerKind, Timers
 
@@ -46,10 +48,16 @@ class State:
         self.event_index = 0
         self.cleanups_paused = False
         self.cleanups_pause_reason = ""
+        self.quarantine: Quarantine | None = None
+        """Set by a restore; None in a cluster that never had one."""
         self.bounds = Bounds()
+        self.level_used = LEVEL_OLDEST
+        """The highest feature level of anything that was ever applied: what reads this state must have it."""
+        self.skipped: tuple[tuple[int, int], ...] = ()
+        """(index, checksum) of the last entries that were not applied by order of an operator."""
 
         self.digest = DigestSum()
-        self.members: Table[str, Member] = Table(self.digest, 1)
+        self.members = MemberTable(self.digest, 1)
         self.namespaces: Table[str, Namespace] = Table(self.digest, 2)
         self.leases: DeadlineTable[str, Lease] = DeadlineTable(self.digest, 3)
         self.sessions: DeadlineTable[str, Session] = DeadlineTable(self.digest, 4)
@@ -60,6 +68,8 @@ class State:
         self.requests = RequestTable(self.digest, 9)
         self.draining: QueueTable[str, EndedSession] = QueueTable(self.digest, 10)
         """Sessions that are over, whose leases are still to be ended, a bounded number a batch."""
+        self.digest_notes: QueueTable[int, DigestNote] = QueueTable(self.digest, 11)
+        """By index, rising; the last few."""
         self.numbered = (
             self.leases,
             self.sessions,
@@ -69,6 +79,7 @@ class State:
             self.tombstones,
             self.requests,
             self.draining,
+            self.digest_notes,
         )
         self.expired_holders: dict[str, dict[str, int]] = {}
         """Namespace -> holder -> when it last lost a lease by expiry, oldest first: the brake's memory."""

@@ -12,7 +12,7 @@ import xxhash
 from msgspec.structs import replace
 from typing_extensions import override
 
-from garbagetruck.cluster.machine.model import Lease, Record, Session
+from garbagetruck.cluster.machine.model import Lease, Member, Record, Session
 from garbagetruck.cluster.machine.order import CreationOrder
 from garbagetruck.cluster.machine.table_view import TableView
 
@@ -71,11 +71,27 @@ class Table(Generic[K, R]):
         self._count(self._hash(record) if old is None else self._hash(record) - self._hash(old))
         self._rows[key] = record
 
+    def pop(self, key: K) -> R:
+        """Remove a row that is there."""
+        record = self._rows.pop(key)
+        self._count(-self._hash(record))
+        return record
+
     def _count(self, change: int) -> None:
         self._digest.value = (self._digest.value + change) & DIGEST_MASK
 
     def _hash(self, record: R) -> int:
         return _hash_bytes(_encode(record), self._salt)
+
+
+class MemberTable(Table[str, Member]):
+    """The members, each counted as it is written."""
+
+    __slots__ = ()
+
+    @override
+    def _hash(self, record: Member) -> int:
+        return _hash_bytes(_encode(record.written()), self._salt)
 
 
 class NumberedTable(Table[K, R]):
@@ -110,6 +126,7 @@ class NumberedTable(Table[K, R]):
         self._digest.value = (self._digest.value + change) & DIGEST_MASK
         self._rows[key] = record
 
+    @override
     def pop(self, key: K) -> R:
         record = self._rows.pop(key)
         number = self._number(key, record)

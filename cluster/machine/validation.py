@@ -7,12 +7,15 @@ a log outlives the door that wrote it. Field names in refusals are those of the 
 import re
 
 from garbagetruck.cluster.machine.model import (
+    DEFAULT_NAMESPACE,
     Bounds,
     CleanupSpec,
     Labels,
+    Member,
 )
 from garbagetruck.cluster.machine.operations import (
     AcquireLease,
+    AddMember,
     ClientOperation,
     CloseSession,
     DiscardCleanup,
@@ -23,6 +26,7 @@ from garbagetruck.cluster.machine.operations import (
     ReleaseHolder,
     ReleaseLeases,
     RemoveHold,
+    RemoveMember,
     RenewLeases,
     RenewSessions,
     ResumeCleanups,
@@ -52,12 +56,19 @@ DAY_MS = 86_400_000
 GRACE_MS_MAX = 365 * DAY_MS
 ERROR_BYTES_MAX = 1_024
 BRAKE_HOLDERS_MAX = 1_000_000
+NAMESPACE_FORM = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+NAMESPACE_FORM_TOLD = "must be of `[a-z0-9-]`, and begin and end with a letter or a digit"
+MEMBER_ID_BYTES_MAX = 64
+ADDRESS_BYTES_MAX = 261
+"""A host's name has at most 253 bytes; then come a colon and up to five digits, and an IPv6 address has brackets."""
+PORT_MAX = 65_535
 
 
 # Spelt out, since what else is unprintable depends on Python's version of Unicode, and nodes may differ in it.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_MEMBER_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?):([0-9]{1,5})")
 _CANONICAL_TARGET = re.compile(r"[a-z0-9+.-]{1,32}:(?:/(?!\.{1,2}(?:/|\Z))[^/]+)+")
 
 
@@ -102,8 +113,9 @@ def _check(operation: ClientOperation, bounds: Bounds) -> None:
             _text("session_id", operation.session_id, ID_BYTES_MAX)
         case _:
             _check_mutation(operation)
-    whole_cluster = isinstance(operation, PauseCleanups | ResumeCleanups)
-    _text("namespace", operation.namespace, NAMESPACE_BYTES_MAX, empty=whole_cluster)
+    if operation.namespace != DEFAULT_NAMESPACE:  # most are
+        whole_cluster = isinstance(operation, PauseCleanups | ResumeCleanups | AddMember | RemoveMember)
+        _namespace(operation.namespace, empty=whole_cluster)
 
 
 def _check_mutation(operation: Mutation) -> None:
@@ -117,10 +129,33 @@ def _check_mutation(operation: Mutation) -> None:
             _text("resource", operation.resource, RESOURCE_BYTES_MAX)
         case SetNamespace():
             _check_settings(operation)
+        case AddMember():
+            _check_member(operation.member)
+        case RemoveMember():
+            _text("member_id", operation.member_id, MEMBER_ID_BYTES_MAX)
         case _:
             pass
-    if not isinstance(operation, RemoveHold | RetryCleanup | SetNamespace):
+    if isinstance(operation, PlaceHold | DiscardCleanup | PauseCleanups | ResumeCleanups):
         _text("reason", operation.reason, REASON_BYTES_MAX, empty=True)
+
+
+def _check_member(member: Member) -> None:
+    _text("member.id", member.id, MEMBER_ID_BYTES_MAX)
+    if _MEMBER_ID.fullmatch(member.id) is None:
+        raise _Bad(
+            "member.id", "must be of letters, digits, `.`, `_` and `-`, and begin and end with a letter or a digit"
+        )
+    addresses: dict[str, str] = {}
+    for part in ("api", "http", "raft", "peer"):
+        field, address = f"member.{part}", getattr(member, part)
+        _text(field, address, ADDRESS_BYTES_MAX)
+        found = _ADDRESS.fullmatch(address)
+        if found is None or not 0 < int(found[1]) <= PORT_MAX:
+            raise _Bad(field, f"is {address!r}; it must be host:port with a port from 1 to {PORT_MAX}")
+        other = addresses.setdefault(address, part)
+        if other != part:
+            raise _Bad(field, f"is {address}, as member.{other} is; give each its own port")
+    _text("member.disk_id", member.disk_id, ID_BYTES_MAX, empty=True)
 
 
 def _check_acquire(operation: AcquireLease, bounds: Bounds) -> None:
@@ -169,8 +204,6 @@ SETTINGS = {*SETTINGS_MIN_MAX, "brake.enabled", "brake.share"}
 
 def _check_settings(operation: SetNamespace) -> None:
     """Each setting by itself. Whether they fit together shows when they meet those that stay."""
-    if _NAMESPACE.fullmatch(operation.namespace) is None:  # where there is none of another form, none is found, either
-        raise _Bad("namespace", "must be of `[a-z0-9-]`, and begin and end with a letter or a digit")
     given = SETTINGS if operation.given is None else set(operation.given)
     if not given <= SETTINGS:
         raise _Bad("given", f"names no setting: {min(given - SETTINGS)!r}")
@@ -180,6 +213,13 @@ def _check_settings(operation: SetNamespace) -> None:
             _number(name, getattr(getattr(operation, section), setting), least, most)
     if "brake.share" in given and not 0.0 < operation.brake.share < 1.0:
         raise _Bad("brake.share", f"is {operation.brake.share}; it must be above 0 and below 1")
+
+
+def _namespace(name: str, *, empty: bool) -> None:
+    """`empty`: it may be, and is the whole cluster then."""
+    _text("namespace", name, NAMESPACE_BYTES_MAX, empty=empty)
+    if name and NAMESPACE_FORM.fullmatch(name) is None:
+        raise _Bad("namespace", NAMESPACE_FORM_TOLD)
 
 
 def _ttl(ttl_ms: int, bounds: Bounds) -> None:

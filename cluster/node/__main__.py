@@ -1,4 +1,4 @@
-"""`python -m garbagetruck.cluster.node --config FILE [--bootstrap]`: one node, without the command line's imports.
+"""`python -m garbagetruck.cluster.node --config FILE [--bootstrap | --join]`: one node, without the command line's imports.
 
 Duty: what `garbagetruck serve` does, for supervisors that start many processes. Must not know: anything else.
 """
@@ -17,14 +17,18 @@ def main() -> int:
     """Run a node; the answer is the exit code."""
     parser = argparse.ArgumentParser(prog="garbagetruck.cluster.node", description="Run one node of a cluster.")
     parser.add_argument("--config", type=Path, required=True, help="TOML file; see docs/configuration.md")
-    parser.add_argument("--bootstrap", action="store_true", help="make this empty folder a node of a new cluster")
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--bootstrap", action="store_true", help="make this empty folder a node of a new cluster")
+    begin.add_argument(
+        "--join", action="store_true", help="make this empty folder a new node of a cluster that there is"
+    )
     arguments = parser.parse_args()
     try:
         loaded = load_settings(arguments.config, os.environ)
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - logging is not set up: its settings are what is wrong
         return EXIT_REFUSED
-    return serve(loaded, bootstrap=arguments.bootstrap, environ=os.environ)
+    return serve(loaded, bootstrap=arguments.bootstrap, join=arguments.join, environ=os.environ)
 
 
 if __name__ == "__main__":

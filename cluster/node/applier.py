@@ -10,19 +10,27 @@ Must not know: who proposed an entry, who leads.
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
+from zlib import crc32
 
+import structlog
 from typing_extensions import override
 
+from garbagetruck.cluster.machine.codec import FormatTooNew
 from garbagetruck.cluster.machine.machine import Applied, Machine
 from garbagetruck.cluster.machine.state import State
 from garbagetruck.cluster.node.clock import NS_PER_MS
+from garbagetruck.cluster.node.endings import EntryNotApplied, EntryTooNew
 from garbagetruck.cluster.raft.log import Entry, LogListener, LogStatus
 
 NS_PER_S = 1_000 * NS_PER_MS
+NOTHING_SKIPPED: Mapping[int, int] = MappingProxyType({})
 SLICE_NS_MAX = 10 * NS_PER_MS
 """How long entries are applied before the loop gets a turn. One entry's own time comes on top."""
+
+_log = structlog.get_logger(__name__)
 
 
 class ApplyListener(Protocol):
@@ -48,7 +56,8 @@ def _unmetered(seconds: float) -> None:
 class Applier(LogListener):
     """Runs on the node's main loop. `on_fatal` ends the process; it is called at most once.
 
-    `monotonic_ns` measures slices and ages. `meter` is told how many seconds the machine took for an entry.
+    `monotonic_ns` measures slices and ages. `meter` is told how many seconds the machine took for an entry. `skip` tells
+    entries that an operator has ordered to do without: index, and the CRC32 of the payload, which must be the entry's.
     """
 
     def __init__(
@@ -58,8 +67,10 @@ class Applier(LogListener):
         monotonic_ns: Callable[[], int],
         on_fatal: Callable[[BaseException], None],
         meter: Callable[[float], None] = _unmetered,
+        skip: Mapping[int, int] = NOTHING_SKIPPED,
     ) -> None:
         self._meter = meter
+        self._skip = skip
         self._machine = machine
         self._monotonic_ns = monotonic_ns
         self._end_node = on_fatal
@@ -183,7 +194,7 @@ class Applier(LogListener):
         if payload is not None:
             assert index > self._applied_index, "the log hands each entry over once"
             began_ns = self._monotonic_ns()
-            applied = self._machine.apply(payload)
+            applied = self._met(index, payload)
             self._meter((self._monotonic_ns() - began_ns) / NS_PER_S)
             self._applied_index = index
             for listener in self._listeners:
@@ -191,6 +202,22 @@ class Applier(LogListener):
         self._applied_index = index
         if self._leader_known:
             self._fresh_ns = came_ns
+
+    def _met(self, index: int, payload: bytes) -> Applied:
+        """What becomes of an entry: it is applied, or skipped by order, or this node ends at it and says how to go on."""
+        ordered = self._skip.get(index)
+        if ordered is not None:
+            checksum = crc32(payload)
+            if checksum == ordered:
+                _log.error("entry_skipped", index=index, checksum=f"{checksum:08x}", bytes=len(payload))
+                return self._machine.skip(index, checksum)
+            _log.error("entry_not_skipped", index=index, checksum=f"{checksum:08x}", ordered=f"{ordered:08x}")
+        try:
+            return self._machine.apply(payload)
+        except FormatTooNew as error:
+            raise EntryTooNew(index, error) from error
+        except Exception as error:
+            raise EntryNotApplied(index, payload, error) from error
 
     def _tell(self, what: Callable[[ApplyListener], None]) -> None:
         try:

@@ -2,8 +2,8 @@
 
 Duty: give the first leader what creates the cluster, and keep this node's own record (addresses, version, disk) what
 it is. Until that record is in place, the node is not ready.
-Invariants: a cluster is created once: the machine refuses a second time. A node whose disk is not the one in its
-record never serves: it has forgotten what the record's disk had promised.
+Invariants: a cluster is created once: the machine refuses a second time; a node that joined creates none. A node whose
+disk is not the one in its record never serves: it has forgotten what the record's disk had promised.
 Must not know: files; how operations travel.
 """
 
@@ -11,20 +11,24 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
+from msgspec.structs import replace
+from typing_extensions import override
 
 from garbagetruck.cluster.api.gateway import Consistency, OperatingError
-from garbagetruck.cluster.machine.machine import Machine
+from garbagetruck.cluster.machine.machine import Applied, Machine
 from garbagetruck.cluster.machine.model import Member
 from garbagetruck.cluster.machine.operations import CreateCluster, Operation, RegisterMember
 from garbagetruck.cluster.machine.outcomes import Refused
+from garbagetruck.cluster.node.applier import ApplyListener
 from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.identity import NodeIdentity
+from garbagetruck.cluster.raft.log import LogStatus
 
-FEATURE_LEVEL = 1
-"""What this version can apply; the cluster's level is the lowest of its members'."""
 REGISTER_TIMEOUT_S = 5.0
 RETRY_S = 0.2
+FULL_RECORDS_LEVEL = 2
+"""The feature level from which on a member's record tells where its peers reach it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -33,49 +37,89 @@ class NotThisClusterError(Exception):
     """The cluster does not know this node, or knows another disk under its name. The node must not serve."""
 
 
-class Enrolment:
+class RemovedError(Exception):
+    """The cluster is without this node by now. The node ends, and its folder is over."""
+
+
+class Enrolment(ApplyListener):
     """This node's place in the cluster. Runs on the node's main loop."""
 
     def __init__(self, *, settings: NodeSettings, identity: NodeIdentity, machine: Machine, version: str) -> None:
         self._settings = settings
         self._identity = identity
         self._machine = machine
-        self._own = _member(settings, settings.node.id, version=version, disk_id=identity.disk_id)
+        self._own = replace(
+            _stranger(settings, settings.node.id),
+            peer=str(settings.member.peer),
+            version=version,
+            disk_id=identity.disk_id,
+            feature_level=settings.node.feature_level,
+        )
         self._told_waiting = False
+        self._was_member = False
+        self._more_to_tell = asyncio.Event()
+        self.removed = asyncio.Event()
+        """Set when the cluster is without this node. It never is again."""
 
     @property
     def complete(self) -> bool:
-        """Whether the cluster has this node's record as it is."""
-        return self._machine.cluster_id == self._identity.cluster_id and self._known() == self._own
+        """Whether the cluster has this node's record as it is. What the node shall be to Raft, it does not say itself."""
+        return self._machine.cluster_id == self._identity.cluster_id and self._recorded()
 
     def opening(self) -> Sequence[Operation]:
         """What this node says first when it leads. What is in the log already, but not applied here, is refused there."""
         operations: list[Operation] = []
-        if not self._machine.cluster_id:
+        if not self._machine.cluster_id and not self._identity.joined:
             ids = [each.id for each in self._settings.cluster.members]
-            members = tuple(
-                self._own if each == self._own.id else _member(self._settings, each, version="", disk_id="")
-                for each in ids
-            )
+            own = replace(self._own, peer="")
+            members = tuple(own if each == own.id else _stranger(self._settings, each) for each in ids)
             operations.append(CreateCluster(self._identity.cluster_id, self._identity.incarnation, members))
-        if self._known() != self._own:
-            operations.append(RegisterMember(self._own))
+        if not self._recorded():
+            operations.append(RegisterMember(self._record()))
         return operations
 
     async def register(self, gateway: NodeGateway) -> None:
-        """Return when the cluster has this node's record; try as long as it takes. Raises `NotThisClusterError`."""
-        while not self.complete:
+        """Return when the cluster has this node's record; try as long as it takes. Raises `NotThisClusterError`.
+
+        What is applied here at first may end with the record of an earlier life, which a later one has changed since: so
+        it counts only behind a linearizable read.
+        """
+        while True:
             self._check()
             try:
-                (outcome,) = await gateway.submit((RegisterMember(self._own),), timeout_s=REGISTER_TIMEOUT_S)
+                await gateway.read(Consistency.LINEARIZABLE, timeout_s=REGISTER_TIMEOUT_S)
+                if self.complete:
+                    return
+                self._check()
+                (outcome,) = await gateway.submit((RegisterMember(self._record()),), timeout_s=REGISTER_TIMEOUT_S)
                 if isinstance(outcome, Refused):
                     raise NotThisClusterError(outcome.message)
-                await gateway.read(Consistency.LINEARIZABLE, timeout_s=REGISTER_TIMEOUT_S)  # applied here, too
             except OperatingError as error:
-                if not self._told_waiting:
-                    self._told_waiting = True
-                    _log.info("waiting_for_the_cluster", reason=str(error))
+                self._tell_waiting(error)
                 await asyncio.sleep(RETRY_S)
+
+    async def keep(self, gateway: NodeGateway) -> None:
+        """Tell more, for as long as the node runs, once every member can read it: where its peers reach this node."""
+        while True:
+            await self._more_to_tell.wait()
+            try:
+                await gateway.submit((RegisterMember(self._own),), timeout_s=REGISTER_TIMEOUT_S)
+            except OperatingError:
+                await asyncio.sleep(RETRY_S)
+            else:
+                self._more_to_tell.clear()  # refused or not: the next look shows
+
+    def _tell_waiting(self, error: OperatingError) -> None:
+        """Say once what this node waits for."""
+        if self._told_waiting:
+            return
+        self._told_waiting = True
+        if self._identity.joined and self._known() is None:
+            own = self._own
+            addresses = f"--api {own.api} --http {own.http} --raft {own.raft} --peer {own.peer}"
+            _log.info("waiting_to_be_let_in", do=f"garbagetruck member add {own.id} {addresses}", reason=str(error))
+        else:
+            _log.info("waiting_for_the_cluster", reason=str(error))
 
     def _check(self) -> None:
         """Raise `NotThisClusterError` when what this node has applied already says that it has no place here."""
@@ -88,16 +132,59 @@ class Enrolment:
                 " name the right folder in node.data_dir"
             )
         known = self._known()
-        if known is not None and known.disk_id not in ("", identity.disk_id):
+        # Whoever joined may be reading of former days, when the name was another's: the leader tells what is now.
+        if known is not None and known.disk_id not in ("", identity.disk_id) and not identity.joined:
             raise NotThisClusterError(
                 f"the cluster knows node {identity.node_id} with disk {known.disk_id}, and this folder is disk"
                 f" {identity.disk_id}; bring the old folder back, or take the node out of the cluster and add a new one"
             )
 
+    # -- what the applier tells -------------------------------------------------------------------------------
+
+    @override
+    def on_applied(self, applied: Applied) -> None:
+        """The end of the slice is soon enough."""
+
+    @override
+    def on_restored(self) -> None:
+        self._look()
+
+    @override
+    def on_progress(self) -> None:
+        self._look()
+
+    @override
+    def on_status(self, status: LogStatus) -> None:
+        if status.removed:
+            self.removed.set()
+
+    def _look(self) -> None:
+        """A record with this very disk that is there no more tells of a removal, also of one who never had a vote."""
+        known = self._known()
+        if known is not None and known.disk_id == self._identity.disk_id:
+            self._was_member = True
+            if known.peer != self._own.peer and self._may_tell_all():
+                self._more_to_tell.set()
+        elif self._was_member:
+            self.removed.set()
+
     def _known(self) -> Member | None:
-        return next((each for each in self._machine.members() if each.id == self._own.id), None)
+        return self._machine.member(self._own.id)
+
+    def _recorded(self) -> bool:
+        known = self._known()
+        return known is not None and replace(known, role=self._own.role, peer=self._own.peer) == self._own
+
+    def _record(self) -> Member:
+        """What this node may tell of itself as yet."""
+        return self._own if self._may_tell_all() else replace(self._own, peer="")
+
+    def _may_tell_all(self) -> bool:
+        """Whether all members, and this version as it is set up, read records with everything in them."""
+        return min(self._machine.feature_level, self._own.feature_level) >= FULL_RECORDS_LEVEL
 
 
-def _member(settings: NodeSettings, node_id: str, *, version: str, disk_id: str) -> Member:
+def _stranger(settings: NodeSettings, node_id: str) -> Member:
+    """What is known of a node that has not told its version, disk and feature level yet."""
     own = next(each for each in settings.cluster.members if each.id == node_id)
-    return Member(node_id, str(own.api), str(own.http), str(own.raft), version, disk_id, FEATURE_LEVEL)
+    return Member(node_id, str(own.api), str(own.http), str(own.raft), version="", disk_id="", feature_level=0)

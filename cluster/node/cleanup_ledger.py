@@ -8,7 +8,7 @@ Must not know: handlers, slots.
 """
 
 import asyncio
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from typing_extensions import override
 
@@ -41,7 +41,10 @@ class NodeLedger(Ledger, ApplyListener):
         leadership: Leadership,
         clock: ClusterClock,
         proved_within_ms: int = PROVED_WITHIN_MS,
+        held: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`held`: whether no cleanup may start here, whatever the machine says. Safe to call from any thread."""
+        self._held = held
         self._machine = machine
         self._queue = queue
         self._leadership = leadership
@@ -56,7 +59,7 @@ class NodeLedger(Ledger, ApplyListener):
 
     @override
     def candidates(self, limit: int, skip: Container[ResourceKey], skip_handlers: Container[str]) -> Sequence[Resource]:
-        found = self._machine.ready(limit, skip, skip_handlers)
+        found = () if self._held() else self._machine.ready(limit, skip, skip_handlers)
         self._pause_s = IDLE_PAUSE_S if not found and self._machine.ready(1) else 0.0
         return found
 
@@ -72,6 +75,8 @@ class NodeLedger(Ledger, ApplyListener):
     @override
     def is_leading(self) -> bool:
         try:
+            if self._held():
+                return False  # to the executor that is the same: no effect begins
             return self._leadership.leading and self._clock.uncredited_ms() <= self._proved_within_ms
         except NotLeadingError:
             return False  # asked from another thread, while leadership was being lost

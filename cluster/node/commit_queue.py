@@ -15,10 +15,17 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from garbagetruck.cluster.api.gateway import NotLeader, NotSealed, OperatingError, OutcomeUnknown, StorageLow
+from garbagetruck.cluster.api.gateway import (
+    FeatureNotEnabled,
+    NotLeader,
+    NotSealed,
+    OperatingError,
+    OutcomeUnknown,
+    StorageLow,
+)
 from garbagetruck.cluster.machine.machine import Applied
 from garbagetruck.cluster.machine.operations import AcquireLease, OpenSession, Operation
-from garbagetruck.cluster.machine.outcomes import Outcome, Reason
+from garbagetruck.cluster.machine.outcomes import Outcome, Reason, Refused
 from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.config.settings import QueueSection
 from garbagetruck.cluster.node.fatal import OnFatal, or_die
@@ -28,6 +35,10 @@ from garbagetruck.cluster.raft.errors import RaftError
 
 BEGINNINGS = (AcquireLease, OpenSession)
 """What makes the state, and with it every snapshot, larger."""
+
+
+def _all_enabled(_: Sequence[Operation]) -> Refused | None:
+    return None
 
 
 def _unmetered() -> Callable[[], None]:
@@ -48,7 +59,9 @@ class _Batch:
 class CommitQueue:
     """Runs on the node's main loop. Closed until `open`; while closed, everything is refused with `NotLeader`.
 
-    `on_fatal` ends the node when sealing meets a bug. `low_on_space` names the nodes whose disks are almost full. `meter` is called when a batch is sealed, and what it answers when that batch has been applied.
+    `on_fatal` ends the node when sealing meets a bug. `low_on_space` names the nodes whose disks are almost full.
+    `not_enabled` tells why the cluster does not take some operations yet. `meter` is called when a batch is sealed, and
+    what it answers when that batch has been applied.
     """
 
     def __init__(
@@ -60,7 +73,9 @@ class CommitQueue:
         on_fatal: OnFatal,
         meter: Callable[[], Callable[[], None]] = _unmetered,
         low_on_space: Callable[[], frozenset[str]] = frozenset,
+        not_enabled: Callable[[Sequence[Operation]], Refused | None] = _all_enabled,
     ) -> None:
+        self._not_enabled = not_enabled
         self._meter = meter
         self._low_on_space = low_on_space
         self._proposer = proposer
@@ -111,13 +126,16 @@ class CommitQueue:
     async def submit(self, operations: Sequence[Operation], *, timeout_s: float) -> tuple[Outcome, ...]:
         """Commit the operations in order, in one batch if they fit into one; the answer has one outcome for each.
 
-        Raises `NotLeader`, `Overloaded`, `StorageLow`, `NotSealed` (nothing was applied) or `OutcomeUnknown`. A caller that is
-        cancelled withdraws what is not sealed.
+        Raises `NotLeader`, `Overloaded`, `StorageLow`, `FeatureNotEnabled`, `NotSealed` (nothing was applied) or
+        `OutcomeUnknown`. A caller that is cancelled withdraws what is not sealed.
         """
         self._check_open()
         if not operations:
             return ()
         self._check_space(operations)
+        refusal = self._not_enabled(operations)
+        if refusal is not None:
+            raise FeatureNotEnabled(f"{refusal.message}; nothing was applied")
         loop = asyncio.get_running_loop()
         submission = self._room.admit(tuple(operations), loop.create_future())
         self._schedule_pump()

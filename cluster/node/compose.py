@@ -6,20 +6,17 @@ survive comes back to one `on_fatal`.
 Must not know: in what order things start and stop (`server_node`), signals, exit codes (`lifecycle`).
 """
 
-import random
-import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import garbagetruck
 from garbagetruck.cluster.api.calls import CallInterceptor, CallLimits
 from garbagetruck.cluster.api.door import Door, DoorLimits
 from garbagetruck.cluster.api.server import ApiServer, ServerOptions, public_services
 from garbagetruck.cluster.cleanup.executor import CleanupExecutor
-from garbagetruck.cluster.cleanup.running import RunBlocking
 from garbagetruck.cluster.cleanup.settings import ExecutorSettings
 from garbagetruck.cluster.machine.machine import Machine
+from garbagetruck.cluster.node.address_book import AddressBook, Page, Place
 from garbagetruck.cluster.node.applier import NS_PER_S, Applier
 from garbagetruck.cluster.node.bootstrap import Enrolment
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
@@ -27,60 +24,58 @@ from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
 from garbagetruck.cluster.node.config.checks import raft_settings
 from garbagetruck.cluster.node.config.settings import NodeSettings
-from garbagetruck.cluster.node.gateway import NodeGateway
+from garbagetruck.cluster.node.config.tables import MemberSettings
+from garbagetruck.cluster.node.digests import DigestWatch
+from garbagetruck.cluster.node.directory import MemberDirectory, members_at
 from garbagetruck.cluster.node.handlers import RegistryDoor, registry_of
 from garbagetruck.cluster.node.health import Core, Health, LeadershipJournal, facts_of
 from garbagetruck.cluster.node.identity import DataFolder, NodeIdentity
 from garbagetruck.cluster.node.ids import id_source
 from garbagetruck.cluster.node.leadership import Leadership
+from garbagetruck.cluster.node.links import forwarding_of, raft_identity
 from garbagetruck.cluster.node.machine_snapshots import MachineSnapshots
-from garbagetruck.cluster.node.peers.connection import MessageBounds
-from garbagetruck.cluster.node.peers.forwarding import Forwarder, ForwardHandler
-from garbagetruck.cluster.node.peers.mesh import MemberDisks, PeerMesh
-from garbagetruck.cluster.node.peers.status import NodeStatusBoard
+from garbagetruck.cluster.node.majority_watch import MajorityWatch
+from garbagetruck.cluster.node.member_door import SettingsDoor
 from garbagetruck.cluster.node.proposer import Proposer
-from garbagetruck.cluster.node.reads import ReadIndex
-from garbagetruck.cluster.node.server_node import Cleaning, Forwarding, ServerNode
+from garbagetruck.cluster.node.server_node import Cleaning, Forwarding, Membership, ServerNode
+from garbagetruck.cluster.node.world import World
 from garbagetruck.cluster.observe.http import HttpServer
 from garbagetruck.cluster.observe.metrics import NodeMetrics
 from garbagetruck.cluster.raft.replica import Replica
-from garbagetruck.cluster.raft.settings import Identity, Member
+from garbagetruck.cluster.raft.settings import Member
 from garbagetruck.cluster.raft.snapshots.port import Snapshots
 
-FORWARDS_OUTSTANDING_MAX = 4_096
-"""Requests under way between two nodes; more wait at the sender's door."""
-FORWARD_BYTES_MAX = 2 * 1024 * 1024
 
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """Everything outside the process's own memory, as far as a node uses it."""
-
-    monotonic_ns: Callable[[], int]
-    boottime_ns: Callable[[], int]
-    """Monotonic, and counts suspend: for deadlines of effects outside the cluster."""
-    random: random.Random
-    """A `random.SystemRandom`: lease ids are drawn from it."""
-    make_thread: Callable[[Callable[[], None], str], threading.Thread]
-    run_blocking: RunBlocking
-    snapshot_executor: Executor
-    """Of one thread: writes, reads and decodes snapshots."""
-    environ: Mapping[str, str]
-    on_fatal: Callable[[BaseException], None]
-    """Ends the process, promptly and with a failure."""
-
-
-def compose(settings: NodeSettings, identity: NodeIdentity, folder: DataFolder, world: World) -> ServerNode:
-    """Build a node. Raises `HandlerSettingsError` for handlers that cannot be made."""
-    machine = Machine()
+def compose(
+    settings: NodeSettings, identity: NodeIdentity, folder: DataFolder, world: World, page: Page | None = None
+) -> ServerNode:
+    """Build a node. `page` is what its address book holds. Raises `HandlerSettingsError` for handlers that cannot be made."""
+    machine = Machine(level=settings.node.feature_level)
     # The parts that the metrics look at are counted by them, too: so they are looked up when asked for.
     metrics = NodeMetrics(lambda: facts_of(identity, core, health), lambda: machine)
-    core = _core(settings, identity, folder, machine, metrics, world)
+    applier = Applier(
+        machine=machine,
+        monotonic_ns=world.monotonic_ns,
+        on_fatal=world.on_fatal,
+        meter=metrics.log.applied_entry,
+        skip={each.index: each.checksum for each in settings.node.skip_entries},
+    )
+    directory = MemberDirectory(
+        node_id=identity.node_id,
+        machine=machine,
+        applied_index=lambda: applier.applied_index,
+        configured=[_place(each) for each in settings.cluster.members],
+        page=page,
+        book=AddressBook(folder.path),
+        run_blocking=world.run_blocking,
+    )
+    core = _core(settings, identity, _Log(folder, machine, applier, directory), metrics, world)
     health = Health(core)
     cleaning = _cleaning(settings, identity, core, metrics, world)
-    core.leadership.observe(LeadershipJournal(), cleaning.executor)
-    core.applier.listen(core.leadership, cleaning.ledger, metrics.log)
-    forwarding = _forwarding(settings, identity, core, metrics, world)
+    forwarding, driver = forwarding_of(settings, identity, core, directory, metrics, world)
+    core.leadership.observe(LeadershipJournal(), cleaning.executor, driver)
+    core.applier.listen(core.digests, core.leadership, cleaning.ledger, metrics.log, core.enrolment, directory, driver)
+    core.digests.report_through(forwarding.gateway)
     api = _api(
         settings=settings,
         core=core,
@@ -105,31 +100,33 @@ def compose(settings: NodeSettings, identity: NodeIdentity, folder: DataFolder, 
         health=health,
         api=api,
         http=http,
+        watch=_majority_watch(identity, core, folder, world),
+        membership=Membership(directory, driver),
         on_fatal=world.on_fatal,
     )
 
 
-def _core(
-    settings: NodeSettings,
-    identity: NodeIdentity,
-    folder: DataFolder,
-    machine: Machine,
-    metrics: NodeMetrics,
-    world: World,
-) -> Core:
+class _Log(NamedTuple):
+    """What the log is built around."""
+
+    folder: DataFolder
+    machine: Machine
+    applier: Applier
+    directory: MemberDirectory
+
+
+def _core(settings: NodeSettings, identity: NodeIdentity, around: _Log, metrics: NodeMetrics, world: World) -> Core:
     """Log, machine, and what decides when this node leads."""
-    applier = Applier(
-        machine=machine,
-        monotonic_ns=world.monotonic_ns,
-        on_fatal=world.on_fatal,
-        meter=metrics.log.applied_entry,
-    )
+    folder, machine, applier, directory = around
+    own, routes = Member(identity.node_id, str(settings.raft_listen)), settings.node.raft_routes
+
+    def at_raft(places: Sequence[Place]) -> list[Member]:
+        return members_at(own, places, lambda place: place.raft, routes)
+
     log = Replica(
-        identity=Identity(identity.cluster_id, identity.node_id, identity.disk_id),
-        members=[
-            Member(identity.node_id, str(settings.raft_listen)),
-            *(Member(peer.id, str(peer.raft)) for peer in settings.peers),
-        ],
+        identity=raft_identity(identity),
+        members=at_raft(directory.places),
+        founders=None if identity.joined else [each.id for each in settings.cluster.members],
         folder=folder.raft,
         settings=raft_settings(settings),
         thread_factory=world.make_thread,
@@ -137,6 +134,7 @@ def _core(
         random=world.random,
         snapshots=Snapshots(MachineSnapshots(machine, applier, world.snapshot_executor), world.snapshot_executor),
     )
+    directory.listen(lambda places: log.set_members(at_raft(places)))
     clock = ClusterClock(
         monotonic_ns=world.monotonic_ns, step_ms=settings.clock.step_ms, drift_ppm=settings.clock.drift_ppm_max
     )
@@ -148,6 +146,7 @@ def _core(
         on_fatal=world.on_fatal,
         meter=lambda: _stopwatch(world.monotonic_ns, metrics.log.committed),
         low_on_space=lambda: log.status.low_on_space,
+        not_enabled=machine.not_enabled,
     )
     leadership = Leadership(
         node_id=identity.node_id,
@@ -162,7 +161,28 @@ def _core(
     )
     enrolment = Enrolment(settings=settings, identity=identity, machine=machine, version=garbagetruck.__version__)
     leadership.open_with(enrolment.opening)
-    return Core(log, machine, applier, clock, queue, leadership, enrolment)
+    watch = _watch(identity, machine, applier, queue, leadership, world)
+    return Core(log, machine, applier, clock, queue, leadership, enrolment, watch)
+
+
+def _watch(
+    identity: NodeIdentity,
+    machine: Machine,
+    applier: Applier,
+    queue: CommitQueue,
+    leadership: Leadership,
+    world: World,
+) -> DigestWatch:
+    """What compares this node's digests with the others'."""
+    return DigestWatch(
+        node_id=identity.node_id,
+        machine=machine,
+        applied_index=lambda: applier.applied_index,
+        leading=leadership,
+        queue=queue,
+        monotonic_ns=world.monotonic_ns,
+        on_fatal=world.on_fatal,
+    )
 
 
 def _cleaning(
@@ -176,6 +196,7 @@ def _cleaning(
         leadership=core.leadership,
         clock=core.clock,
         proved_within_ms=settings.raft.election_timeout_ms_max,
+        held=lambda: core.digests.holds_cleanups,
     )
     executor = CleanupExecutor(
         node_id=identity.node_id,
@@ -190,70 +211,6 @@ def _cleaning(
         meter=metrics.cleanups,
     )
     return Cleaning(registry, ledger, executor)
-
-
-def _forwarding(
-    settings: NodeSettings, identity: NodeIdentity, core: Core, metrics: NodeMetrics, world: World
-) -> Forwarding:
-    """The ways between nodes, and the gateway over them."""
-    api_addresses = _api_addresses(settings)
-    bounds = MessageBounds(
-        operations_max=settings.queue.batch_operations_max,
-        bytes_max=FORWARD_BYTES_MAX,
-        outstanding_max=FORWARDS_OUTSTANDING_MAX,
-    )
-    mesh = _mesh(settings, identity, core, world)
-    read_index = ReadIndex(log=core.log, leadership=core.leadership, clock=core.clock)
-    forwarder = Forwarder(link=mesh.calls, bounds=bounds, on_fatal=world.on_fatal)
-    handler = ForwardHandler(
-        machine=core.machine,
-        queue=core.queue,
-        leadership=core.leadership,
-        read_index=read_index,
-        api_addresses=api_addresses,
-    )
-    gateway = NodeGateway(
-        node_id=identity.node_id,
-        log=core.log,
-        machine=core.machine,
-        applier=core.applier,
-        clock=core.clock,
-        queue=core.queue,
-        leadership=core.leadership,
-        read_index=read_index,
-        forwarder=forwarder,
-        api_addresses=api_addresses,
-    )
-    gateway.count_failures(metrics.log.proposal_failed)
-    status = NodeStatusBoard(
-        node_id=identity.node_id,
-        version=garbagetruck.__version__,
-        log=core.log,
-        machine=core.machine,
-        applier=core.applier,
-        clock=core.clock,
-        leadership=core.leadership,
-        peers=mesh.calls,
-    )
-    mesh.serve(handler, status.own)
-    return Forwarding(mesh, forwarder, handler, gateway, status)
-
-
-def _mesh(settings: NodeSettings, identity: NodeIdentity, core: Core, world: World) -> PeerMesh:
-    """The connections between the nodes' main loops."""
-    return PeerMesh(
-        identity=Identity(identity.cluster_id, identity.node_id, identity.disk_id),
-        members=[
-            Member(identity.node_id, str(settings.peer_listen)),
-            *(Member(peer.id, str(peer.peer)) for peer in settings.peers),
-        ],
-        disks=MemberDisks(core.machine.members),
-        settings=raft_settings(settings),
-        outstanding_max=FORWARDS_OUTSTANDING_MAX,
-        monotonic_ns=world.monotonic_ns,
-        random=world.random,
-        on_fatal=world.on_fatal,
-    )
 
 
 def _api(
@@ -283,10 +240,19 @@ def _api(
     )
     return ApiServer(
         str(settings.api_listen),
-        public_services(door, forwarding.status),
+        public_services(door, forwarding.status, SettingsDoor(settings)),
         calls,
         lambda: health.ready,
         ServerOptions(message_bytes_max=limits.message_bytes_max),
+    )
+
+
+def _majority_watch(identity: NodeIdentity, core: Core, folder: DataFolder, world: World) -> MajorityWatch:
+    return MajorityWatch(
+        node_id=identity.node_id,
+        status=lambda: core.log.status,
+        data_dir=folder.path,
+        monotonic_ns=world.monotonic_ns,
     )
 
 
@@ -296,5 +262,5 @@ def _stopwatch(monotonic_ns: Callable[[], int], observe: Callable[[float], None]
     return lambda: observe((monotonic_ns() - began_ns) / NS_PER_S)
 
 
-def _api_addresses(settings: NodeSettings) -> dict[str, str]:
-    return {member.id: str(member.api) for member in settings.cluster.members}
+def _place(member: MemberSettings) -> Place:
+    return Place(member.id, str(member.api), str(member.http), str(member.raft), str(member.peer))

@@ -15,12 +15,14 @@ from typing_extensions import override
 from garbagetruck.cluster.api.gateway import (
     Consistency,
     Draining,
+    FeatureNotEnabled,
     Gateway,
     Header,
     NoLeader,
     NoQuorum,
     NotLeader,
     OperatingError,
+    OutcomeUnknown,
     ReadView,
     Starting,
 )
@@ -39,6 +41,8 @@ LEADER_WAIT_SHARE = 0.8
 """Part of the caller's time spent on finding a leader, so that the answer "none" still arrives."""
 LEADER_WAIT_S_MAX = 5.0
 """The longest wait for a leader, however patient the caller."""
+TRANSFER_LEVEL = 2
+"""The feature level from which on nodes ask each other to hand leadership over."""
 RETRY_PAUSE_S = 0.03
 """Between two attempts after an error that may pass without any change that this node would see."""
 
@@ -140,6 +144,34 @@ class NodeGateway(Gateway):
             error.leader = error.leader or self._leader_api()
             raise
         return ReadView(self._machine, max(clock_ms, self._machine.clock_ms), self._applier.applied_index, 0)
+
+    @override
+    async def transfer_leadership(self, to: str, *, timeout_s: float) -> str:
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        leader_deadline_s = loop.time() + min(timeout_s * LEADER_WAIT_SHARE, LEADER_WAIT_S_MAX)
+        while True:
+            leader_id = await self._find_leader(leader_deadline_s)
+            if leader_id == to:
+                return to
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    if leader_id == self._node_id:
+                        return await self._leadership.transfer(to)
+                    self._check_leader_understands(leader_id)
+                    return await self._forwarder.transfer_leadership(leader_id, to)
+            except TimeoutError as error:
+                raise OutcomeUnknown(f"{to or 'another node'} does not lead yet, and may do so soon") from error
+            except (NotLeader, NoLeader, NoQuorum, Draining) as error:
+                await self._pause(leader_deadline_s, error)
+
+    def _check_leader_understands(self, leader_id: str) -> None:
+        """A node of a lower level takes a request to hand over for noise, and cuts the connection."""
+        if self._machine.feature_level < TRANSFER_LEVEL:
+            raise FeatureNotEnabled(
+                f"not every member has feature level {TRANSFER_LEVEL}, so leadership is handed over by the leader only:"
+                f" ask {leader_id} itself"
+            )
 
     @override
     async def wait_applied_past(self, event_index: int) -> None:

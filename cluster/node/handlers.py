@@ -23,6 +23,7 @@ from garbagetruck.cluster.cleanup.settings import HandlerSettings, HandlerSettin
 from garbagetruck.cluster.machine.model import CleanupSpec
 from garbagetruck.cluster.node.config.problems import Problem
 from garbagetruck.cluster.node.config.settings import NodeSettings
+from garbagetruck.cluster.node.config.tables import HandlerSettings as Registered
 
 _log = structlog.get_logger(__name__)
 
@@ -48,17 +49,18 @@ class RegistryDoor(CleanupDoor):
 
 def registry_of(settings: NodeSettings, *, run_blocking: RunBlocking, environ: Mapping[str, str]) -> HandlerRegistry:
     """Make the handlers of a node. Performs no I/O. Raises `HandlerSettingsError`."""
-    return build_registry(_wanted(settings), run_blocking=run_blocking, environ=environ)
+    return build_registry(_wanted(settings.handlers), run_blocking=run_blocking, environ=environ)
 
 
-def check_handlers(settings: NodeSettings, *, environ: Mapping[str, str]) -> tuple[Problem, ...]:
+def check_handlers(handlers: Mapping[str, Registered], *, environ: Mapping[str, str]) -> tuple[Problem, ...]:
     """All that is wrong with handlers' own options, then with the world around the others. Reads, and changes nothing."""
-    registry, faults = build_what_can_be(_wanted(settings), run_blocking=run_directly, environ=environ)
-    around = [Problem("handlers", problem, "correct it, or the handler's table") for problem in registry.check()]
+    registry, faults = build_what_can_be(_wanted(handlers), run_blocking=run_directly, environ=environ)
+    remedy = "correct it, or the handler's table"
+    around = [Problem(f"handlers.{name}", problem, remedy) for name, problem in registry.check()]
     return (*map(problem_of, faults), *around)
 
 
-def _wanted(settings: NodeSettings) -> list[HandlerSettings]:
+def _wanted(handlers: Mapping[str, Registered]) -> list[HandlerSettings]:
     return [
         HandlerSettings(
             name=each.name,
@@ -67,7 +69,7 @@ def _wanted(settings: NodeSettings) -> list[HandlerSettings]:
             slots_max=each.slots_max,
             attempt_timeout_ms=each.attempt_timeout_ms,
         )
-        for each in settings.handlers.values()
+        for each in handlers.values()
     ]
 
 

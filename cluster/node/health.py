@@ -16,6 +16,7 @@ from garbagetruck.cluster.node.applier import Applier
 from garbagetruck.cluster.node.bootstrap import Enrolment
 from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
+from garbagetruck.cluster.node.digests import DigestWatch
 from garbagetruck.cluster.node.identity import NodeIdentity
 from garbagetruck.cluster.node.leadership import Leadership, LeadershipObserver
 from garbagetruck.cluster.node.peers.status import own_role
@@ -39,6 +40,7 @@ class Core:
     queue: CommitQueue
     leadership: Leadership
     enrolment: Enrolment
+    digests: DigestWatch
 
 
 class LeadershipJournal(LeadershipObserver):
@@ -101,5 +103,9 @@ def facts_of(identity: NodeIdentity, core: Core, health: Health) -> NodeFacts:
         batches_in_flight=core.queue.batches_in_flight,
         peers_connected=len(status.connected),
         storage_low=identity.node_id in status.low_on_space,
+        feature_level=core.machine.level,
+        digest_agreed_index=core.digests.agreed_index,
+        digest_differences=core.digests.differences,
+        cleanups_held=core.digests.holds_cleanups,
         not_ready=health.reasons_not_ready(),
     )

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from typing_extensions import override
 
-from garbagetruck.cluster.api.gateway import OperatingError
+from garbagetruck.cluster.api.gateway import NotLeader, OperatingError, TransferFailed
 from garbagetruck.cluster.machine.machine import Applied, Machine
 from garbagetruck.cluster.machine.operations import EnterEpoch, Operation
 from garbagetruck.cluster.node.applier import ApplyListener
@@ -131,6 +131,34 @@ class Leadership(ApplyListener):
         finally:
             self._transferring = False
             self._enter_again()
+
+    async def transfer(self, to: str) -> str:
+        """Hand leadership to `to`, or with an empty one to the most advanced peer; the answer is who leads then.
+
+        Raises `NotLeader`, and `TransferFailed` when nobody else leads afterwards.
+        """
+        if not self._epoch:
+            raise NotLeader("this node does not lead; nothing was handed over")
+        if to == self._node_id:
+            return to
+        refused = self._cannot_lead(to)
+        if refused:
+            raise TransferFailed(refused)
+        if not await self.hand_over(to or None):
+            raise TransferFailed(f"{to or 'no other node'} did not take over in time; {self._node_id} leads on")
+        return self.leader_id or to
+
+    def _cannot_lead(self, to: str) -> str:
+        """Why a transfer would come to nothing, so that nobody has to stop for it. Empty: it may succeed."""
+        status = self._log.status
+        others = status.voters - {self._node_id}
+        if not others:
+            return "no other node has a vote"
+        if to and to not in others:
+            return f"{to} has no vote"
+        if not status.connected & ({to} if to else others):
+            return f"{to or 'no other node that votes'} is not connected to the leader, {self._node_id}"
+        return ""
 
     async def stop(self) -> None:
         """Stop leading for good, and wait until everything that ran for it has ended. Idempotent."""

@@ -3,7 +3,8 @@
 Duty: `serve`. Open the folder, build the node, run it until a signal, drain, stop, and say how it ended.
 
 - SIGTERM or SIGINT drains; a second one ends the process at once.
-- What a part cannot survive ends the process at once, too, with one last line, and `EXIT_BUG` or `EXIT_DISK`: nothing is tried that
+- What a part cannot survive ends the process at once, too, with one last line, and `EXIT_BUG`, `EXIT_DAMAGED` or `EXIT_DISK`:
+  nothing is tried that
   might acknowledge, expire or clean anything more.
 
 Threads are made here only: the Raft thread, one for snapshots, and a few for the handlers' blocking calls.
@@ -25,13 +26,16 @@ from typing import Never, TypeVar
 import structlog
 
 from garbagetruck.cluster.cleanup.settings import HandlerSettingsError
-from garbagetruck.cluster.node.bootstrap import NotThisClusterError
-from garbagetruck.cluster.node.compose import World, compose
+from garbagetruck.cluster.node.address_book import AddressBook
+from garbagetruck.cluster.node.bootstrap import NotThisClusterError, RemovedError
+from garbagetruck.cluster.node.compose import compose
 from garbagetruck.cluster.node.config.loading import LoadedSettings
+from garbagetruck.cluster.node.endings import EntryNotApplied, EntryTooNew, StateDiverged
 from garbagetruck.cluster.node.handlers import problem_of
 from garbagetruck.cluster.node.identity import DataFolder, IdentityError, NodeIdentity
 from garbagetruck.cluster.node.logs import configure_logs
 from garbagetruck.cluster.node.server_node import ServerNode
+from garbagetruck.cluster.node.world import World
 from garbagetruck.cluster.raft.errors import DiskFailed, RaftError, StorageRefused
 
 EXIT_DONE = 0
@@ -44,6 +48,10 @@ EXIT_DISK = 74
 """The disk refused to write or to read."""
 EXIT_KILLED = 130
 
+NOBODY_TO_JOIN = (
+    "cluster.members names nobody but this node, which so has nobody to join; name the members that `garbagetruck member"
+    " list` shows, and this node"
+)
 BLOCKING_THREADS = 8
 """For handlers' calls to the file system. More cleanups at once wait for one."""
 GC_THRESHOLDS = (50_000, 20, 50)
@@ -54,8 +62,10 @@ ResultT = TypeVar("ResultT")
 _log = structlog.get_logger(__name__)
 
 
-def serve(loaded: LoadedSettings, *, bootstrap: bool, environ: Mapping[str, str]) -> int:
+def serve(loaded: LoadedSettings, *, bootstrap: bool, join: bool = False, environ: Mapping[str, str]) -> int:
     """Run one node until it is told to stop. The answer is the process's exit code.
+
+    `bootstrap` makes an empty folder that of a founder of a new cluster, `join` that of a node of a cluster there is.
 
     Configures logging and installs signal handlers: for the main thread of a process of its own.
     """
@@ -63,13 +73,19 @@ def serve(loaded: LoadedSettings, *, bootstrap: bool, environ: Mapping[str, str]
     configure_logs(level=settings.log.level, log_format=settings.log.format, node_id=settings.node.id)
     for warning in loaded.warnings:
         _log.warning("settings", warning=warning)
+    if join and not settings.peers:
+        _log.critical("refused", reason=NOBODY_TO_JOIN)
+        return EXIT_REFUSED
     folder = DataFolder(settings.node.data_dir)
     try:
         with folder:
+            disk_id = random.SystemRandom().randbytes(16).hex()
             identity = folder.open(
                 cluster_id=settings.cluster.id,
                 node_id=settings.node.id,
-                bootstrap_disk_id=random.SystemRandom().randbytes(16).hex() if bootstrap else None,
+                bootstrap_disk_id=disk_id if bootstrap else None,
+                join_disk_id=disk_id if join else None,
+                join_incarnation=settings.cluster.incarnation,
             )
             with asyncio.Runner(loop_factory=_new_loop) as runner:
                 return runner.run(_run(loaded, identity, folder, environ))
@@ -79,6 +95,8 @@ def serve(loaded: LoadedSettings, *, bootstrap: bool, environ: Mapping[str, str]
         _log.critical("refused", reason=str(problem_of(error)))
     except NotThisClusterError as error:
         _log.critical("refused", reason=str(error))
+    except RemovedError as error:
+        _log.critical("removed", reason=str(error))
     except StorageRefused as error:
         _log.critical("storage_refused", reason=str(error))
         return EXIT_DAMAGED
@@ -108,38 +126,53 @@ async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolde
         environ=environ,
         on_fatal=die,
     )
-    node = compose(loaded.settings, identity, folder, world)
+    node = compose(loaded.settings, identity, folder, world, AddressBook(folder.path).load())
+    for difference in node.membership.directory.differences():
+        _log.warning("settings", warning=difference)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, number, stop)
     try:
-        await _serve_until(stop, node, folder, identity)
-        if stop.is_set():
+        removed = await _serve_until(stop, node, folder, identity)
+        if removed or stop.is_set():
             await node.drain()
     finally:
         await node.stop()
         pool.shutdown(wait=False, cancel_futures=True)
         snapshot_pool.shutdown()
+    if removed:
+        raise RemovedError(
+            f"node {identity.node_id} was removed from cluster {identity.cluster_id}; nothing is served from"
+            f" {folder.path} any more"
+        )
     _log.info("stopped")
     return EXIT_DONE
 
 
-async def _serve_until(stop: asyncio.Event, node: ServerNode, folder: DataFolder, identity: NodeIdentity) -> None:
-    """Start, enrol, and wait for the signal; it may come at any moment in between."""
+async def _serve_until(stop: asyncio.Event, node: ServerNode, folder: DataFolder, identity: NodeIdentity) -> bool:
+    """Start, enrol, and wait for the signal, or for the node's removal; both may come at any moment in between.
+
+    Whether it was the removal.
+    """
     await node.start()
-    folder.note_journal(identity)
+    identity = folder.note_journal(identity)
     stopping = asyncio.ensure_future(stop.wait())
     becoming_ready = asyncio.ensure_future(node.become_ready())
+    removal = asyncio.ensure_future(node.removed.wait())
+    waits = {stopping, becoming_ready, removal}
     try:
-        await asyncio.wait({stopping, becoming_ready}, return_when=asyncio.FIRST_COMPLETED)
-        if becoming_ready.done():
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if becoming_ready.done() and not removal.done():
             becoming_ready.result()
             tune_collector()
-            await stopping
+            await asyncio.wait({stopping, removal}, return_when=asyncio.FIRST_COMPLETED)
+        if removal.done():
+            folder.note_removal(identity)
+        return removal.done()
     finally:
-        for task in (stopping, becoming_ready):
+        for task in waits:
             task.cancel()
-        await asyncio.gather(stopping, becoming_ready, return_exceptions=True)
+        await asyncio.gather(*waits, return_exceptions=True)
 
 
 def _on_signal(number: signal.Signals, stop: asyncio.Event) -> None:
@@ -152,12 +185,23 @@ def _on_signal(number: signal.Signals, stop: asyncio.Event) -> None:
 
 def die(error: BaseException) -> Never:
     """End the process now: a part of the node met what it cannot survive, and must not go on wrongly."""
-    if isinstance(error, DiskFailed):
-        _log.critical("disk_failed", reason=str(error))
-    else:
-        _log.critical("node_died", reason=str(error) or type(error).__name__, exc_info=error)
+    code = EXIT_BUG
+    match error:
+        case DiskFailed():
+            _log.critical("disk_failed", reason=str(error))
+            code = EXIT_DISK
+        case EntryTooNew() | StorageRefused():
+            _log.critical("too_new" if isinstance(error, EntryTooNew) else "storage_refused", reason=str(error))
+            code = EXIT_DAMAGED
+        case StateDiverged():
+            _log.critical("state_diverged", reason=str(error))
+        case EntryNotApplied():
+            _log.error("entry_not_applied", index=error.index, exc_info=error.__cause__)
+            _log.critical("node_died", reason=str(error))
+        case _:
+            _log.critical("node_died", reason=str(error) or type(error).__name__, exc_info=error)
     sys.stderr.flush()
-    os._exit(EXIT_DISK if isinstance(error, DiskFailed) else EXIT_BUG)
+    os._exit(code)
 
 
 def tune_collector() -> None:

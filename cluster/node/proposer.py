@@ -11,7 +11,8 @@ import random
 from collections.abc import Sequence
 
 from garbagetruck.cluster.machine.codec import encode_batch
-from garbagetruck.cluster.machine.operations import BATCH_FORMAT, Batch, Operation
+from garbagetruck.cluster.machine.features import format_of
+from garbagetruck.cluster.machine.operations import Batch, Operation
 from garbagetruck.cluster.raft.log import ReplicatedLog
 
 PROPOSER_BITS = 64
@@ -34,7 +35,7 @@ class Proposer:
         Raises `RaftError` when the log did not take it: then it never enters the history.
         """
         sequence = self._sequence + 1
-        batch = Batch(BATCH_FORMAT, epoch, at_ms, self.id, sequence, tuple(operations))
+        batch = Batch(format_of(operations), epoch, at_ms, self.id, sequence, tuple(operations))
         self._log.propose(encode_batch(batch), term=epoch)
         self._sequence = sequence
         return sequence

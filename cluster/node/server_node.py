@@ -24,14 +24,20 @@ from garbagetruck.cluster.cleanup.executor import CleanupExecutor
 from garbagetruck.cluster.cleanup.registry import HandlerRegistry
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
 from garbagetruck.cluster.node.config.settings import NodeSettings
+from garbagetruck.cluster.node.directory import MemberDirectory
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.health import Core, Health
+from garbagetruck.cluster.node.majority_watch import MajorityWatch
+from garbagetruck.cluster.node.membership import MembershipDriver
 from garbagetruck.cluster.node.peers.forwarding import Forwarder, ForwardHandler
 from garbagetruck.cluster.node.peers.mesh import PeerMesh
 from garbagetruck.cluster.node.peers.status import NodeStatusBoard
 from garbagetruck.cluster.observe.http import HttpServer
 
 READY_POLL_S = 0.05
+LEAVE_S = 0.2
+"""How long a draining node still answers that it is leaving: what arrives at the very moment when the listener closes is cut
+off by gRPC without a word, and by then callers have gone elsewhere."""
 
 _log = structlog.get_logger(__name__)
 
@@ -56,6 +62,14 @@ class Forwarding:
     status: NodeStatusBoard
 
 
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Who belongs to the cluster, as this node follows and, while it leads, changes it."""
+
+    directory: MemberDirectory
+    driver: MembershipDriver
+
+
 class ServerNode:
     """One node. `start`, then `drain`, then `stop`; `stop` alone is enough, and may be repeated."""
 
@@ -69,6 +83,8 @@ class ServerNode:
         health: Health,
         api: ApiServer,
         http: HttpServer,
+        watch: MajorityWatch,
+        membership: Membership,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self._settings = settings
@@ -78,7 +94,11 @@ class ServerNode:
         self.health = health
         self.api = api
         self.http = http
+        self._watch = watch
         self._on_fatal = on_fatal
+        self.membership = membership
+        self.removed = core.enrolment.removed
+        """Set when the cluster is without this node."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._started: list[Callable[[], Coroutine[Any, Any, None]]] = []
         """How to stop what was started, in the order of starting."""
@@ -101,8 +121,11 @@ class ServerNode:
             where = f"raft at {self._settings.raft_listen}, journal in {self._settings.node.data_dir}"
             raise OSError(f"{where}: {error}") from error
         self._started.append(core.log.stop)
+        self._started.append(core.digests.stop)
         self._started.append(core.leadership.stop)
         self._started.append(self.cleaning.executor.stop)
+        self._started.append(self.membership.driver.stop)
+        self._run(self.membership.directory.run(), "address-book")
         try:
             await self.forwarding.mesh.start()
         except OSError as error:
@@ -122,10 +145,13 @@ class ServerNode:
             peer=str(settings.peer_listen),
         )
         self._run(self.api.follow_readiness(), "follow-readiness")
+        self._run(self._watch.run(), "majority-watch")
 
     async def become_ready(self) -> None:
         """Return when the cluster has this node's record, and the node can answer. Raises `NotThisClusterError`."""
         await self.core.enrolment.register(self.forwarding.gateway)
+        self.membership.directory.settle()
+        self._run(self.core.enrolment.keep(self.forwarding.gateway), "tell-more")
         while not self.health.ready:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(READY_POLL_S):
@@ -142,10 +168,11 @@ class ServerNode:
         await self.api.drain()
         if not await self.cleaning.executor.drain(timeout_s):
             _log.warning("cleanups_cut_off", running=self.cleaning.executor.running)
-        if self.core.leadership.leading and self._settings.peers:
+        if self.core.leadership.leading and len(self.core.log.status.voters) > 1:
             handed_over = await self.core.leadership.hand_over()
             _log.info("leadership_handed_over" if handed_over else "leadership_not_handed_over")
         self.forwarding.handler.drain()
+        await asyncio.sleep(LEAVE_S)
 
     async def stop(self) -> None:
         """Stop everything that was started, in reverse order; what one part raises does not keep the others from it."""

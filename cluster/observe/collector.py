@@ -44,6 +44,22 @@ def _of_node(facts: NodeFacts) -> Iterable[Metric]:
         "Whether the disk has less free space than it should (1), so that no lease is begun, or not (0).",
         facts.storage_low,
     )
+    yield _gauge("garbagetruck_feature_level", "The feature level that this node reads.", facts.feature_level)
+    yield _gauge(
+        "garbagetruck_digest_agreed_index",
+        "The last entry of the log behind which this node had the digest that another noted.",
+        facts.digest_agreed_index,
+    )
+    yield _counter(
+        "garbagetruck_digest_differences",
+        "Digests that were not what was noted, of this node or reported by another.",
+        facts.digest_differences,
+    )
+    yield _gauge(
+        "garbagetruck_cleanups_held",
+        "Whether this node starts no cleanup because digests differed (1) or not (0).",
+        facts.cleanups_held,
+    )
 
 
 def _of_log(facts: NodeFacts) -> Iterable[Metric]:
@@ -98,6 +114,16 @@ def _of_state(facts: NodeFacts, machine: Machine) -> Iterable[Metric]:
         "garbagetruck_namespaces_paused",
         "Namespaces whose cleanups are paused by themselves.",
         sum(namespace.paused for namespace in machine.namespaces()),
+    )
+    yield _gauge(
+        "garbagetruck_cluster_feature_level",
+        "The feature level that the cluster uses: the lowest of its members'.",
+        machine.feature_level,
+    )
+    yield _gauge(
+        "garbagetruck_digests_differ",
+        "Whether nodes reported different states and no operator has resumed cleanups since (1) or not (0).",
+        machine.open_difference() is not None,
     )
     yield _gauge("garbagetruck_brakes_engaged", "Namespaces whose brake is engaged.", len(summary.braked))
 

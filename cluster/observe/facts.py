@@ -31,6 +31,14 @@ class NodeFacts:
     peers_connected: int
     storage_low: bool
     """The disk of the log has less free space than it should."""
+    feature_level: int
+    """What this node reads."""
+    digest_agreed_index: int
+    """The last entry behind which this node had the digest that another noted; 0 when there was none yet."""
+    digest_differences: int
+    """How often it met another digest than its own, or heard of one."""
+    cleanups_held: bool
+    """Whether it starts no cleanup because of that."""
     not_ready: tuple[str, ...]
     """Why this node is not ready to answer clients, as sentences; empty when it is."""
 

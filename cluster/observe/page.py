@@ -63,6 +63,8 @@ def _warnings(facts: NodeFacts, machine: Machine) -> str:
         sentences.append(
             f"cleanups of the whole cluster are paused: {machine.cleanups_pause_reason or 'no reason given'}"
         )
+    elif machine.quarantine_left_ms is not None:
+        sentences.append(f"the cluster was restored: nothing is cleaned for {machine.quarantine_left_ms} ms more")
     summary = machine.summary()
     sentences.extend(f"the brake of namespace {name} is engaged" for name in summary.braked)
     if not sentences:

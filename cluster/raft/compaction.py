@@ -6,6 +6,7 @@ Invariants: see `Compaction`. Threads: the Raft thread only.
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from pysyncobj import SERIALIZER_STATE
@@ -26,11 +27,13 @@ class Compaction:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._snapshot: tuple[LogTuple, LogTuple] | None = None
+        self._voters: Sequence[Node] = ()
         self._forget_before: int | None = None
 
-    def go_on_from(self, previous: LogTuple, last: LogTuple) -> None:
-        """The next time that pysyncobj loads a dump, it is the one with these last two entries."""
+    def go_on_from(self, previous: LogTuple, last: LogTuple, voters: Sequence[Node] = ()) -> None:
+        """The next time that pysyncobj loads a dump, it is the one with these last two entries, and these voters."""
         self._snapshot = (previous, last)
+        self._voters = voters
 
     def forget_before(self, index: int) -> None:
         """A durable snapshot holds what the log has before `index`: pysyncobj shall let go of it in its next tick."""
@@ -44,12 +47,12 @@ class Compaction:
         index, self._forget_before = self._forget_before, None
         return (SERIALIZER_STATE.SERIALIZING if index is None else SERIALIZER_STATE.SUCCESS), index
 
-    def deserialize(self) -> tuple[None, list[Any], list[Any], tuple[()]]:
+    def deserialize(self) -> tuple[None, list[Any], list[Any], Sequence[Node]]:
         """Lists, which equal no entry of the log: so pysyncobj always puts them into it, where they are already."""
         assert self._snapshot is not None
         previous, last = self._snapshot
         self._journal.expect_reload(previous, last)
-        return None, list(last), list(previous), ()
+        return None, list(last), list(previous), self._voters
 
     def getTransmissionData(self, _node: Node) -> None:  # noqa: N802  # pysyncobj's name
         """Nothing: the transport sees to it that the node gets one."""

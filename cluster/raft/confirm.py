@@ -4,34 +4,38 @@ Duty: count the echoes to one probe. Why it proves anything: a follower echoes o
 and the sender its leader. Had another leader been elected before the probe was sent, a majority would have been in a
 higher term by then, and at least one of that majority is needed here, which would not have echoed.
 
+That holds while the voters change, too: of two configurations that follow each other any two majorities have a node in
+common, and a leader applies a change before it proposes another.
+
 Pure. Must not know: connections, threads, the clock.
 """
+
+from garbagetruck.cluster.raft.voters import Voters
 
 
 class EchoRound:
     """The echoes to the probe (`term`, `sequence`), sent when `commit_index` was committed.
 
-    `peers` are all other voters of the cluster, connected or not; the leader counts as one echo.
+    Those of `voters` count, as they are at the moment, connected or not; the leader counts as one echo.
     """
 
-    def __init__(self, *, term: int, sequence: int, commit_index: int, peers: frozenset[str]) -> None:
+    def __init__(self, *, term: int, sequence: int, commit_index: int, voters: Voters) -> None:
         self.term = term
         self.sequence = sequence
         self.commit_index = commit_index
-        self._peers = peers
+        self._voters = voters
         self._echoed: set[str] = set()
 
     def echo(self, node_id: str, *, term: int, sequence: int) -> None:
         """Count an echo, once for each peer, if it answers this very probe."""
-        if node_id in self._peers and term == self.term and sequence == self.sequence:
+        if term == self.term and sequence == self.sequence:
             self._echoed.add(node_id)
 
     @property
     def silent(self) -> frozenset[str]:
-        """The peers that have not answered yet, to be asked again."""
-        return self._peers - self._echoed
+        """The voters that have not answered yet, to be asked again."""
+        return self._voters.others - self._echoed
 
     @property
     def confirmed(self) -> bool:
-        voters = len(self._peers) + 1
-        return (len(self._echoed) + 1) * 2 > voters
+        return self._voters.is_majority(self._echoed)

@@ -10,7 +10,7 @@ Threads: that of its loop only.
 import asyncio
 import random
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -42,12 +42,11 @@ class Backoff:
 
 
 class Dialler:
-    """Calls `peers`. `start`, then `stop`."""
+    """Calls those that `set_peers` names last. `stop` it in the end."""
 
     def __init__(
         self,
         *,
-        peers: Sequence[Member],
         network: Network,
         sessions: Sessions,
         refusals: Refusals,
@@ -57,26 +56,35 @@ class Dialler:
         language: Language = RAFT,
     ) -> None:
         self._language = language
-        self._peers = peers
         self._network = network
         self._sessions = sessions
         self._refusals = refusals
         self._settings = settings
         self._random = random
         self._on_bug = on_bug
-        self._tasks: list[asyncio.Task[None]] = []
+        self._calling: dict[Member, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        """All of them, those that were cancelled and have not ended included."""
 
-    def start(self) -> None:
-        for peer in self._peers:
+    def set_peers(self, peers: Iterable[Member]) -> None:
+        """Call these from now on, and nobody else. What is connected is nobody's to end here."""
+        wanted = {*peers}
+        for peer in [*self._calling]:
+            if peer not in wanted:
+                self._calling.pop(peer).cancel()
+        for peer in sorted(wanted - self._calling.keys(), key=lambda each: each.node_id):
             name = f"{self._language.name}-dial-{peer.node_id}"
             task = asyncio.get_running_loop().create_task(self._keep_calling(peer), name=name)
             task.add_done_callback(self._on_ended)
-            self._tasks.append(task)
+            self._calling[peer] = task
+            self._tasks.add(task)
 
     async def stop(self) -> None:
-        for task in self._tasks:
+        tasks = [*self._tasks]
+        self._calling.clear()
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _keep_calling(self, peer: Member) -> None:
         settings = self._settings
@@ -99,5 +107,6 @@ class Dialler:
             await asyncio.sleep(backoff.next_ms() / 1_000)
 
     def _on_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._on_bug(error)

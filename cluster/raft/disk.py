@@ -14,6 +14,7 @@ what it could not write, and a second sync would succeed.
 Threads: any, one at a time for each file.
 """
 
+import errno
 import os
 from pathlib import Path
 from typing import Protocol
@@ -82,9 +83,9 @@ class Disk(Protocol):
 class RealFile:
     """A `DiskFile` of the operating system."""
 
-    def __init__(self, path: Path, flags: int) -> None:
+    def __init__(self, path: Path, flags: int, *, access: int = os.O_RDWR) -> None:
         self._path = path
-        self._fd = os.open(path, flags | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._fd = os.open(path, flags | access | os.O_CLOEXEC, 0o600)
 
     @property
     def path(self) -> Path:
@@ -164,4 +165,39 @@ class RealDisk:
         return state.f_bavail * state.f_frsize
 
 
+class ReadOnlyDisk:
+    """The operating system's, for whoever must not change anything: what would, raises OSError (EROFS or EBADF)."""
+
+    def make_folder(self, path: Path) -> bool:
+        if path.is_dir():
+            return False
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    def names(self, folder: Path) -> list[str]:
+        return REAL_DISK.names(folder)
+
+    def create(self, path: Path) -> DiskFile:
+        raise _read_only(path)
+
+    def open(self, path: Path) -> DiskFile:
+        return RealFile(path, 0, access=os.O_RDONLY)
+
+    def rename(self, source: Path, target: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), source, None, target)
+
+    def unlink(self, path: Path) -> None:
+        raise _read_only(path)
+
+    def sync_folder(self, folder: Path) -> None:
+        raise _read_only(folder)
+
+    def free_bytes(self, folder: Path) -> int:
+        return REAL_DISK.free_bytes(folder)
+
+
+def _read_only(path: Path) -> OSError:
+    return OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+
 REAL_DISK = RealDisk()
+READ_ONLY_DISK = ReadOnlyDisk()

@@ -19,11 +19,11 @@ Pure: time and randomness come in. Must not know: connections, pysyncobj.
 
 import random
 from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from garbagetruck.cluster.raft.log import Role
 from garbagetruck.cluster.raft.settings import RaftSettings
+from garbagetruck.cluster.raft.voters import Voters
 from garbagetruck.cluster.raft.wire import PreVote, PreVoteAnswer
 
 _NS_PER_MS = 1_000_000
@@ -50,19 +50,19 @@ class _Round:
 
 
 class Election:
-    """One node's timer and its rounds. `peer_ids` are all other voters, connected or not."""
+    """One node's timer and its rounds. Only voters ask, and only voters' answers count."""
 
     def __init__(
         self,
         *,
         node_id: str,
-        peer_ids: frozenset[str],
+        voters: Voters,
         settings: RaftSettings,
         random: random.Random,
         monotonic_ns: Callable[[], int],
     ) -> None:
         self._node_id = node_id
-        self._peer_ids = peer_ids
+        self._voters = voters
         self._settings = settings
         self._random = random
         self._monotonic_ns = monotonic_ns
@@ -112,7 +112,7 @@ class Election:
 
     def asked_to_stand(self, leader: str, term: int, now: Standing) -> bool:
         """The leader hands over. True when this node is to stand at once, without asking."""
-        if leader != self._leader or term != now.term or now.role is not Role.FOLLOWER:
+        if leader != self._leader or term != now.term or now.role is not Role.FOLLOWER or not self._voters.votes:
             return False
         self._transfer_term = term + 1
         return True
@@ -124,13 +124,13 @@ class Election:
     # --- this node asks ---------------------------------------------------------------------------------------------
 
     def ask(self, now: Standing, reachable: frozenset[str]) -> PreVote | None:
-        """What to ask those who are `reachable`, when it is time. Too few of them are not asked at all."""
+        """What to ask the voters who are `reachable`, when it is time. Too few of them are not asked at all."""
         now_ns = self._monotonic_ns()
-        if now.role is Role.LEADER or now_ns < self._deadline_ns or not self._is_majority(reachable):
+        if now.role is Role.LEADER or now_ns < self._deadline_ns or not self._voters.is_majority(reachable):
             return None
         self._wait(now_ns)
         self._rounds += 1
-        self._round = _Round(now.term, self._rounds, now_ns, set(reachable), set())
+        self._round = _Round(now.term, self._rounds, now_ns, set(reachable & self._voters.others), set())
         return PreVote(now.term, self._rounds, now.last_index, now.last_term)
 
     def answered(self, peer_id: str, answer: PreVoteAnswer) -> None:
@@ -141,12 +141,8 @@ class Election:
         current.silent.remove(peer_id)
         if answer.granted:
             current.granted.add(peer_id)
-        elif not self._is_majority(current.granted | current.silent):
+        elif not self._voters.is_majority(current.granted | current.silent):
             self._round = None
-
-    def _is_majority(self, others: AbstractSet[str]) -> bool:
-        """Whether this node and `others` are one."""
-        return (len(others) + 1) * 2 > len(self._peer_ids) + 1
 
     def stands(self, now: Standing) -> bool:
         """Whether the present round says to stand for election now. Said once for a round."""
@@ -156,7 +152,7 @@ class Election:
         if current.term != now.term or self._monotonic_ns() - current.sent_ns > self._minimum_ns:
             self._round = None
             return False
-        if not self._is_majority(current.granted):
+        if not self._voters.is_majority(current.granted):
             return False
         self._round = None
         return True

@@ -11,26 +11,26 @@ on. It never blocks: names are resolved elsewhere, and connections are asyncio's
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 import structlog
 
-from garbagetruck.cluster.raft.dialling import Dialler
+from garbagetruck.cluster.raft.changing import Changing
 from garbagetruck.cluster.raft.election import Election
 from garbagetruck.cluster.raft.exchange import Exchange, HandOff, Request
-from garbagetruck.cluster.raft.handshake import Door
 from garbagetruck.cluster.raft.journal.log import Journal
 from garbagetruck.cluster.raft.journal.writer import ThreadFactory
 from garbagetruck.cluster.raft.log import Role
-from garbagetruck.cluster.raft.network import Network, TcpNetwork
+from garbagetruck.cluster.raft.membership import Membership
+from garbagetruck.cluster.raft.network import Network
+from garbagetruck.cluster.raft.peering import Peering
 from garbagetruck.cluster.raft.refusals import Refusals
 from garbagetruck.cluster.raft.seams import Consensus
 from garbagetruck.cluster.raft.sessions import Sessions
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
 from garbagetruck.cluster.raft.snapshots.work import Around, SnapshotWork
 from garbagetruck.cluster.raft.storage import Storage
-from garbagetruck.cluster.raft.tls import load
 from garbagetruck.cluster.raft.transport import GuardedTransport, Surroundings
 
 _NS_PER_MS = 1_000_000
@@ -50,7 +50,8 @@ class Engine:
         self,
         *,
         identity: Identity,
-        members: Mapping[str, Member],
+        members: Sequence[Member],
+        founders: Sequence[str] | None,
         storage: Storage,
         settings: RaftSettings,
         thread_factory: ThreadFactory,
@@ -60,8 +61,8 @@ class Engine:
         network: Network | None = None,
     ) -> None:
         self._identity = identity
-        self._members = members
-        self._peer_ids = frozenset(members) - {identity.node_id}
+        self._membership = Membership(identity, members, founders, settings.entry_format)
+        self._voters = self._membership.voters
         self._storage = storage
         self._settings = settings
         self._thread_factory = thread_factory
@@ -70,7 +71,8 @@ class Engine:
         self._turned_ns = 0
         self._exchange = Exchange(
             node_id=identity.node_id,
-            peer_ids=self._peer_ids,
+            voters=self._voters,
+            changing=Changing(identity.node_id, self._membership),
             settings=settings,
             monotonic_ns=monotonic_ns,
             hand_over=hand_over,
@@ -78,7 +80,7 @@ class Engine:
         self._refusals = Refusals(identity.node_id, monotonic_ns)
         self._election = Election(
             node_id=identity.node_id,
-            peer_ids=self._peer_ids,
+            voters=self._voters,
             settings=settings,
             random=Random(random.getrandbits(64)),  # drawn from at every message: the system's would be a call each
             monotonic_ns=monotonic_ns,
@@ -88,7 +90,7 @@ class Engine:
         self._journal: Journal | None = None
         self._transport: GuardedTransport | None = None
         self._consensus: Consensus | None = None
-        self._sessions: Sessions | None = None
+        self._peering: Peering | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Future[None] | None = None
         self._turn_due = False
@@ -124,11 +126,28 @@ class Engine:
         """Have `run` return; nothing happens when it has already."""
         self._call_in(self._on_stop)
 
+    def set_members(self, members: Sequence[Member]) -> None:
+        """Talk to these from now on."""
+        self._membership.members = members
+        self._call_in(self._follow_members)
+
+    def _follow_members(self) -> None:
+        if self._peering is not None and self._end is not None and not self._end.done():
+            self._membership.follow(self._peering)
+
     def _call_in(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called on the Raft thread, from any. What it raises ends the node."""
+
+        def call() -> None:
+            try:
+                callback()
+            except BaseException as error:  # noqa: BLE001  # the loop would only log it
+                self._on_bug(error)
+
         loop = self._loop
         if loop is not None:
             try:
-                loop.call_soon_threadsafe(callback)
+                loop.call_soon_threadsafe(call)
             except RuntimeError:
                 if not loop.is_closed():
                     raise
@@ -163,60 +182,49 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._on_loop_error)
         self._end = self._loop.create_future()
-        network = self._network or self._make_network()
         try:
-            sessions = self._open_log()
-            await network.listen(self._members[self._identity.node_id], sessions)
-            dialler = self._make_dialler(network, sessions)
-            dialler.start()
-            try:
-                on_open()  # before the first turn, which may have entries to hand over
-                self._turned_ns = self._monotonic_ns()
-                self._on_timer()
-                await self._end
-            finally:
-                await dialler.stop()
+            peering = self._open_log()
+            await peering.start(self._network)
+            on_open()  # before the first turn, which may have entries to hand over
+            self._turned_ns = self._monotonic_ns()
+            self._on_timer()
+            await self._end
         finally:
-            await self._close(network)
+            await self._close()
 
-    def _make_network(self) -> Network:
-        settings = self._settings
-        return TcpNetwork(
-            tls=None if settings.tls is None else load(settings.tls),
-            handshake_s=settings.handshake_ms_max / 1_000,
-            strangers_max=settings.strangers_max,
-            monotonic_ns=self._monotonic_ns,
-            refuse=lambda cause, address, why: self._refusals.refuse(cause, address, why=why),
-            on_bug=self._on_bug,
-        )
-
-    def _open_log(self) -> Sessions:
-        disks = self._storage.open_folder()
+    def _open_log(self) -> Peering:
+        own_id, membership = self._identity.node_id, self._membership
+        membership.open(self._storage)
         journal = self._storage.journal(self._identity, self._settings, self._random, self._on_progress)
-        self.snapshots.open_log(journal)
+        self.snapshots.open_log(journal, self._voters)
         self._journal = journal
-        journal.start(self._thread_factory, f"journal-{self._identity.node_id}")
+        journal.start(self._thread_factory, f"journal-{own_id}")
         self._consensus = Consensus(
-            node_id=self._identity.node_id,
-            peer_ids=self._peer_ids,
+            node_id=own_id,
+            voters=self._voters,
             settings=self._settings,
             journal=journal,
             make_transport=lambda consensus: self._make_transport(consensus, journal),
             between=self._between,
         )
+        self._consensus.on_change, self._consensus.on_snapshot = membership.on_change, membership.on_snapshot
         assert self._transport is not None
-        self._sessions = Sessions(
-            door=Door(self._identity, self._peer_ids, disks),
-            peer_ids=self._peer_ids,
+        self._peering = Peering(
+            identity=self._identity,
+            members=membership.members,
+            door=membership.door,
             settings=self._settings,
             refusals=self._refusals,
             monotonic_ns=self._monotonic_ns,
+            random=self._random,
             listener=self._transport,
+            on_bug=self._on_bug,
         )
-        self._transport.attach(self._sessions)
+        membership.look_again = self._peering.sessions.look_again
+        self._transport.attach(self._peering.sessions)
         self.snapshots.join(self._consensus, self._transport, journal)
         self._transport.attach_snapshots(self.snapshots.catching_up)
-        return self._sessions
+        return self._peering
 
     def _make_transport(self, consensus: Consensus, journal: Journal) -> GuardedTransport:
         around = Surroundings(
@@ -231,23 +239,11 @@ class Engine:
         self._transport = GuardedTransport(consensus, around)
         return self._transport
 
-    def _make_dialler(self, network: Network, sessions: Sessions) -> Dialler:
-        own_id = self._identity.node_id
-        return Dialler(
-            peers=[self._members[each] for each in sorted(self._peer_ids) if each < own_id],
-            network=network,
-            sessions=sessions,
-            refusals=self._refusals,
-            settings=self._settings,
-            random=self._random,
-            on_bug=self._on_bug,
-        )
-
-    async def _close(self, network: Network) -> None:
+    async def _close(self) -> None:
         """Leave the network and the disk, as far as they were entered."""
-        await network.close()
-        if self._sessions is not None:
-            self._sessions.close()
+        if self._peering is not None:
+            await self._peering.leave()
+            self._peering.close()
         if self._consensus is not None:
             self._consensus.destroy()
         elif self._journal is not None:
@@ -310,24 +306,24 @@ class Engine:
             self._on_bug(error)
 
     def _turn_over(self) -> None:
-        consensus, transport, sessions = self._consensus, self._transport, self._sessions
+        consensus, transport, peering = self._consensus, self._transport, self._peering
         assert consensus is not None
         assert transport is not None
-        assert sessions is not None
+        assert peering is not None
         held_up_ns = self._monotonic_ns() - self._turned_ns
         self._turned_ns += held_up_ns
         if held_up_ns > self._settings.heartbeat_ms * _NS_PER_MS:
             # This process stood still. What arrived meanwhile is heard before anything is concluded from its absence.
             self._election.held_up()
-            sessions.excuse_silence()
+            peering.sessions.excuse_silence()
             assert self._loop is not None
             self._loop.call_later(HEARING_S, self._turn)
             return
-        if not self._peer_ids:
+        if self._voters.is_alone:
             assert self._journal is not None
             self._journal.wait_durable()  # in its next tick pysyncobj commits all that a lone node has in its log
         self.snapshots.turn(consensus.applied_index)
-        turn_over(consensus, transport, sessions, self._election)
+        turn_over(consensus, transport, peering.sessions, self._election)
 
     def _between(self) -> None:
         assert self._consensus is not None
@@ -339,6 +335,7 @@ def turn_over(consensus: Consensus, transport: GuardedTransport, sessions: Sessi
     """One tick of pysyncobj, and what has to come right before it: whether to stand for election in it."""
     sessions.check()
     transport.resume()
+    transport.settle()
     if consensus.role is Role.LEADER:
         election.led()
     elif (question := election.ask(consensus.standing, transport.connected)) is not None:

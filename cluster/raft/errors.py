@@ -31,6 +31,21 @@ class ProposalTooLarge(RaftError):
         self.size_bytes_max = size_bytes_max
 
 
+class ChangeRefused(RaftError):
+    """A change of the voters was not proposed; `reason` says why, for people."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the voters stay as they are: {reason}")
+        self.reason = reason
+
+
+class ChangeUnknown(RaftError):
+    """Leadership was lost after a change of the voters was proposed. The next leader's log says what became of it."""
+
+    def __init__(self) -> None:
+        super().__init__("leadership was lost while the voters were being changed; it may still come to it, or not")
+
+
 class LogStopped(RaftError):
     """The log has not been started, or has been stopped, or died."""
 
@@ -58,6 +73,7 @@ class JournalDamaged(StorageRefused):
             "acknowledged. Keep a copy of the folder, and bring the node back with an empty one while the others are up",
             offset,
         )
+        self.reason = reason
 
 
 class SnapshotDamaged(StorageRefused):
@@ -76,6 +92,17 @@ class SnapshotDamaged(StorageRefused):
 
 class SnapshotUnfit(RaftError):
     """What a snapshot holds is no state that this version can go on from. Raised by whoever knows what it holds."""
+
+
+class StateTooNew(SnapshotUnfit):
+    """What a snapshot holds was written by a version, or at a feature level, that this node does not read."""
+
+
+class SnapshotTooNew(StorageRefused):
+    """A snapshot is whole, and newer than what this node reads. It is no damage: an older one is no way around it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, f"{path} is too new: {reason}. The node does not go on, for it would have to guess")
 
 
 class JournalForeign(StorageRefused):

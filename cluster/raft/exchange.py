@@ -1,7 +1,7 @@
 """What the main loop asks of the log, and what it is told: once in every tick of pysyncobj, in its middle.
 
-Duty: take proposals, rounds of confirmation and transfers of leadership, and hand over what changed, in order: entries,
-then status, then replies.
+Duty: take proposals, rounds of confirmation, transfers of leadership and changes of the voters, and hand over what
+changed, in order: entries, then status, then replies.
 
 Invariants: a proposal is appended only while this node leads the term it was meant for, and otherwise dropped, so that
 none is ever forwarded or appended under a later term; while leadership is being handed over none is.
@@ -14,12 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from garbagetruck.cluster.raft import wire
+from garbagetruck.cluster.raft.changing import Changed, ChangeVoters, Changing
 from garbagetruck.cluster.raft.confirm import EchoRound
 from garbagetruck.cluster.raft.log import Confirmation, Entry, LogStatus, Role
 from garbagetruck.cluster.raft.seams import Consensus
 from garbagetruck.cluster.raft.settings import RaftSettings
 from garbagetruck.cluster.raft.snapshots.port import Restored
 from garbagetruck.cluster.raft.transport import GuardedTransport
+from garbagetruck.cluster.raft.voters import Voters
 
 _NS_PER_MS = 1_000_000
 
@@ -57,7 +59,7 @@ class Transferred:
     done: bool
 
 
-Request = Propose | Confirm | Transfer
+Request = Propose | Confirm | Transfer | ChangeVoters
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class SnapshotDue:
     """The log has grown: a snapshot of the machine's state is wanted, of this moment or later."""
 
 
-Reply = Confirmed | Transferred | SnapshotDue
+Reply = Confirmed | Transferred | Changed | SnapshotDue
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +91,21 @@ class _PendingTransfer:
 
 
 class Exchange:
-    """Between the main loop and pysyncobj. `peer_ids` are all other voters."""
+    """Between the main loop and pysyncobj."""
 
     def __init__(
         self,
         *,
         node_id: str,
-        peer_ids: frozenset[str],
+        voters: Voters,
+        changing: Changing,
         settings: RaftSettings,
         monotonic_ns: Callable[[], int],
         hand_over: Callable[[HandOff], None],
     ) -> None:
         self._node_id = node_id
-        self._peer_ids = peer_ids
+        self._voters = voters
+        self._changing = changing
         self._settings = settings
         self._monotonic_ns = monotonic_ns
         self._hand_over = hand_over
@@ -140,6 +144,8 @@ class Exchange:
             self._take(self._requests.popleft(), consensus, transport)
         self._advance_round(consensus, transport)
         self._advance_transfer(consensus)
+        if (changed := self._changing.advance(consensus)) is not None:
+            self._replies.append(changed)
         if self._replies:
             self._hand_over_changes(consensus, transport)
 
@@ -170,6 +176,8 @@ class Exchange:
             and former.leader == leader
             and former.connected == transport.connected
             and former.low_on_space == low_on_space
+            and former.voters == self._voters.ids
+            and former.removed == self._voters.removed
         ):
             return None
         self._status = LogStatus(
@@ -181,6 +189,8 @@ class Exchange:
             last_index=consensus.journal.last_index,
             connected=transport.connected,
             low_on_space=low_on_space,
+            voters=self._voters.ids,
+            removed=self._voters.removed,
         )
         return self._status
 
@@ -200,17 +210,21 @@ class Exchange:
                     term=consensus.term,
                     sequence=sequence,
                     commit_index=consensus.commit_index,
-                    peers=self._peer_ids,
+                    voters=self._voters,
                 )
                 if consensus.role is Role.LEADER:
                     self._probe(self._round, transport)
             case Transfer(to):
-                reachable = bool(transport.connected) if to is None else to in transport.connected
-                if consensus.role is not Role.LEADER or not reachable:
+                able = transport.connected & self._voters.others
+                if consensus.role is not Role.LEADER or not (able if to is None else to in able):
                     self._replies.append(Transferred(done=False))
                     return
                 deadline_ns = self._monotonic_ns() + self._settings.transfer_ms_max * _NS_PER_MS
                 self._transfer = _PendingTransfer(to, consensus.term, deadline_ns)
+            case ChangeVoters():
+                hands_over = self._transfer is not None
+                if (answer := self._changing.take(request, consensus, transport, hands_over=hands_over)) is not None:
+                    self._replies.append(answer)
 
     # --- rounds of confirmation -------------------------------------------------------------------------------------
 

@@ -10,7 +10,11 @@ from typing import Protocol
 
 from garbagetruck.cluster.raft.settings import Identity
 from garbagetruck.cluster.raft.tls import PeerNames
+from garbagetruck.cluster.raft.voters import Voters
 from garbagetruck.cluster.raft.wire import FORMAT, PROTOCOL, Hello
+
+NO_LONGER = "no longer a member"
+"""Why a node that was removed is refused. It is told by its name: there are only so many that were members once."""
 
 
 class Disks(Protocol):
@@ -21,17 +25,50 @@ class Disks(Protocol):
 
 
 class Door:
-    """Lets in the peers of one cluster, each with the disk it was first met with."""
+    """Lets in the peers of one cluster, each with its disk. `set_peers` says who they are from then on.
 
-    def __init__(self, identity: Identity, peer_ids: frozenset[str], disks: Disks, *, protocol: int = PROTOCOL) -> None:
+    With `voters`, on Raft's own connections, a peer with another disk is let in as well if it says that it votes by a change
+    that is not applied here yet. It may be the leader, and nobody else could bring that change. What it says of itself
+    does not count until then (`counts`).
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        peer_ids: frozenset[str],
+        disks: Disks,
+        *,
+        entry_format: int = FORMAT,
+        protocol: int = PROTOCOL,
+        voters: Voters | None = None,
+    ) -> None:
+        """`entry_format`: the newest format of log entries that this node reads."""
         self._protocol = protocol
+        self._entry_format = entry_format
+        self._voters = voters
         self._identity = identity
         self._peer_ids = peer_ids
         self._disks = disks
+        self._former: set[str] = set()
+        """Who was a peer once, so that it can be told that it is not now."""
+
+    def set_peers(self, peer_ids: frozenset[str]) -> None:
+        self._former = (self._former | self._peer_ids) - peer_ids
+        self._peer_ids = peer_ids
+
+    @property
+    def peer_ids(self) -> frozenset[str]:
+        return self._peer_ids
 
     def hello(self, *, to: str) -> Hello:
         own = self._identity
-        return Hello(self._protocol, own.cluster_id, own.incarnation, own.node_id, own.disk_id, to, FORMAT)
+        since = 0 if self._voters is None else self._voters.voting_since
+        format_ = self._entry_format
+        return Hello(self._protocol, own.cluster_id, own.incarnation, own.node_id, own.disk_id, to, format_, since)
+
+    def counts(self, node_id: str, disk_id: str) -> bool:
+        """Whether what `node_id` says with that disk may be counted as that peer's. Raises as `reason_to_refuse`."""
+        return self._disks.is_known_or_new(node_id, disk_id)
 
     def reason_to_refuse(self, hello: Hello, expected: str | None, names: PeerNames | None) -> str | None:
         """Why `hello` is refused, or None.
@@ -50,13 +87,14 @@ class Door:
         if hello.to != own.node_id:
             return "meant for another node"
         if hello.node_id not in self._peer_ids:
-            return "not a member"
+            return NO_LONGER if hello.node_id in self._former else "not a member"
         if names is not None and not names.speak_for(cluster_id=own.cluster_id, node_id=hello.node_id):
             return "certificate of another node"
         if expected is None and hello.node_id < own.node_id:
             return "the node with the greater id connects"
         if expected is not None and expected != hello.node_id:
             return "another node at this address"
-        if not self._disks.is_known_or_new(hello.node_id, hello.disk_id):
+        is_newer = self._voters is not None and hello.voting_since > self._voters.index
+        if not is_newer and not self.counts(hello.node_id, hello.disk_id):
             return "another disk than before"
         return None

@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from garbagetruck.cluster.raft.settings import Member
+
 
 class Role(enum.Enum):
     """What this node is in its current term."""
@@ -48,6 +50,10 @@ class LogStatus:
     """Ids of the peers with a live connection; this node is not among them."""
     low_on_space: frozenset[str] = frozenset()
     """Ids of the nodes whose disks have less room than they should: this one, and, while it leads, connected peers."""
+    voters: frozenset[str] = frozenset()
+    """Ids of those who vote, by the configuration that was applied up to `applied_index`; this node's if it does."""
+    removed: bool = False
+    """Whether this node's own removal was applied. It neither leads nor stands for election any more, and never will."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,21 @@ class Confirmation:
 
     term: int
     commit_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddVoter:
+    """`node_id`, which follows as a learner with the disk `disk_id`, shall vote."""
+
+    node_id: str
+    disk_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveVoter:
+    """`node_id` shall not vote any more."""
+
+    node_id: str
 
 
 class LogListener(Protocol):
@@ -126,4 +147,19 @@ class ReplicatedLog(Protocol):
         True once another node's leadership of a higher term was seen. False when this node does not lead, when `to` is
         not a connected peer, when the log stops, or when that did not happen within a bounded time: proposals are taken
         again then. A call while another is under way shares its outcome.
+        """
+
+    def set_members(self, members: Sequence[Member]) -> None:
+        """Everybody to talk to from now on, this node included: voters and learners. At any time; the newest counts.
+
+        It says nothing about who votes. Members that must not be talked to (without TLS, those not on loopback) are left
+        out, with a line in the log. This node's own address counts when it is started again.
+        """
+
+    async def change_voters(self, change: AddVoter | RemoveVoter, *, term: int) -> None:
+        """Have the log say that one node votes, or does not any more. Returns once that is applied here.
+
+        Takes as long as committing takes; cancelling it takes nothing back. Raises NotLeader when this node does not
+        lead `term`, ChangeRefused when nothing was proposed for another reason, ChangeUnknown when leadership was lost
+        after proposing, LogStopped when it stops.
         """

@@ -12,6 +12,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -99,7 +100,7 @@ class TcpNetwork:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                accepted, address = await loop.sock_accept(listening)
+                accepted, address = await self._accept_one(listening)
             except OSError as error:
                 if error.errno not in _GONE:
                     self._refuse("accept failed", "", str(error))
@@ -114,6 +115,18 @@ class TcpNetwork:
             )
             self._securing.add(task)
             task.add_done_callback(partial(self._on_secured, accepted))
+
+    @staticmethod
+    async def _accept_one(listening: socket.socket) -> tuple[socket.socket, Any]:
+        """As `sock_accept`; and a socket that was accepted at the moment of being cancelled is closed, not lost."""
+        accepting = asyncio.ensure_future(asyncio.get_running_loop().sock_accept(listening))
+        try:
+            return await asyncio.shield(accepting)
+        except asyncio.CancelledError:
+            accepting.cancel()
+            with suppress(asyncio.CancelledError, OSError):
+                (await accepting)[0].close()
+            raise
 
     async def _secure(self, accepted: socket.socket, address: str, owner: LinkOwner) -> None:
         try:

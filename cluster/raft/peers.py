@@ -3,64 +3,107 @@
 Duty: tell whether who greets is who it was. A node that comes back under its old name with another disk has lost what
 it acknowledged and whom it voted for; letting it take part could elect a leader without the committed history.
 
-The file is written whenever a peer is met for the first time, and synced before that peer may say anything. To give a
-node a new disk on purpose, its entry is removed from this file on every other node while that one is down.
+The file is written whenever a peer is met for the first time, and synced before that peer may say anything. A voter's
+disk that the applied configuration names counts before it. When a node's removal is applied its entry leaves the file, so
+that the name may come back with another disk, as a new member. The removed disk is noted in another file: it may still come
+to hear that it was removed, until somebody else bears the name, and is never again taken for the name's disk.
+
+Why that lets no name vote twice: what the new disk says in an election counts with a candidate that takes it for the
+former one. Such a candidate has not applied the removal, so the former disk is in its configuration, or else in its file,
+and its door does not count the new one. A candidate that has applied it counts the name again only where its being added
+is applied, too, and then the new disk is the one that is meant.
 
 Threads: the Raft thread only.
 """
 
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
 from garbagetruck.cluster.raft.errors import JournalDamaged
+from garbagetruck.cluster.raft.small_files import read_file, replace_file
+from garbagetruck.cluster.raft.voters import Voters
+
+ContentT = TypeVar("ContentT")
+
+
+REMOVED_MAX = 256
+"""Removed disks that are remembered; past it the oldest is forgotten."""
 
 
 class PeerDisks:
-    """The disk ids of the peers, kept in one small JSON file: `{"n2": "6f0c…"}`."""
+    """The disk ids of the peers, kept in a small JSON file: `{"n2": "6f0c…"}`. In `removed.json` beside it, name and disk of
+    those who were removed.
+    """
 
     def __init__(self, path: Path, disk: Disk = REAL_DISK) -> None:
         self._path = path
+        self._removed_path = path.with_name("removed.json")
         self._disk = disk
         self._disk_ids: dict[str, str] | None = None
+        self._removed: list[tuple[str, str]] = []
 
     def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
-        """Whether `node_id` has `disk_id`, or was never met; then it has from now on. Raises JournalDamaged, OSError."""
+        """Whether `node_id` has `disk_id`, or was never met; then it has from now on. Raises JournalDamaged, DiskFailed."""
         disk_ids = self.load()
         known = disk_ids.get(node_id)
         if known is None:
-            self._store({**disk_ids, node_id: disk_id})
+            if not self.was_removed(node_id, disk_id):
+                self._store({**disk_ids, node_id: disk_id})
             return True
         return known == disk_id
 
+    def was_removed(self, node_id: str, disk_id: str) -> bool:
+        """Whether that disk was a voter's, and its removal was applied."""
+        self.load()
+        return (node_id, disk_id) in self._removed
+
+    def dismiss(self, node_id: str, disk_id: str) -> None:
+        """The removal of a voter was applied; `disk_id` is empty where the log does not say which disk it had.
+
+        Then no disk is noted: the one that is met by now may be its successor's. Raises JournalDamaged, DiskFailed.
+        """
+        known, removed = self.load().get(node_id), (node_id, disk_id)
+        if disk_id and removed not in self._removed:
+            self._removed = [*self._removed, removed][-REMOVED_MAX:]
+            replace_file(self._disk, self._removed_path, msgspec.json.format(msgspec.json.encode(self._removed)))
+        if disk_id in ("", known):
+            self.forget(node_id)
+
+    def forget(self, node_id: str) -> None:
+        """`node_id` is nobody's name: whoever comes under it next is new. Raises JournalDamaged, DiskFailed."""
+        if node_id in self.load():
+            self._store({each: disk for each, disk in self.load().items() if each != node_id})
+
     def load(self) -> dict[str, str]:
-        """What is known so far, read from the file once. Raises JournalDamaged, OSError."""
+        """What is known so far, read from the files once. Raises JournalDamaged, DiskFailed."""
         if self._disk_ids is None:
-            try:
-                self._disk_ids = msgspec.json.decode(self._read(), type=dict[str, str])
-            except FileNotFoundError:
-                self._disk_ids = {}
-            except msgspec.MsgspecError as error:
-                raise JournalDamaged(self._path, str(error)) from error
+            self._disk_ids = self._read(self._path, dict[str, str]) or {}
+            self._removed = self._read(self._removed_path, list[tuple[str, str]]) or []
         return self._disk_ids
 
-    def _read(self) -> bytes:
-        file = self._disk.open(self._path)
+    def _read(self, path: Path, type_: type[ContentT]) -> ContentT | None:
+        content = read_file(self._disk, path)
         try:
-            return file.read(file.size(), 0)
-        finally:
-            file.close()
+            return None if content is None else msgspec.json.decode(content, type=type_)
+        except msgspec.MsgspecError as error:
+            raise JournalDamaged(path, str(error)) from error
 
     def _store(self, disk_ids: dict[str, str]) -> None:
-        temporary = self._path.with_name(self._path.name + ".tmp")
-        if temporary.name in self._disk.names(self._path.parent):
-            self._disk.unlink(temporary)
-        file = self._disk.create(temporary)
-        try:
-            file.write_durably(msgspec.json.format(msgspec.json.encode(disk_ids)), 0)
-        finally:
-            file.close()
-        self._disk.rename(temporary, self._path)
-        self._disk.sync_folder(self._path.parent)
+        replace_file(self._disk, self._path, msgspec.json.format(msgspec.json.encode(disk_ids)))
         self._disk_ids = disk_ids
+
+
+class VoterDisks:
+    """What the log says of voters' disks, and `met` for everybody else and where it says nothing."""
+
+    def __init__(self, voters: Voters, met: PeerDisks) -> None:
+        self._voters = voters
+        self._met = met
+
+    def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
+        """Whether `node_id` may have `disk_id`. Raises JournalDamaged, DiskFailed."""
+        known = self._voters.disks.get(node_id)
+        return known == disk_id if known else self._met.is_known_or_new(node_id, disk_id)

@@ -16,6 +16,7 @@ from typing import Any
 
 import uvloop
 
+from garbagetruck.cluster.raft.changing import Changed, ChangeVoters
 from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
 from garbagetruck.cluster.raft.engine import Engine
 from garbagetruck.cluster.raft.errors import LogStopped, NotLeader, ProposalTooLarge
@@ -30,7 +31,7 @@ from garbagetruck.cluster.raft.exchange import (
     Transferred,
 )
 from garbagetruck.cluster.raft.journal.writer import ThreadFactory
-from garbagetruck.cluster.raft.log import Confirmation, LogListener, LogStatus, Role
+from garbagetruck.cluster.raft.log import AddVoter, Confirmation, LogListener, LogStatus, RemoveVoter, Role
 from garbagetruck.cluster.raft.network import Network
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings, check_members
 from garbagetruck.cluster.raft.snapshots.capturing import write_capture
@@ -41,16 +42,18 @@ from garbagetruck.cluster.raft.storage import Storage
 class Replica:
     """A `ReplicatedLog` that keeps its files in `folder`, which no other process may use.
 
-    `snapshots` is the machine behind the log; without it the log is never compacted. `members` are all nodes of the
-    cluster, this one included; they do not change while it runs. `disk` and `network` are for simulators. Raises ValueError
-    when `members` are no cluster that `identity` belongs to.
+    `snapshots` is the machine behind the log; without it the log is never compacted. `members` are all nodes to talk to, this
+    one included, until `set_members` names others. `founders` are the voters of a log that begins; None for a node that
+    joins one. They are looked at when the folder has no log yet, and stored in it. `disk` and `network` are for simulators.
+    Raises ValueError when `members` are no cluster that `identity` belongs to.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the whole world of a node's log comes in here
         self,
         *,
         identity: Identity,
         members: Sequence[Member],
+        founders: Sequence[str] | None,
         folder: Path,
         settings: RaftSettings,
         thread_factory: ThreadFactory,
@@ -66,7 +69,8 @@ class Replica:
         self._thread_factory = thread_factory
         self._engine = Engine(
             identity=identity,
-            members={member.node_id: member for member in members},
+            members=members,
+            founders=founders,
             storage=Storage(folder, disk, snapshots),
             settings=settings,
             thread_factory=thread_factory,
@@ -89,6 +93,8 @@ class Replica:
         """Callers of `confirm` who came after it began, and share the next."""
         self._sequence = 0
         self._transfer: asyncio.Future[bool] | None = None
+        self._changes: dict[int, asyncio.Future[None]] = {}
+        """Callers of `change_voters`, by the sequence of what they asked for."""
         self._snapshots = snapshots
         self._capturing: asyncio.Task[None] | None = None
 
@@ -147,6 +153,17 @@ class Replica:
             self._transfer = loop.create_future()
             self._engine.submit(Transfer(to))
         return await asyncio.shield(self._transfer)
+
+    def set_members(self, members: Sequence[Member]) -> None:
+        self._engine.set_members([*members])
+
+    async def change_voters(self, change: AddVoter | RemoveVoter, *, term: int) -> None:
+        loop = self._require_running()
+        self._sequence += 1
+        sequence, future = self._sequence, loop.create_future()
+        self._changes[sequence] = future
+        self._engine.submit(ChangeVoters(sequence, change, term))
+        await future
 
     # --- what is seen of it -----------------------------------------------------------------------------------------
 
@@ -258,6 +275,14 @@ class Replica:
                 assert self._transfer is not None
                 self._transfer.set_result(done)
                 self._transfer = None
+            case Changed(sequence, failure):
+                changed = self._changes.pop(sequence)
+                if changed.done():
+                    return  # whoever asked waits no longer
+                if failure is None:
+                    changed.set_result(None)
+                else:
+                    changed.set_exception(failure)
             case SnapshotDue():
                 assert self._capturing is None or self._capturing.done(), "one snapshot at a time"
                 self._capturing = asyncio.get_running_loop().create_task(self._capture(), name="snapshot")
@@ -289,10 +314,11 @@ class Replica:
         self._running = False
         self._stop_requested = True
         self._engine.stop()
-        for future in [*self._asking, *self._waiting]:
+        waiting: list[asyncio.Future[Any]] = [*self._asking, *self._waiting, *self._changes.values()]
+        for future in waiting:
             if not future.done():
                 future.set_exception(LogStopped())
-        self._asking, self._waiting = [], []
+        self._asking, self._waiting, self._changes = [], [], {}
         if self._transfer is not None and not self._transfer.done():
             self._transfer.set_result(False)
 

@@ -9,9 +9,12 @@ pysyncobj is used as it is published; nothing of it is copied, and no name-mangl
 | `SyncObj._idToMethod` | proves that there is exactly one replicated method |
 | `SyncObj._isLeader`, `_getLeader` | who leads |
 | `Transport._onMessageReceived`, `_onNodeConnected`, `_onNodeDisconnected` | its protected interface for transports |
+| `Transport._onReadonlyNodeConnected`, `_onReadonlyNodeDisconnected` | its protected interface, for those who do not vote |
+| its commands of type `MEMBERSHIP` | have pysyncobj change its voters when such an entry is applied |
+| `conf.dynamicMembershipChange`, for one message at a time | has pysyncobj take a snapshot's voters |
 | message `timeout_now` from `_getLeader()` | has pysyncobj stand for election when `election` says so, and at no other time |
 | message `request_vote` with `last_log_term` -1 | has pysyncobj take a later term, and step down, without a vote |
-| global `syncobj.pickle` | a command is its payload; nothing in the log is ever unpickled |
+| global `syncobj.pickle` | a command is its payload, or a change of the voters; nothing in the log is ever unpickled |
 | globals `syncobj.createJournal`, `createPoller`, `Serializer` | take objects of ours where names were expected |
 | message `append_entries` with `serialized` | has pysyncobj go on from a snapshot that is durable and aligned to |
 | global `syncobj.PIPE_NOTIFIER_ENABLED` | no pipe that nobody reads, and that is full after 65,536 commands |
@@ -23,7 +26,7 @@ Threads: everything here belongs to the Raft thread.
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,32 +34,38 @@ import pysyncobj.syncobj
 from pysyncobj import SyncObj, SyncObjConf, replicated
 from pysyncobj.config import FAIL_REASON
 from pysyncobj.node import Node
-from pysyncobj.poller import Poller
 from pysyncobj.transport import Transport
 
-from garbagetruck.cluster.raft import wire
+from garbagetruck.cluster.raft import voter_change, wire
 from garbagetruck.cluster.raft.compaction import Compaction
 from garbagetruck.cluster.raft.election import Standing
 from garbagetruck.cluster.raft.journal.log import Journal
 from garbagetruck.cluster.raft.journal.replay import LogTuple
 from garbagetruck.cluster.raft.log import Entry, Role
+from garbagetruck.cluster.raft.poller import NoPoller
 from garbagetruck.cluster.raft.settings import APPEND_BATCH_BYTES, RaftSettings
+from garbagetruck.cluster.raft.voters import Voters
 
 NEVER_S = 10.0**9
 """For pysyncobj's own election timer: `election` decides."""
 
-_REGULAR = bytes([wire.REGULAR])
+_REGULAR, _MEMBERSHIP = bytes([wire.REGULAR]), bytes([wire.MEMBERSHIP])
 _APPEND_METHOD = 0
 _ROLES = (Role.FOLLOWER, Role.CANDIDATE, Role.LEADER)
 """By pysyncobj's own numbers."""
 
 
 class _Commands:
-    """Stands for `pickle` in pysyncobj.syncobj: the command is the payload of the one method there is."""
+    """Stands for `pickle` in pysyncobj.syncobj: the command is the payload of the one method there is, or a change of the
+    voters, as pysyncobj has it do (1361).
+    """
 
     @staticmethod
-    def loads(data: bytes) -> tuple[int, tuple[bytes]]:
-        return _APPEND_METHOD, (data,)
+    def loads(data: bytes) -> tuple[int, tuple[bytes]] | list[Any]:
+        if data[:1] != voter_change.MARK:
+            return _APPEND_METHOD, (data,)
+        change = voter_change.decode(data)
+        return ["add" if change.kind == "add" else "rem", change.node_id, Node(change.node_id)]
 
 
 _stock_create_journal = pysyncobj.syncobj.createJournal
@@ -94,13 +103,6 @@ def virtual_time(monotonic_s: Callable[[], float], chance: random.Random) -> Ite
         pysyncobj.syncobj.monotonicTime, pysyncobj.syncobj.random = stock
 
 
-class NoPoller(Poller):  # type: ignore[misc]  # pysyncobj is published without annotations
-    """Waits for nothing: this thread's own event loop does, and ticks pysyncobj when there is something to do."""
-
-    def poll(self, timeout: float) -> None:
-        assert timeout == 0.0, "pysyncobj must never sleep on the event loop's thread"
-
-
 class StockTransport(Transport):  # type: ignore[misc]  # pysyncobj is published without annotations
     """What pysyncobj asks of a transport, in terms of node ids and `wire` messages."""
 
@@ -131,22 +133,44 @@ class StockTransport(Transport):  # type: ignore[misc]  # pysyncobj is published
         """A peer needs what the log has no more. It must be withdrawn before this returns, or pysyncobj goes on asking."""
         raise NotImplementedError
 
+    def addNode(self, node: Node) -> None:  # noqa: N802  # pysyncobj's name
+        """It votes from now on."""
+        if node.id in self._consensus.sendable:
+            self._onNodeConnected(node)
+
+    def dropNode(self, node: Node) -> None:  # noqa: N802  # pysyncobj's name
+        """It votes no more, and still hears what is committed, as long as it is connected: that it was removed."""
+        is_connected = node.id in self._consensus.sendable
+        (self._onReadonlyNodeConnected if is_connected else self._onReadonlyNodeDisconnected)(node)
+
     def follow(self, node_id: str, term: int) -> None:
         """Have pysyncobj take `node_id` for the leader of `term`, which is not over."""
         message = {"type": "append_entries", "term": term, "commit_index": 0, "serialized": False}
-        self._onMessageReceived(self._consensus.nodes[node_id], message)
+        self._onMessageReceived(Node(node_id), message)
 
     def install(self, leader_id: str, previous: LogTuple, last: LogTuple) -> None:
-        """Have pysyncobj go on from a snapshot that is durable, and that the journal was aligned to; and say so."""
+        """Have pysyncobj go on from a snapshot that is durable, and that the journal was aligned to; and say so.
+
+        Its voters are those that `Consensus.voters` has by now.
+        """
         consensus = self._consensus
-        consensus.compaction.go_on_from(previous, last)
+        consensus.compaction.go_on_from(previous, last, [Node(each) for each in sorted(consensus.voters.others)])
         message = {"type": "append_entries", "term": consensus.term, "commit_index": last[1], "serialized": True}
-        self._onMessageReceived(consensus.nodes[leader_id], message)
+        consensus.conf.dynamicMembershipChange = True
+        try:
+            self._onMessageReceived(Node(leader_id), message)
+        finally:
+            consensus.conf.dynamicMembershipChange = False
         assert consensus.applied_index == last[1], "pysyncobj did not load the snapshot"
+        consensus.unsettled = False
+        assert consensus.is_settled, "pysyncobj did not take the voters"
 
     def deliver(self, node_id: str, message: wire.RaftMessage) -> None:
-        """Give pysyncobj a message of a peer."""
-        self._onMessageReceived(self._consensus.nodes[node_id], wire.to_stock(message))
+        """Give pysyncobj a message of a peer, unless it is an answer of one that it keeps no account of."""
+        consensus = self._consensus
+        is_answer = isinstance(message, wire.NextIndex)
+        if not is_answer or node_id in consensus.sendable or consensus.is_other_voter(node_id):
+            self._onMessageReceived(Node(node_id), wire.to_stock(message))
 
     def stand(self) -> None:
         """Have pysyncobj stand for election in the next tick."""
@@ -155,49 +179,56 @@ class StockTransport(Transport):  # type: ignore[misc]  # pysyncobj is published
 
     def learn_term(self, term: int) -> None:
         """Have pysyncobj take a later term as a follower, without a vote and without a leader."""
-        node = next(iter(self._consensus.nodes.values()))
         request = {"type": "request_vote", "term": term, "last_log_index": 0, "last_log_term": -1}
-        self._onMessageReceived(node, request)
+        self._onMessageReceived(self._consensus.selfNode, request)
 
     def announce(self, node_id: str) -> None:
         """Tell pysyncobj that a peer can be sent to. A node that can send to nobody never stands for election."""
         self._consensus.sendable.add(node_id)
-        self._onNodeConnected(self._consensus.nodes[node_id])
+        votes = self._consensus.is_other_voter(node_id)
+        (self._onNodeConnected if votes else self._onReadonlyNodeConnected)(Node(node_id))
 
     def withdraw(self, node_id: str) -> None:
         """Tell pysyncobj that a peer cannot be sent to any more."""
         self._consensus.sendable.discard(node_id)
-        self._onNodeDisconnected(self._consensus.nodes[node_id])
+        votes = self._consensus.is_other_voter(node_id)
+        (self._onNodeDisconnected if votes else self._onReadonlyNodeDisconnected)(Node(node_id))
 
 
 class Consensus(SyncObj):  # type: ignore[misc]  # pysyncobj is published without annotations
     """pysyncobj's Raft, with one replicated method. Opens its transport; raises what that raises.
 
-    `between` is called once in every tick, after applying and before sleeping.
+    `between` is called once in every tick, after applying and before sleeping. `voters` are those as of the snapshot that
+    the log begins with, or as of its founding; what changes them later is applied here.
     """
 
     def __init__(
         self,
         *,
         node_id: str,
-        peer_ids: frozenset[str],
+        voters: Voters,
         settings: RaftSettings,
         journal: Journal,
         make_transport: Callable[["Consensus"], StockTransport],
         between: Callable[[], None],
     ) -> None:
-        self.nodes = {each: Node(each) for each in (node_id, *sorted(peer_ids))}
+        self.voters = voters
         self.journal = journal
         self.role = Role.FOLLOWER
         self.applied: list[Entry] = []
         self.sendable: set[str] = set()
         """Peers that pysyncobj believes to be connected."""
         self.compaction = Compaction(journal)
+        self.on_change: Callable[[int, voter_change.VoterChange], None] = voters.apply
+        """Called when a change of the voters was applied; and with those of a snapshot that the log goes on from."""
+        self.on_snapshot: Callable[[int, Mapping[str, str] | None], None] = voters.go_on
+        self.unsettled = False
+        """Not `is_settled`: `install` is due, of what is applied."""
         self._between = between
         self._stock = make_transport(self)
         super().__init__(
-            self.nodes[node_id],
-            [self.nodes[each] for each in sorted(peer_ids)],
+            Node(node_id),
+            [Node(each) for each in sorted(voters.others)],
             conf=self._configure(settings),
             transport=self._stock,
         )
@@ -230,13 +261,27 @@ class Consensus(SyncObj):  # type: ignore[misc]  # pysyncobj is published withou
         self.applied.append(Entry(self.raftLastApplied + 1, payload))
 
     def _checkCommandsToApply(self) -> None:  # noqa: N802  # pysyncobj's name
+        for index, command in self.journal.changes_after(self.voters.index):
+            if index <= self.applied_index:
+                self.on_change(index, voter_change.decode(command[1:]))
+                self.journal.store_commit_index()
+                self.unsettled = not self.is_settled
+        if self.role is not Role.FOLLOWER and not self.voters.votes:
+            self.learn_term(self.term + 1)  # who was removed leads no longer, and is no candidate
         self._between()
 
     def propose(self, payload: bytes) -> None:
         """As leader, append `payload` to the log now, and send it. To be called within `between` only."""
+        self._append(_REGULAR + payload)
+
+    def propose_change(self, change: voter_change.VoterChange) -> None:
+        """As `propose`. pysyncobj does not look whether another change is under way (hazard 17): see `changing`."""
+        self._append(_MEMBERSHIP + voter_change.encode(change))
+
+    def _append(self, command: bytes) -> None:
         assert self._isLeader()
         end_index = self.journal.last_index + 1
-        self._applyCommand(_REGULAR + payload, None)
+        self._applyCommand(command, None)
         # pysyncobj leaves a command in its queue when it believes that it has spent too long on the queue; later, under
         # another leader, it would forward it.
         while self.journal.last_index < end_index:
@@ -246,9 +291,12 @@ class Consensus(SyncObj):  # type: ignore[misc]  # pysyncobj is published withou
         """Stand for election now: raise the term, and ask everybody for a vote.
 
         Nothing happens in a cluster of several while nobody can be sent to: pysyncobj would remember it, and stand at
-        some later time, without asking whether that is still right.
+        some later time, without asking whether that is still right. Nor does it while this node does not vote, by what
+        is committed: a change of the voters that is known to be is applied before anybody's vote is asked for.
         """
-        if self.sendable or len(self.nodes) == 1:
+        if self.commit_index > self.applied_index:
+            self.doTick(0.0)
+        if self.voters.votes and not self.unsettled and (self.sendable or self.voters.is_alone):
             self._stock.stand()
             self.doTick(0.0)
 
@@ -260,9 +308,20 @@ class Consensus(SyncObj):  # type: ignore[misc]  # pysyncobj is published withou
     def send_timeout_now(self, node_id: str | None) -> bool:
         """As leader, have a peer that has the whole log stand for election. False when that is not possible now."""
         outcomes: list[int] = []
-        node = None if node_id is None else self.nodes[node_id]
+        node = None if node_id is None else Node(node_id)
         self.transferLeadership(node, lambda _result, reason: outcomes.append(reason))
         return outcomes == [FAIL_REASON.SUCCESS]
+
+    def is_other_voter(self, node_id: str) -> bool:
+        """Whether pysyncobj counts that node's votes and acknowledgements."""
+        return Node(node_id) in self.otherNodes
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether pysyncobj counts those who vote. Not always in a node that joins: it began with what it was told, to which
+        pysyncobj applies the changes, where each entry says what there is behind it.
+        """
+        return {node.id for node in self.otherNodes} == self.voters.others
 
     @property
     def term(self) -> int:

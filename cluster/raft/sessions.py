@@ -17,7 +17,7 @@ from typing import Protocol
 from garbagetruck.cluster.raft import wire
 from garbagetruck.cluster.raft.frames import RAFT, Frame, FrameRefusedError, Language
 from garbagetruck.cluster.raft.guard import Carriage
-from garbagetruck.cluster.raft.handshake import Door
+from garbagetruck.cluster.raft.handshake import NO_LONGER, Door
 from garbagetruck.cluster.raft.link import Channel
 from garbagetruck.cluster.raft.refusals import Refusals
 from garbagetruck.cluster.raft.settings import RaftSettings
@@ -35,6 +35,9 @@ class Session:
         self.sent_ns = opened_ns
         self.carriage = Carriage()
         self.established = False
+        self.disk_id = ""
+        self.counts = True
+        """Whether the peer is, on that disk, who it says it is, as far as this node knows yet (`Door.counts`)."""
         self.format = 0
         """What the peer announced."""
 
@@ -62,7 +65,6 @@ class Sessions:
         self,
         *,
         door: Door,
-        peer_ids: frozenset[str],
         settings: RaftSettings,
         refusals: Refusals,
         monotonic_ns: Callable[[], int],
@@ -79,12 +81,38 @@ class Sessions:
         self._established: dict[str, Session] = {}
         self._by_link: dict[Channel, Session] = {}
         self._met: set[str] = set()
+        self._is_closed = False
         self.connected: frozenset[str] = frozenset()
-        """Members that can be talked to."""
-        self.vacant = {peer_id: asyncio.Event() for peer_id in peer_ids}
+        """Members that can be talked to, and count."""
+        self.vacant: dict[str, asyncio.Event] = {}
         """Set while there is neither a session nor an attempt at one: time to connect."""
-        for vacancy in self.vacant.values():
+        self.set_peers(door.peer_ids)
+
+    def set_peers(self, peer_ids: frozenset[str]) -> None:
+        """Who may be talked to from now on. Those who may no longer are told so, and cut off."""
+        self._door.set_peers(peer_ids)
+        for peer_id in self.vacant.keys() - peer_ids:
+            del self.vacant[peer_id]
+        for peer_id in peer_ids - self.vacant.keys():
+            self.vacant[peer_id] = vacancy = asyncio.Event()
             vacancy.set()
+        for session in [*self._by_link.values()]:
+            if session.peer_id is not None and session.peer_id not in peer_ids:
+                self.send(session, wire.Refused(NO_LONGER))
+                self._end(session, last_words=True)
+
+    def look_again(self) -> None:
+        """It may be another disk now that counts as a peer's. Whose counts no more is cut off."""
+        for session in [*self._established.values()]:
+            assert session.peer_id is not None
+            counts = self._door.counts(session.peer_id, session.disk_id)
+            if counts and not session.counts:
+                session.counts = True
+                self.connected |= {session.peer_id}
+                self._listener.on_session(session)
+            elif session.counts and not counts:
+                self._refusals.refuse("another disk than before", session.name)
+                self._end(session)
 
     def get(self, peer_id: str) -> Session | None:
         return self._established.get(peer_id)
@@ -130,7 +158,8 @@ class Sessions:
             session.link.forgive(now_ns - self._settings.keep_alive_ms * _NS_PER_MS)
 
     def close(self) -> None:
-        """End all of them."""
+        """End all of them, and whatever opens from now on."""
+        self._is_closed = True
         for session in [*self._by_link.values()]:
             session.link.abort()
 
@@ -141,6 +170,9 @@ class Sessions:
         if session.peer_id is None and len(self._greeting) >= self._settings.strangers_max:
             self._refusals.refuse("too many strangers", link.address)
             link.abort()
+            return
+        if self._is_closed or (session.peer_id is not None and session.peer_id not in self.vacant):
+            link.abort()  # it was a peer when it was called, or this node was still there
             return
         self._greeting[link] = self._by_link[link] = session
         if session.peer_id is not None:
@@ -155,8 +187,11 @@ class Sessions:
             self._on_greeting(session, message)
             return
         match message:
-            case wire.Hello() | wire.Refused():
+            case wire.Hello():
                 self._refusals.refuse("greeting out of place", session.name)
+                self._end(session)
+            case wire.Refused(reason):
+                self._refusals.refuse("refused by peer", session.name, why=reason[:200])
                 self._end(session)
             case wire.Alive():
                 pass
@@ -209,7 +244,9 @@ class Sessions:
             case _:
                 reason = "no greeting"
         if reason is not None:
-            self._refusals.refuse(reason, session.name, greeting=message if isinstance(message, wire.Hello) else None)
+            hello = message if isinstance(message, wire.Hello) else None
+            name = hello.node_id if hello is not None and reason == NO_LONGER else session.name
+            self._refusals.refuse(reason, name, greeting=hello)
             self.send(session, wire.Refused(reason))
             self._end(session, last_words=True)
             return
@@ -223,12 +260,15 @@ class Sessions:
             self._end(former)  # what is still in it must not overtake, or be overtaken
         del self._greeting[session.link]
         greet = session.peer_id is None
-        session.peer_id, session.format, session.established = peer_id, hello.format, True
+        session.peer_id, session.disk_id, session.format = peer_id, hello.disk_id, hello.format
+        session.established = True
         session.link.allow(self._language.frame_bytes_max)
         self._established[peer_id] = session
         self._met.add(peer_id)
         self.vacant[peer_id].clear()
-        self.connected |= {peer_id}
+        session.counts = self._door.counts(peer_id, hello.disk_id)
+        if session.counts:
+            self.connected |= {peer_id}
         if greet:
             self.send(session, self._door.hello(to=peer_id))
         if self._established.get(peer_id) is session:

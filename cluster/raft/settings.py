@@ -57,6 +57,8 @@ class RaftSettings:
     """Once the last is this old, an eighth of either is enough: a node that is idle after a rush restarts quickly."""
     tls: TlsFiles | None = None
     """Certificates for the connections between nodes. Without them every member must be on loopback, or..."""
+    entry_format: int = 2
+    """The newest format of entries that this node reads; told to its peers, and nothing is decided by it here."""
     insecure_plaintext: bool = False
     """...this says that whoever can reach the Raft ports may read and write the cluster's state."""
 
@@ -208,13 +210,18 @@ def check_members(identity: Identity, members: Sequence[Member], settings: RaftS
         raise ValueError(f"raft members share an address: {[member.address for member in members]}")
     if identity.node_id not in ids:
         raise ValueError(f"raft members {ids} do not include this node, {identity.node_id}; add it")
-    exposed = [member for member in members if not member.is_loopback]
-    if exposed and settings.tls is None and not settings.insecure_plaintext:
+    exposed = [member for member in members if not may_be_talked_to(member, settings)]
+    if exposed:
         raise ValueError(
             f"raft address of {exposed[0].node_id}: {exposed[0].address} is not on the loopback interface, and without "
             "TLS whoever reaches it could read and write the cluster's state; give every node a certificate "
             "(`garbagetruck tls init`), or set insecure_plaintext if the network itself keeps strangers out"
         )
+
+
+def may_be_talked_to(member: Member, settings: RaftSettings) -> bool:
+    """Whether what is said to that address is said to nobody else: there is TLS, or it is on this machine, or we are told."""
+    return settings.tls is not None or settings.insecure_plaintext or member.is_loopback
 
 
 def _at_least(settings: RaftSettings, field: str, bound: int, reason: str) -> None:

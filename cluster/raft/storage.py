@@ -1,14 +1,15 @@
 """Where a replica keeps its files, and what it opens there.
 
-Duty: the layout of a replica's folder: `journal/`, `snapshots/`, `peers.json`.
+Duty: the layout of a replica's folder: `founding.json`, `journal/`, `snapshots/`, `peers.json`, `removed.json`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 from garbagetruck.cluster.raft.disk import Disk
+from garbagetruck.cluster.raft.founding import Founding, found
 from garbagetruck.cluster.raft.journal.log import Journal
 from garbagetruck.cluster.raft.journal.segments import NONCE_BYTES, Owner, Site
 from garbagetruck.cluster.raft.peers import PeerDisks
@@ -35,6 +36,11 @@ class Storage:
         disks = PeerDisks(self.folder / "peers.json", self.disk)
         disks.load()
         return disks
+
+    def found(self, node_id: str, told: Iterable[str], founders: Sequence[str] | None) -> Founding:
+        """How the log began, or begins now (`founding`). The folder is open, the journal is not."""
+        has_log = "journal" in self.disk.names(self.folder)
+        return found(self.disk, self.folder, node_id=node_id, told=told, founders=founders, has_log=has_log)
 
     def journal(
         self, identity: Identity, settings: RaftSettings, random: Random, on_progress: Callable[[], None]

@@ -6,7 +6,7 @@ Duty: pass messages between pysyncobj and sessions, and see to it that
 - acknowledgements count in their own term only: pysyncobj's carry no term;
 - nothing that this node could still forget is said (`durability`): acknowledgements, votes and requests for votes wait
   for the disk, and a leader is acknowledged nothing that it does not hold durably itself;
-- nobody is voted for while a leader is heard (`election`), and nobody's vote counts twice;
+- nobody is voted for while a leader is heard (`election`), and nobody's vote counts twice (`ballot`);
 - a leader of a former term is told so: pysyncobj leaves it without an answer;
 - no command is forwarded after leadership was lost, nor taken from another node;
 - a peer that needs what the log has no more gets a snapshot (`snapshots`), and no entries meanwhile;
@@ -23,10 +23,12 @@ from functools import partial
 from msgspec.structs import replace
 
 from garbagetruck.cluster.raft import wire
+from garbagetruck.cluster.raft.ballot import Ballot
 from garbagetruck.cluster.raft.durability import Durability
 from garbagetruck.cluster.raft.election import Election
 from garbagetruck.cluster.raft.frames import Frame
 from garbagetruck.cluster.raft.guard import Fitted, LogView, fit
+from garbagetruck.cluster.raft.journal.replay import LogTuple
 from garbagetruck.cluster.raft.log import Role
 from garbagetruck.cluster.raft.refusals import Refusals
 from garbagetruck.cluster.raft.seams import Consensus, StockTransport
@@ -38,6 +40,16 @@ from garbagetruck.cluster.raft.snapshots.format import SnapshotHeader, last_entr
 ENTRIES_MAX = 4_096
 """In one message; more are sent as several, so that none outgrows a frame."""
 
+
+_OF_ITSELF = (
+    wire.NextIndex,
+    wire.Vote,
+    wire.PreVoteAnswer,
+    wire.Echo,
+    wire.SnapshotWanted,
+    wire.SnapshotUnfit,
+)
+"""What a peer says as one that votes, or has something: what is counted."""
 
 Vow = wire.NextIndex | wire.Vote | wire.RequestVote | wire.SnapshotWanted | wire.SnapshotUnfit
 """What rests on the term, or on the vote."""
@@ -75,8 +87,13 @@ class GuardedTransport(StockTransport):
         """Peers that will be answered when the disk has come far enough."""
         self._paused: set[str] = set()
         """Peers that pysyncobj was told it cannot send to, until they have read what they were sent."""
-        self._voters: tuple[int, set[str]] = (0, set())
-        """Whose vote was counted, in which term."""
+        self._ballot = Ballot(
+            consensus=consensus,
+            election=around.election,
+            refusals=around.refusals,
+            say=self.say,
+            deliver=self.deliver,
+        )
 
     def attach(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -88,6 +105,16 @@ class GuardedTransport(StockTransport):
     def connected(self) -> frozenset[str]:
         """Peers with a session."""
         return frozenset() if self._sessions is None else self._sessions.connected
+
+    def disk_of(self, node_id: str) -> str:
+        """The disk that a connected peer came with; empty for others."""
+        session = self._session(node_id)
+        return "" if session is None else session.disk_id
+
+    def format_of(self, node_id: str) -> int:
+        """The newest format of entries that a connected peer reads; 0 for others."""
+        session = self._session(node_id)
+        return 0 if session is None else session.format
 
     @property
     def counts(self) -> Counter[str]:
@@ -202,8 +229,11 @@ class GuardedTransport(StockTransport):
 
     def install_verified(self, leader_id: str, header: SnapshotHeader) -> None:
         """Have pysyncobj go on from a snapshot, and acknowledge that much and no more."""
-        previous, last = last_entries(header)
-        self._fitted = Fitted(wire.AppendEntries(self._consensus.term, header.index, 0, 0, []), header.index)
+        self._consensus.on_snapshot(header.index, header.voters)
+        self._install_up_to(leader_id, *last_entries(header))
+
+    def _install_up_to(self, leader_id: str, previous: LogTuple, last: LogTuple) -> None:
+        self._fitted = Fitted(wire.AppendEntries(self._consensus.term, last[1], 0, 0, []), last[1])
         try:
             self.install(leader_id, previous, last)
         finally:
@@ -216,16 +246,28 @@ class GuardedTransport(StockTransport):
         self.say(node_id, probe)
 
     def ask_all(self, message: wire.PreVote) -> None:
-        """Begin a round of asking."""
-        for peer_id in sorted(self.connected):
+        """Begin a round of asking the voters."""
+        for peer_id in sorted(self.connected & self._consensus.voters.others):
             self.say(peer_id, message)
+
+    def settle(self) -> None:
+        """Have pysyncobj count those who vote, where it began with others (`Consensus.is_settled`): until then this node
+        does not stand for election.
+        """
+        consensus = self._consensus
+        leader = consensus.leader
+        if consensus.unsettled and leader is not None and consensus.role is Role.FOLLOWER:
+            index = consensus.applied_index
+            previous, last = consensus.journal.entry_at(index - 1), consensus.journal.entry_at(index)
+            self._install_up_to(leader, previous, last)
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     def on_session(self, session: Session) -> None:
         assert session.peer_id is not None
         self._paused.discard(session.peer_id)
-        self.announce(session.peer_id)
+        if session.counts:
+            self.announce(session.peer_id)
         self._around.on_news()
 
     def on_session_ended(self, session: Session) -> None:
@@ -241,6 +283,9 @@ class GuardedTransport(StockTransport):
         peer_id = session.peer_id
         assert peer_id is not None
         consensus = self._consensus
+        if not session.counts and isinstance(message, _OF_ITSELF):
+            self._refusals.counts["word of a disk that does not count yet"] += 1  # no news while a change is on its way
+            return
         match message:
             case wire.AppendEntries():
                 self._on_append_entries(peer_id, message)
@@ -258,31 +303,8 @@ class GuardedTransport(StockTransport):
             case wire.Echo():
                 self._around.on_echo(peer_id, message)
             case _:
-                self._on_election_message(peer_id, message)
+                self._ballot.hear(peer_id, message)
         self._around.on_news()
-
-    def _on_election_message(self, peer_id: str, message: Frame) -> None:
-        consensus, election = self._consensus, self._election
-        match message:
-            case wire.PreVote():
-                self.say(peer_id, election.answer(peer_id, message, consensus.standing))
-            case wire.PreVoteAnswer():
-                election.answered(peer_id, message)
-                if message.term > consensus.term:
-                    consensus.learn_term(message.term)
-                    election.hurry()
-            case wire.RequestVote():
-                if message.transfer or (consensus.role is not Role.LEADER and not election.sticks(peer_id)):
-                    self.deliver(peer_id, message)
-                else:
-                    self._refusals.counts["vote asked for while a leader is heard"] += 1  # no news in an election
-            case wire.Vote():
-                self._on_vote(peer_id, message)
-            case wire.TimeoutNow():
-                if election.asked_to_stand(peer_id, message.term, consensus.standing):
-                    consensus.stand()
-            case _:
-                raise AssertionError(f"sessions pass on {message!r}")
 
     def _on_append_entries(self, peer_id: str, message: wire.AppendEntries) -> None:
         term = self._consensus.term
@@ -319,13 +341,3 @@ class GuardedTransport(StockTransport):
             next_index = min(message.next_index, self._durability.durable_index + 1)
             self.deliver(peer_id, replace(message, next_index=next_index))
             self._around.on_news()
-
-    def _on_vote(self, peer_id: str, message: wire.Vote) -> None:
-        term, voters = self._voters
-        if message.term != term:
-            term, voters = self._voters = (message.term, set())
-        if peer_id in voters:
-            self._refusals.refuse("second vote", peer_id)
-            return
-        voters.add(peer_id)
-        self.deliver(peer_id, message)

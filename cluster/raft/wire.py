@@ -3,7 +3,7 @@
 Duty: every frame on a Raft connection is one of these records, as MessagePack. Decoding builds plain data of the types
 declared here and nothing else; whatever does not fit is refused as a whole. No pickle is ever read from a connection.
 
-Invariants: the entries of one message follow each other without a gap, from `prev_index + 1` on, and are of the two
+Invariants: the entries of one message follow each other without a gap, from `prev_index + 1` on, and are of the three
 kinds that this cluster writes.
 
 Must not know: pysyncobj's objects. `to_stock` and `from_stock` know the keys of its messages, which are dicts.
@@ -14,14 +14,18 @@ from typing import Annotated, Any
 
 import msgspec
 
+from garbagetruck.cluster.raft import voter_change
+
 PROTOCOL = 3
 """Format of the frames; both sides of a handshake must have the same."""
 
 FORMAT = 1
-"""The newest format of log entries that this version reads; announced, so that the cluster knows what all can read."""
+"""The oldest format of log entries. A node announces the newest that it reads, `RaftSettings.entry_format`."""
+MEMBERSHIP_FORMAT = 2
+"""From here on there are entries that change the voters. They are proposed only while everybody announces it."""
 
-REGULAR, NO_OP = 0, 1
-"""First byte of a command: a payload of ours, or the empty entry with which pysyncobj opens a term."""
+REGULAR, NO_OP, MEMBERSHIP = 0, 1, 2
+"""First byte of a command: a payload of ours, the empty entry with which pysyncobj opens a term, or a change of the voters."""
 
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -40,6 +44,9 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     disk_id: Name
     to: Name
     format: Natural
+    """The newest format of log entries that the sender reads."""
+    voting_since: Natural = 0
+    """The sender has applied an entry up to here by which it votes, with this disk; 0 when it does not, or founded."""
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
@@ -63,8 +70,10 @@ class AppendEntries(msgspec.Struct, frozen=True, array_like=True, tag="append"):
             expected += 1
             if index != expected:
                 raise ValueError(f"entry {index} where {expected} belongs")
-            if not command or command[0] not in (REGULAR, NO_OP):
+            if not command or command[0] not in (REGULAR, NO_OP, MEMBERSHIP):
                 raise ValueError(f"entry {index} is of a kind that this cluster does not write")
+            if command[0] == MEMBERSHIP:
+                voter_change.decode(command[1:])
 
     @property
     def end_index(self) -> int:

@@ -12,18 +12,25 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import grpc.aio
 import psutil
+import tomlkit
 
 from garbagetruck.v1 import cluster_pb2, cluster_pb2_grpc
 from tests.cluster_fixtures.ports import free_base_port
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 60.0
+CALL_TIMEOUT_S = 20.0
 POLL_S = 0.05
+NO_PROCESS = 1 << 30
+"""In the place of the pid of a node that was never started; above any that there is."""
 
 UP = """
 import sys
@@ -53,10 +60,14 @@ class Node:
 class LocalCluster:
     """`start` before anything else, `stop` in any case."""
 
-    def __init__(self, folder: Path, *, nodes: int = 3) -> None:
+    def __init__(
+        self, folder: Path, *, nodes: int = 3, spare: int = 0, environ: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """`spare`: how many nodes may be added later. `environ` is added to that of the nodes which `up` starts."""
+        self._environ = environ
         self.folder = folder
         self.size = nodes
-        self.base_port = free_base_port(nodes)
+        self.base_port = free_base_port(nodes + spare)
         self.nodes: dict[str, Node] = {}
         self._supervisor: subprocess.Popen[str] | None = None
 
@@ -78,6 +89,7 @@ class LocalCluster:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env=os.environ | self._environ,
         )
         assert self._supervisor.stdout is not None
         line = self._supervisor.stdout.readline()
@@ -150,16 +162,50 @@ class LocalCluster:
             if psutil.pid_exists(node.pid):
                 os.kill(node.pid, signal.SIGCONT)
 
-    def serve(self, node_id: str) -> None:
-        """Start a node again that was killed, as `garbagetruck serve --config` does."""
+    def add(self, node_id: str, number: int, *, knowing: Sequence[str]) -> dict[str, str]:
+        """Lay out a node that shall join at the addresses of that number; the answer is those. Nothing is started.
+
+        `knowing`: the members that its configuration names beside itself.
+        """
+        names = {"api": 0, "http": 100, "raft": 200, "peer": 400}
+        places = {part: f"127.0.0.1:{self.base_port + offset + number}" for part, offset in names.items()}
+        config = tomllib.loads(self.nodes[knowing[0]].config.read_text())
+        known: dict[str, dict[str, str]] = {}
+        for other in self.nodes.values():
+            named = tomllib.loads(other.config.read_text())["cluster"]["members"]
+            known |= {each["id"]: each for each in named if each["id"] == other.id}
+        config["cluster"]["members"] = [*(known[each] for each in knowing), {"id": node_id, **places}]
+        config["node"] = {"id": node_id, "data_dir": str(self.folder / node_id)}
+        self._bury(node_id)
+        path = self.folder / f"{node_id}.toml"
+        path.write_text(tomlkit.dumps(config))
+        log = self.folder / f"{node_id}.log"
+        self.nodes[node_id] = Node(
+            node_id, places["api"], places["http"], self.folder / node_id, path, log, pid=NO_PROCESS
+        )
+        return places
+
+    def serve(self, node_id: str, *flags: str, **environ: str) -> None:
+        """Start a node again that was killed, or another one, as `garbagetruck serve --config` does.
+
+        `environ` is added to its own.
+        """
         node = self.nodes[node_id]
+        self._bury(node_id)
         with node.log.open("ab") as log:
             node.process = subprocess.Popen(
-                [sys.executable, "-m", "garbagetruck.cluster.node", "--config", str(node.config)],
+                [sys.executable, "-m", "garbagetruck.cluster.node", "--config", str(node.config), *flags],
                 stdout=log,
                 stderr=log,
+                env=os.environ | environ,
             )
         node.pid = node.process.pid
+
+    def _bury(self, node_id: str) -> None:
+        """Wait for the end of what the test started under this name and has ended by now."""
+        node = self.nodes.get(node_id)
+        if node is not None and node.process is not None:
+            node.process.wait(STOP_TIMEOUT_S)
 
     def log_of(self, node_id: str) -> list[dict[str, object]]:
         """The lines of a node's log, all its processes so far."""
@@ -181,9 +227,9 @@ class LocalCluster:
         """The cluster as one node sees it."""
         async with grpc.aio.insecure_channel(self.nodes[node_id].api) as channel:
             stub = cluster_pb2_grpc.ClusterServiceStub(channel)
-            return (await stub.GetStatus(cluster_pb2.GetStatusRequest(), timeout=5)).status
+            return (await stub.GetStatus(cluster_pb2.GetStatusRequest(), timeout=CALL_TIMEOUT_S)).status
 
-    async def leader(self, *, not_: str = "", timeout_s: float = 20.0) -> str:
+    async def leader(self, *, not_: str = "", timeout_s: float = 60.0) -> str:
         """Id of the node that says of itself that it leads; `not_` is one that no longer counts."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -201,7 +247,7 @@ class LocalCluster:
         leading = [each.id for each in status.nodes if each.role == cluster_pb2.NODE_ROLE_LEADER and each.reachable]
         return leading[0] if leading else ""
 
-    async def until_all_serve(self, *, timeout_s: float = 30.0) -> None:
+    async def until_all_serve(self, *, timeout_s: float = 60.0) -> None:
         """Return when every node is reachable and has applied what the others have."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -213,7 +259,7 @@ class LocalCluster:
                     return
                 await asyncio.sleep(POLL_S)
 
-    async def digests_by_index(self, *, wanted: int, timeout_s: float = 30.0) -> dict[int, dict[str, bytes]]:
+    async def digests_by_index(self, *, wanted: int, timeout_s: float = 60.0) -> dict[int, dict[str, bytes]]:
         """What each node's state digest was at each applied index seen, until `wanted` indexes were seen on all."""
         seen: dict[int, dict[str, bytes]] = {}
         deadline_s = time.monotonic() + timeout_s

@@ -157,13 +157,12 @@ def test_every_list_says_the_same_in_every_format(run: Line, line: str) -> None:
 
 
 def test_status_is_a_table_or_the_object_of_the_contract(run: Line, cluster: LocalCluster) -> None:
-    shown = run.json("status")
+    shown = json.loads(run.healthy("-o", "json"))
     assert shown["healthy"] is True
     assert shown["leader"] in cluster.nodes
     assert sorted(each["id"] for each in shown["nodes"]) == ["n1", "n2", "n3"]
-    out, _ = run("status")
-    assert "healthy, leader n" in out
-    assert run.name("status").split() == ["n1", "n2", "n3"]
+    assert "healthy, leader n" in run.healthy()
+    assert run.healthy("-o", "name").split() == ["n1", "n2", "n3"]
 
 
 def test_a_session_is_listed_and_closed(run: Line) -> None:
@@ -212,9 +211,9 @@ def test_cleanups_are_paused_and_resumed(run: Line) -> None:
     run("cleanup resume -n paused")
     run("cleanup resume -n paused", exits=Exit.PRECONDITION)
     run("cleanup pause --all-namespaces")
-    assert run.json("status")["cleanup"]["paused"] is True
+    assert json.loads(run.healthy("-o", "json"))["cleanup"]["paused"] is True
     run("cleanup resume -A --yes")
-    assert run.json("status")["cleanup"]["paused"] is False
+    assert json.loads(run.healthy("-o", "json"))["cleanup"]["paused"] is False
 
 
 def test_a_namespace_is_made_set_and_guarded_by_its_revision(run: Line) -> None:
@@ -246,7 +245,7 @@ def test_a_watch_goes_on_where_another_ended(run: Line) -> None:
 
 
 def test_a_cluster_with_a_node_that_does_not_answer_is_degraded(cluster: LocalCluster, run: Line) -> None:
-    leader = run.json("status")["leader"]
+    leader = json.loads(run.healthy("-o", "json"))["leader"]
     stopped = next(node for node in cluster.nodes if node != leader)
     cluster.signal(stopped, signal.SIGSTOP)
     try:

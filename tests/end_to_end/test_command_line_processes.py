@@ -92,7 +92,7 @@ def test_a_command_is_held_told_and_released(cluster: LocalCluster, run: Line, t
 
 def test_i1_a_command_whose_lease_is_taken_away_is_ended(cluster: LocalCluster, run: Line, tmp_path: Path) -> None:
     script = f"touch {tmp_path}/up; exec sleep 60"
-    holding = start(cluster, "lease", "exec", "held/2", "--ttl", "3s", "--", "sh", "-c", script)
+    holding = start(cluster, "lease", "exec", "held/2", "--ttl", "6s", "--", "sh", "-c", script)
     until((tmp_path / "up").exists)
     run(f"lease release {run.name('lease list --resource held/2')}")
     _, told = holding.communicate(timeout=60)

@@ -59,6 +59,22 @@ def test_bootstrap_of_a_folder_that_has_served_is_refused(config: Path) -> None:
     assert "start it without --bootstrap" in told
 
 
+def test_there_must_be_somebody_to_join(config: Path) -> None:
+    code, told = serve(config, "--join")
+    assert code == 1
+    assert "cluster.members names nobody but this node" in told
+    assert not (config.parent / "n1").exists(), "nothing was made"
+
+
+def test_a_damaged_address_book_is_refused_by_name(config: Path) -> None:
+    bootstrap_and_stop(config)
+    book = config.parent / "n1" / "members.json"
+    book.write_text(book.read_text().replace('"n1"', '"n2"'))
+    code, told = serve(config)
+    assert code == 1
+    assert f"{book} is damaged" in told
+
+
 def test_a_wrong_configuration_is_told_whole(tmp_path: Path) -> None:
     config = tmp_path / "node.toml"
     config.write_text('[raft]\nheartbeet = "1s"\n')
@@ -98,13 +114,34 @@ def test_a_handlers_wrong_option_is_told_with_its_key(config: Path) -> None:
     assert "handlers.other" in told
 
 
-def test_what_a_node_cannot_survive_ends_it_with_70_and_one_last_line() -> None:
+ENDINGS = {
+    "RuntimeError('the journal is gone')": (70, "node_died", "the journal is gone"),
+    "EntryNotApplied(7, b'x', AssertionError('no'))": (70, "node_died", 'node.skip_entries = ["7:8cdc1683"]'),
+    "EntryTooNew(7, FormatTooNew('batch', 9, 2))": (65, "too_new", "start the version that wrote it, or a newer one"),
+    "SnapshotTooNew(Path('7.snap'), 'of format 9')": (65, "storage_refused", "7.snap is too new: of format 9."),
+    "StateDiverged(node_id='n3', index=7, own=1, right=2, agreeing=('n1', 'n2'))": (
+        70,
+        "state_diverged",
+        "bring the node back with an empty one while the others are up",
+    ),
+}
+
+
+@pytest.mark.parametrize("error", ENDINGS)
+def test_what_a_node_cannot_survive_ends_it_with_a_code_and_one_last_line(error: str) -> None:
     program = (
-        "from garbagetruck.cluster.node.lifecycle import die; from garbagetruck.cluster.node.logs import configure_logs\n"
-        "configure_logs(level='info', log_format='json', node_id='n1')\n"
-        "die(RuntimeError('the journal is gone'))"
+        "from pathlib import Path\n"
+        "from garbagetruck.cluster.machine.codec import FormatTooNew\n"
+        "from garbagetruck.cluster.node.endings import EntryNotApplied, EntryTooNew, StateDiverged\n"
+        "from garbagetruck.cluster.node.lifecycle import die\n"
+        "from garbagetruck.cluster.node.logs import configure_logs\n"
+        "from garbagetruck.cluster.raft.errors import SnapshotTooNew\n"
+        "configure_logs(level='critical', log_format='json', node_id='n1')\n"
+        f"die({error})"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert ended.returncode == 70
+    code, event, told = ENDINGS[error]
+    assert ended.returncode == code
     (line,) = ended.stderr.splitlines()
-    assert (json.loads(line)["event"], json.loads(line)["reason"]) == ("node_died", "the journal is gone")
+    assert json.loads(line)["event"] == event
+    assert told in json.loads(line)["reason"]

@@ -13,9 +13,13 @@ from tests.cluster_fixtures.local import LocalCluster
 
 RECOVERY_S_MAX = 10.0
 """Far above what is wanted, since the machine that runs this may be busy; what it took is printed."""
+KEPT_TTL_S = 4.0
+"""Of what must not expire: longer than a busy machine keeps this process from renewing it."""
+GRACE_S = 2.0
+REFUSED_S_MAX = 3.0
 
 
-async def until(condition: Callable[[], bool], *, timeout_s: float = 30.0) -> None:
+async def until(condition: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
     deadline_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline_s, "it did not come about in time"
@@ -36,16 +40,18 @@ async def test_every_node_takes_renews_and_ends_leases(cluster: LocalCluster) ->
 async def test_i4_what_nobody_renews_is_removed_and_what_is_renewed_stays(cluster: LocalCluster) -> None:
     kept, orphan = cluster.files / "kept", cluster.files / "orphan"
     async with garbagetruck.connect(cluster.endpoints) as truck:
-        one = await truck.acquire("kept", holder="a", ttl=1.5, cleanup=garbagetruck.Cleanup("file", path="kept"))
+        one = await truck.acquire("kept", holder="a", ttl=KEPT_TTL_S, cleanup=garbagetruck.Cleanup("file", path="kept"))
         await truck.acquire("orphan", holder="b", ttl=1.5, cleanup=garbagetruck.Cleanup("file", path="orphan"))
         kept.write_text("in use")
         orphan.write_text("nobody's")
-        began_s = time.monotonic()
-        while orphan.exists():
-            assert time.monotonic() - began_s < 20, "the orphan was not removed"
+        began_s, removed_s = time.monotonic(), 0.0
+        while not removed_s or time.monotonic() - began_s < KEPT_TTL_S + GRACE_S + 1:
+            assert time.monotonic() - began_s < 60, "the orphan was not removed"
             await truck.renew(one.id)
             await asyncio.sleep(0.3)
-        print(f"removed {time.monotonic() - began_s:.2f} s after its lease was acquired for 1.5 s")
+            if not removed_s and not orphan.exists():
+                removed_s = time.monotonic() - began_s
+        print(f"removed {removed_s:.2f} s after its lease was acquired for 1.5 s")
         assert kept.read_text() == "in use"
 
 
@@ -81,9 +87,8 @@ async def test_sigterm_drains_and_hands_leadership_over(cluster: LocalCluster) -
             await truck.acquire(f"during/{number}", holder="tests", ttl=60.0, timeout=RECOVERY_S_MAX)
             longest_s = max(longest_s, time.monotonic() - began_s)
     print(f"{number} leases were acquired meanwhile, the slowest in {longest_s * 1000:.0f} ms")
-    events = [line["event"] for line in cluster.log_of(leader)]
-    assert "leadership_handed_over" in events
-    assert events[-1] == "stopped"
+    await until(lambda: cluster.log_of(leader)[-1]["event"] == "stopped")
+    assert "leadership_handed_over" in [line["event"] for line in cluster.log_of(leader)]
     assert await cluster.leader(not_=leader) != leader
 
 
@@ -96,14 +101,14 @@ async def test_i1_i7_a_leader_that_was_stopped_for_longer_than_every_ttl_expires
         leases = []
         for number in range(10):
             cleanup = garbagetruck.Cleanup("file", path=f"busy-{number}")
-            leases.append(await truck.acquire(f"busy/{number}", holder=f"h{number}", ttl=2.5, cleanup=cleanup))
+            leases.append(await truck.acquire(f"busy/{number}", holder=f"h{number}", ttl=KEPT_TTL_S, cleanup=cleanup))
             (cluster.files / f"busy-{number}").write_text("in use")
         ids = [lease.id for lease in leases]
         cluster.signal(leader, signal.SIGSTOP)
         stopped_s = time.monotonic()
         continued = False
-        while time.monotonic() - stopped_s < 12:
-            if not continued and time.monotonic() - stopped_s > 6:
+        while time.monotonic() - stopped_s < 2 * (KEPT_TTL_S + GRACE_S + 1):
+            if not continued and time.monotonic() - stopped_s > KEPT_TTL_S + GRACE_S + 1:
                 cluster.signal(leader, signal.SIGCONT)
                 continued = True
             results = await truck.renew(ids, timeout=RECOVERY_S_MAX)
@@ -160,19 +165,23 @@ async def test_i7_i8_a_leader_without_a_majority_stops_acknowledging_stops_time_
     followers = [node_id for node_id in cluster.nodes if node_id != leader]
     async with garbagetruck.connect(cluster.nodes[leader].api) as truck:
         busy = garbagetruck.Cleanup("file", path="busy")
-        lease = await truck.acquire("busy", holder="tests", ttl=2.5, cleanup=busy)
+        lease = await truck.acquire("busy", holder="tests", ttl=KEPT_TTL_S, cleanup=busy)
         (cluster.files / "busy").write_text("in use")
         for node_id in followers:
             cluster.signal(node_id, signal.SIGSTOP)
         stopped_s = time.monotonic()
         with pytest.raises((Unavailable, OutcomeUnknown)):
-            await truck.acquire("late", holder="tests", ttl=60.0, timeout=2.0)
-        print(f"it was refused after {time.monotonic() - stopped_s:.2f} s, of 2 s that the caller would have waited")
-        assert time.monotonic() - stopped_s < 4
+            await truck.acquire("late", holder="tests", ttl=60.0, timeout=REFUSED_S_MAX)
+        print(
+            f"it was refused after {time.monotonic() - stopped_s:.2f} s, of {REFUSED_S_MAX} s that the caller would have waited"
+        )
+        assert time.monotonic() - stopped_s < 2 * REFUSED_S_MAX
         status = await cluster.status(leader)
         assert not status.healthy
         assert status.leader_id == ""
-        await asyncio.sleep(max(0.0, 6 - (time.monotonic() - stopped_s)))  # longer than the lease and the grace
+        await asyncio.sleep(
+            max(0.0, KEPT_TTL_S + GRACE_S + 1 - (time.monotonic() - stopped_s))
+        )  # longer than the lease and the grace
         assert (cluster.files / "busy").exists()
         for node_id in followers:
             cluster.signal(node_id, signal.SIGCONT)

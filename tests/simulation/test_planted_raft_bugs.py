@@ -2,7 +2,8 @@
 
 Not here: acknowledgements of a former term (hazard 8). With the other guards in place they do harm only in clusters of
 five, to a leader deposed and elected again while an old answer is on its way; no seed came to that. `TestLateAcknowledgements`
-in tests/unit/raft/test_terms.py brings it about.
+in tests/unit/raft/test_terms.py brings it about. Nor that any disk counts under a voter's name: no seed had such a vote decide
+an election; `TestDisks` in tests/unit/raft/test_voters.py has the rule.
 """
 
 from collections.abc import Callable
@@ -12,9 +13,10 @@ import pytest
 
 from garbagetruck.chaos.simulator.disk import SimulatedFile
 from garbagetruck.chaos.simulator.raft.simulation import simulate_raft
-from garbagetruck.cluster.raft import transport
+from garbagetruck.cluster.raft import changing, transport
 from garbagetruck.cluster.raft.election import Election, Standing
 from garbagetruck.cluster.raft.guard import Carriage, Fitted
+from garbagetruck.cluster.raft.journal import log as journal_log
 from garbagetruck.cluster.raft.journal import recovery
 from garbagetruck.cluster.raft.journal.log import Journal
 from garbagetruck.cluster.raft.log import Role
@@ -82,6 +84,17 @@ def nobody_is_asked_before_an_election(patch: Patch) -> None:
     patch.setattr(Election, "stands", stands)
 
 
+def a_second_change_does_not_wait_for_the_first(patch: Patch) -> None:
+    patch.setattr(changing, "_is_under_way", lambda _consensus: False)
+    patch.setattr(changing, "_has_applied_its_own", lambda _consensus: True)
+
+
+def a_restart_goes_back_behind_the_last_changes(patch: Patch) -> None:
+    """It counts votes by a configuration that is over."""
+    patch.setattr(journal_log, "_knowing_of", lambda _changes, found: found)
+    patch.setattr(Journal, "store_commit_index", lambda _self: None)
+
+
 BUGS: dict[Callable[[Patch], None], tuple[str, tuple[str, ...], int]] = {
     the_journal_does_not_sync: ("damaged", ("power_of_many", "power"), 1),
     what_a_failed_sync_left_in_memory_is_believed: ("damaged", ("disk_error", "power", "power_of_many"), 1),
@@ -90,6 +103,8 @@ BUGS: dict[Callable[[Patch], None], tuple[str, tuple[str, ...], int]] = {
     votes_do_not_wait_for_the_disk: ("", ("slow_disks", "power_of_many", "hand_over", "power_step"), 15),
     a_follower_takes_messages_as_they_come: ("", ("slow", "reset", "lossy", "power_of_many"), 3),
     nobody_is_asked_before_an_election: ("terms", ("cut", "pause", "one_way"), 2),
+    a_second_change_does_not_wait_for_the_first: ("", ("members", "slow", "split", "kill"), 10),
+    a_restart_goes_back_behind_the_last_changes: ("", ("members", "kill_many", "split", "power_of_many"), 1),
 }
 """The invariant that must be named (empty: any), the faults that bring the bug to light, and a seed that does."""
 

@@ -40,13 +40,14 @@ class Faults:
         hosts: Sequence[Host],
         oracle: RaftOracle,
         only: Sequence[str] = (),
+        never_calm: bool = False,
     ) -> None:
         self._world = world
         self._weather = weather
         self._hosts = hosts
         self._oracle = oracle
         self._random = world.random("faults")
-        self.calm = self._random.happens(0.34)
+        self.calm = self._random.happens(0.34) and not never_calm
         known = {kind.__name__.strip("_"): kind for kind in (*_ALONE, *_TOGETHER)}
         if not known.keys() >= set(only):
             raise ValueError(f"unknown kinds of faults in {', '.join(only)}; known are {', '.join(sorted(known))}")
@@ -243,6 +244,15 @@ class Faults:
         self._restart_after(last_ms, dark[1:])
         self._restart_after(last_ms + self._random.choice((0, REST_MS)), dark[:1])
 
+    def _split(self, host: Host, last_ms: int) -> None:
+        """In two parts, of which each sees nothing of the other."""
+        before = set(self._weather.weather.cut)
+        others = [each.name for each in self._hosts if each is not host]
+        part = [host.name, *self._random.sample(others, len(others) // 2)]
+        for name in part:
+            self._weather.isolate(name, [each for each in others if each not in part])
+        self._mend_after(last_ms, before)
+
     def _lossy(self, host: Host, last_ms: int) -> None:
         del host
         self._weather.weather.loss = self._random.choice((0.02, 0.1, 0.3))
@@ -284,6 +294,7 @@ _TOGETHER: tuple[Kind, ...] = (
     Faults._kill_many,  # noqa: SLF001
     Faults._slow_disks,  # noqa: SLF001
     Faults._power_of_slow,  # noqa: SLF001
+    Faults._split,  # noqa: SLF001
     Faults._lossy,  # noqa: SLF001
     Faults._slow,  # noqa: SLF001
 )

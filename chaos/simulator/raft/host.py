@@ -7,7 +7,7 @@ Must not know: when what goes wrong, what is right.
 
 import errno
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from garbagetruck.chaos.simulator.disk import SimulatedDisk
@@ -22,17 +22,25 @@ STEPS_AHEAD_MAX = 12
 
 
 class Host:
-    """One machine. `life` is the node's present one, if it has any."""
+    """One machine. `life` is the node's present one, if it has any. `generation` tells machines of one name apart."""
 
-    def __init__(self, cluster: Cluster, name: str) -> None:
+    def __init__(
+        self, cluster: Cluster, name: str, *, generation: int = 1, founders: Sequence[str] | None = None
+    ) -> None:
         self._cluster = cluster
         self.name = name
+        self.generation = generation
+        self.founders = founders
+        self.disk_id = f"disk-{name}" if generation == 1 else f"disk-{name}-{generation}"
+        self.told = tuple(founders or ())
+        """Who the members are, as far as this node was told."""
+        self.is_retired = False
         world = cluster.world
-        self._chance = world.random(f"host-{name}")
-        self.disk = SimulatedDisk(world.random(f"disk-{name}"))
+        self._chance = world.random(f"host-{name}" if generation == 1 else f"host-{name}-{generation}")
+        self.disk = SimulatedDisk(world.random(self.disk_id))
         self.disk.make_folder(FOLDER)
         self.disk.on_dark = lambda: world.after(0, self._fall_dark)
-        self.speed = DiskSpeed(world, world.random(f"speed-{name}"))
+        self.speed = DiskSpeed(world, world.random(f"speed-{self.disk_id.removeprefix('disk-')}"))
         self.station = Station(name)
         cluster.wires.stations[name] = self.station
         self.clock = self._boot()
@@ -51,9 +59,14 @@ class Host:
     def is_up(self) -> bool:
         return self.life is not None and not self.is_paused
 
+    def is_voter(self, disks: Mapping[str, str]) -> bool:
+        """Whether this machine, and not another of its name, is among these voters."""
+        known = disks.get(self.name)
+        return known == self.disk_id or (known == "" and self.founders is not None)
+
     def start(self) -> None:
         """Put the plug in, if it was pulled, and start the node, unless it runs."""
-        if self.life is not None:
+        if self.life is not None or self.is_retired:
             return
         if self.station.is_dark:
             self.station.is_dark = False
@@ -61,6 +74,12 @@ class Host:
         self._lives += 1
         self._cluster.world.note(f"{self.name} begins life {self._lives}")
         self.life = Life(self, self._cluster, self._lives)
+
+    def tell(self, names: tuple[str, ...]) -> None:
+        """The members are these from now on."""
+        if self.is_up and self.life is not None and self.name in names:
+            self.told = names
+            self.life.main.post(0, self.life.tell)
 
     # --- ends -------------------------------------------------------------------------------------------------------
 
@@ -71,6 +90,11 @@ class Host:
     def pull_plug(self) -> None:
         """Lose power now, and of what was being written any part."""
         self._end(lambda: self._interrupt(kill_only=False))
+
+    def retire(self) -> None:
+        """Turn it off for good."""
+        self.is_retired = True
+        self.pull_plug()
 
     def end_at_next_step(self, *, kill_only: bool) -> None:
         """Lose power, or die, at one of the next operations of the disk, whatever that is for."""

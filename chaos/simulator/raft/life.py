@@ -8,13 +8,14 @@ Must not know: when it dies, what goes wrong, what is right.
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from typing_extensions import override
 
 from garbagetruck.chaos.simulator.disk import PowerLoss, SimulatedDisk
+from garbagetruck.chaos.simulator.raft.electorate import Seen
 from garbagetruck.chaos.simulator.raft.machine import ChecksumMachine
 from garbagetruck.chaos.simulator.raft.network import WireNetwork
 from garbagetruck.chaos.simulator.raft.oracle import RaftOracle
@@ -28,12 +29,15 @@ from garbagetruck.chaos.simulator.raft.threads import (
 )
 from garbagetruck.chaos.simulator.raft.wires import Station, Wires
 from garbagetruck.chaos.simulator.world import ProcessClock, World
-from garbagetruck.cluster.raft.errors import DiskFailed, LogStopped, NotLeader
+from garbagetruck.cluster.raft.errors import ChangeRefused, ChangeUnknown, DiskFailed, LogStopped, NotLeader
 from garbagetruck.cluster.raft.journal.writer import JournalWriter
-from garbagetruck.cluster.raft.log import Entry, LogListener, LogStatus, Role
+from garbagetruck.cluster.raft.log import AddVoter, Entry, LogListener, LogStatus, RemoveVoter, Role
 from garbagetruck.cluster.raft.replica import Replica
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
 from garbagetruck.cluster.raft.snapshots.port import Snapshots
+
+if TYPE_CHECKING:
+    from garbagetruck.chaos.simulator.raft.host import Host
 
 FOLDER = Path("/data/raft")
 
@@ -42,6 +46,10 @@ class Housing(Protocol):
     """What a node lives on."""
 
     name: str
+    generation: int
+    disk_id: str
+    founders: Sequence[str] | None
+    told: tuple[str, ...]
     disk: SimulatedDisk
     speed: DiskSpeed
     station: Station
@@ -59,7 +67,8 @@ class Cluster:
     wires: Wires
     oracle: RaftOracle
     settings: RaftSettings
-    names: tuple[str, ...]
+    hosts: "dict[str, Host]" = field(default_factory=dict)
+    """By their names; of those that had one name, the last."""
 
 
 class SimulatedReplica(Replica):
@@ -80,6 +89,12 @@ class SimulatedReplica(Replica):
         except BaseException as raised:  # noqa: BLE001  # as in production
             error = raised
         self._post(self._on_ended, error)
+
+    @property
+    def seen(self) -> Seen:
+        """Who votes, on the Raft thread."""
+        voters = self._engine._voters  # noqa: SLF001  # as the Raft thread has it, which no main loop is told so soon
+        return Seen(voters.index, voters.disks, voters.is_certain)
 
     def break_by(self, error: BaseException) -> None:
         """End as when the Raft thread raised `error`: what a connection's owner raised, its loop cannot tell."""
@@ -124,17 +139,21 @@ class Life(LogListener):
         )
         return SimulatedReplica(
             self.raft,
-            identity=Identity("simulated", self.name, f"disk-{self.name}"),
-            members=[Member(each, f"127.0.0.1:{port}") for port, each in enumerate(cluster.names, 1)],
+            identity=Identity("simulated", self.name, host.disk_id),
+            members=self._members(),
+            founders=host.founders,
             folder=FOLDER,
             settings=settings,
             thread_factory=self._make_thread,
             monotonic_ns=host.clock.monotonic_ns,
-            random=cluster.world.random(f"replica-{self.name}-{self.number}"),
+            random=cluster.world.random(f"replica-{host.disk_id.removeprefix('disk-')}-{self.number}"),
             snapshots=Snapshots(self.machine, self.executor),
             disk=host.disk,
             network=network,
         )
+
+    def _members(self) -> list[Member]:
+        return [Member(each, f"127.0.0.1:{each.removeprefix('n')}") for each in self._host.told]
 
     def _break(self, error: BaseException) -> None:
         self.replica.break_by(error)
@@ -179,6 +198,8 @@ class Life(LogListener):
     def on_status(self, status: LogStatus) -> None:
         if status.applied_index > self.machine.index:
             self.on_entries((), status.applied_index)
+        if self.name in status.voters and self.replica.seen.is_certain:
+            self._cluster.oracle.electorate.applied_up_to(self.name, status.applied_index, status.voters)
         if status.role is not self.role:
             self.role = status.role
             self._cluster.world.note(f"{self.name} is {status.role.value} of term {status.term}")
@@ -199,7 +220,7 @@ class Life(LogListener):
         if status.role is not Role.LEADER:
             return
         self._serial += 1
-        payload = f"{self.name}.{self.number}.{self._serial};".encode().ljust(size_bytes, b".")
+        payload = f"{self.name}.{self._host.generation}.{self.number}.{self._serial};".encode().ljust(size_bytes, b".")
         try:
             self.replica.propose(payload, term=status.term)
         except LogStopped:
@@ -217,6 +238,17 @@ class Life(LogListener):
             return
         if confirmation.term == entered_term:
             oracle.confirmed(self.name, before, confirmation.commit_index)
+
+    def tell(self) -> None:
+        """On the main loop: the members are those that the host was told of."""
+        self.replica.set_members(self._members())
+
+    async def change(self, change: AddVoter | RemoveVoter) -> None:
+        try:
+            async with asyncio.timeout(2.0):
+                await self.replica.change_voters(change, term=self.replica.status.term)
+        except (NotLeader, ChangeRefused, ChangeUnknown, LogStopped, TimeoutError):
+            return
 
     async def hand_over(self) -> None:
         try:

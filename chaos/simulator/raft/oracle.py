@@ -6,6 +6,7 @@ Duty: hear what nodes apply and acknowledge, and what they say on the wire, and 
 - What was acknowledged stays: it is part of that history, and of every node's at the end.
 - One leader for each term; one vote of each node in each term, over all its lives; nobody goes back to an earlier term
   than it vouched for; an entry's index and term name its content.
+- Two majorities of one time have somebody in common, while the voters change, too (`electorate`).
 - A confirmation covers what was acknowledged before it was asked for.
 
 Must not know: the nodes, pysyncobj, the files.
@@ -13,6 +14,7 @@ Must not know: the nodes, pysyncobj, the files.
 
 from collections.abc import Callable, Sequence
 
+from garbagetruck.chaos.simulator.raft.electorate import Electorate, Seen
 from garbagetruck.chaos.simulator.raft.machine import extend
 from garbagetruck.cluster.raft import wire
 from garbagetruck.cluster.raft.log import Entry
@@ -21,10 +23,14 @@ LENGTH_BYTES = 4
 
 
 class RaftOracle:
-    """`fail` hears of everything that must not be."""
+    """`fail` hears of everything that must not be. `look` shows who bears a name now, which of several that did: a node
+    with another disk is another node; and by whom it counts votes.
+    """
 
-    def __init__(self, fail: Callable[[str], None]) -> None:
+    def __init__(self, fail: Callable[[str], None], look: Callable[[str], tuple[int, Seen | None]]) -> None:
         self._fail = fail
+        self._look = look
+        self.electorate = Electorate(fail)
         self._history: list[bytes | None] = [None]
         self._checksums: list[int] = [0]
         """By index: of the history up to there."""
@@ -96,8 +102,14 @@ class RaftOracle:
 
     def said(self, source: str, target: str, frame: bytes) -> None:
         """`source` put a frame on its connection to `target`."""
+        name, (generation, seen) = source, self._look(source)
+        source, target = f"{source}.{generation}", f"{target}.{self._look(target)[0]}"
+        if seen is not None:
+            self.electorate.has_applied(seen)
         match wire.decode(frame[LENGTH_BYTES:]):
             case wire.AppendEntries() as message:
+                if message.term not in self._leaders and message.term >= self.term_max and seen is not None:
+                    self.electorate.led(name, message.term, seen)
                 self._led(source, message.term)
                 for command, index, term in message.entries:
                     if self._contents.setdefault((index, term), command) != command:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from functools import partial
 
 from garbagetruck.chaos.simulator.network import Network
+from garbagetruck.chaos.simulator.raft.electorate import Seen
 from garbagetruck.chaos.simulator.raft.faults import Faults
 from garbagetruck.chaos.simulator.raft.host import Host
 from garbagetruck.chaos.simulator.raft.life import Cluster
+from garbagetruck.chaos.simulator.raft.operator import Operator
 from garbagetruck.chaos.simulator.raft.oracle import RaftOracle
 from garbagetruck.chaos.simulator.raft.wires import Wires
 from garbagetruck.chaos.simulator.result import Result, Verdict
@@ -18,6 +20,7 @@ from garbagetruck.chaos.simulator.world import NS_PER_MS, NS_PER_S, World
 from garbagetruck.cluster.raft.seams import virtual_time
 from garbagetruck.cluster.raft.settings import RaftSettings
 
+MEMBERS = "members"
 THREE, FIVE = ("n1", "n2", "n3"), ("n1", "n2", "n3", "n4", "n5")
 FAULTS_MS = 12_000
 """Until then things go wrong."""
@@ -32,14 +35,16 @@ SEGMENT_BYTES = 64 * 1024
 
 
 class RaftSimulation:
-    """One run; `run` is called once. `faults` names the kinds of faults to draw from; empty: all."""
+    """One run; `run` is called once. `faults` names the kinds of faults to draw from; empty: all. `members` among them has
+    nodes come and go; by default that is so in some storms.
+    """
 
     def __init__(self, seed: int, faults: Sequence[str] = ()) -> None:
         self._world = World(seed)
         self._chance = self._world.random("setup")
         weather = Network(self._world)
         self._wires = Wires(self._world, weather)
-        self._oracle = RaftOracle(self._world.fail)
+        self._oracle = RaftOracle(self._world.fail, self._look)
         self._wires.tap = self._oracle.said
         heartbeat_ms = self._chance.choice((50, 100, 100))
         self._cluster = Cluster(
@@ -54,10 +59,22 @@ class RaftSimulation:
                 segment_bytes=SEGMENT_BYTES,
                 snapshot_entries=self._chance.choice((24, 120, 100_000)),
             ),
-            names=self._chance.choice((THREE,) * 5 + (FIVE,)),
         )
-        self._hosts = [Host(self._cluster, name) for name in self._cluster.names]
-        self._faults = Faults(world=self._world, weather=weather, hosts=self._hosts, oracle=self._oracle, only=faults)
+        names = self._chance.choice((THREE,) * 5 + (FIVE,))
+        self._hosts = [Host(self._cluster, name, founders=names) for name in names]
+        self._cluster.hosts.update({host.name: host for host in self._hosts})
+        only = [each for each in faults if each != MEMBERS]
+        self._faults = Faults(
+            world=self._world,
+            weather=weather,
+            hosts=self._hosts,
+            oracle=self._oracle,
+            only=only,
+            never_calm=MEMBERS in faults,
+        )
+        self._operator = Operator(self._cluster, self._hosts, self._oracle.electorate)
+        by_chance = not faults and not self._faults.calm and self._world.random("members").happens(0.6)
+        self._members_change = MEMBERS in faults or by_chance
         self._clients = self._world.random("clients")
         self._acknowledged_by_recovery = 0
 
@@ -69,6 +86,10 @@ class RaftSimulation:
             finally:
                 self._world.bury()
 
+    def _look(self, name: str) -> tuple[int, Seen | None]:
+        host = self._cluster.hosts[name]
+        return host.generation, None if host.life is None else host.life.replica.seen
+
     def _loop_time_s(self) -> float:
         return self._world.running_s()
 
@@ -79,6 +100,8 @@ class RaftSimulation:
         world.after(NS_PER_S, self._propose)
         world.after(NS_PER_S, self._confirm)
         self._faults.schedule(FAULTS_MS)
+        if self._members_change:
+            self._operator.schedule(FAULTS_MS)
         world.after(RECOVERED_MS * NS_PER_MS, self._on_recovered)
         world.run_until(END_MS * NS_PER_MS)
         if not world.failures:
@@ -113,6 +136,8 @@ class RaftSimulation:
         if len(applied) < len(self._hosts):
             self._world.fail(f"I4: only {sorted(applied)} run, long after all was healed")
         self._oracle.judge_end(applied)
+        if self._operator.is_busy:
+            self._world.fail("I4: a change of the voters has not come to its end, long after all was healed")
         if self._oracle.acknowledgements == self._acknowledged_by_recovery:
             self._world.fail("I4: nothing is acknowledged, long after all was healed")
 
@@ -121,12 +146,12 @@ class RaftSimulation:
         summary = (
             f"{len(self._hosts)} in {'calm' if faults.calm else 'storm'} acknowledged={oracle.acknowledgements} entries={oracle.applied_max}"
             f" terms={oracle.term_max} confirmed={oracle.confirmations} restored={oracle.restored_count}"
-            f" dark={sum(host.power_losses for host in self._hosts)} faults={dict(sorted(faults.bitten.items()))}"
+            f" changes={oracle.electorate.changes} dark={sum(host.power_losses for host in self._hosts)} faults={dict(sorted(faults.bitten.items()))}"
         )
         self._world.note(f"end {summary}")
         if self._world.failures:
             verdict = Verdict.VIOLATED
-        elif oracle.acknowledgements and faults.bitten:
+        elif oracle.acknowledgements and (faults.bitten or self._operator.done):
             verdict = Verdict.PASSED
         else:
             verdict = Verdict.UNDECIDED

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from garbagetruck.cluster.api.errors import invalid
 from garbagetruck.cluster.api.ports import NodeRole, NodeStatus
+from garbagetruck.cluster.machine.digests import digests_of
+from garbagetruck.cluster.machine.features import held_at, holding_back
 from garbagetruck.cluster.machine.machine import Machine
-from garbagetruck.cluster.machine.model import Member
+from garbagetruck.cluster.machine.model import DigestNote, Member, MemberRole
 from garbagetruck.v1 import cluster_pb2
 
 ROLES: Mapping[NodeRole, cluster_pb2.NodeRole.ValueType] = {
@@ -16,8 +19,35 @@ LAG_ENTRIES_MAX = 1_000
 """A node whose applied index is further than this behind the highest commit index is not near it."""
 
 
+MEMBER_ROLES: Mapping[MemberRole, cluster_pb2.MemberRole.ValueType] = {
+    MemberRole.VOTER: cluster_pb2.MEMBER_ROLE_VOTER,
+    MemberRole.LEARNER: cluster_pb2.MEMBER_ROLE_LEARNER,
+    MemberRole.LEAVING: cluster_pb2.MEMBER_ROLE_LEAVING,
+}
+TOLD_BY_THE_CLUSTER = ("role", "version", "feature_level")
+"""Fields of a member that no request may set."""
+
+
 def member_message(member: Member) -> cluster_pb2.Member:
-    return cluster_pb2.Member(id=member.id, api=member.api, raft=member.raft, http=member.http, disk_id=member.disk_id)
+    return cluster_pb2.Member(
+        id=member.id,
+        api=member.api,
+        raft=member.raft,
+        http=member.http,
+        disk_id=member.disk_id,
+        peer=member.peer,
+        role=MEMBER_ROLES[member.role],
+        version=member.version,
+        feature_level=member.feature_level,
+    )
+
+
+def member_to_add(asked: cluster_pb2.Member) -> Member:
+    """The member as the machine takes it. Raises `CallError` for what is not the caller's to say."""
+    for field in TOLD_BY_THE_CLUSTER:
+        if getattr(asked, field):
+            raise invalid(f"member.{field}", "is told by the cluster; leave it out")
+    return Member(asked.id, asked.api, asked.http, asked.raft, "", asked.disk_id, 0, asked.peer)
 
 
 def node_message(member: Member, now: NodeStatus | None, last: NodeStatus | None) -> cluster_pb2.NodeStatus:
@@ -25,7 +55,11 @@ def node_message(member: Member, now: NodeStatus | None, last: NodeStatus | None
     known = now or last
     if known is None:
         return cluster_pb2.NodeStatus(
-            id=member.id, api=member.api, role=cluster_pb2.NODE_ROLE_UNREACHABLE, version=member.version
+            id=member.id,
+            api=member.api,
+            role=cluster_pb2.NODE_ROLE_UNREACHABLE,
+            version=member.version,
+            feature_level=member.feature_level,
         )
     return cluster_pb2.NodeStatus(
         id=member.id,
@@ -38,6 +72,7 @@ def node_message(member: Member, now: NodeStatus | None, last: NodeStatus | None
         version=known.version,
         digest=digest_bytes(known.digest),
         clock_ms=known.clock_ms,
+        feature_level=member.feature_level,
     )
 
 
@@ -59,6 +94,7 @@ def warnings(members: Sequence[Member], heard: Mapping[str, NodeStatus], leader_
         for status in heard.values()
         if status.storage_low
     )
+    found.extend(status.membership_waits for status in heard.values() if status.membership_waits)
     digests: dict[int, NodeStatus] = {}
     for status in heard.values():
         other = digests.setdefault(status.applied_index, status)
@@ -67,6 +103,27 @@ def warnings(members: Sequence[Member], heard: Mapping[str, NodeStatus], leader_
                 f"{other.node_id} and {status.node_id} disagree about the state at index {status.applied_index}: "
                 "pause cleanups, and see the runbook for digests that differ"
             )
+    return found
+
+
+def difference(noted: DigestNote | None) -> list[str]:
+    """What nodes reported of one state (I3), as a sentence; empty when nobody differs."""
+    if noted is None:
+        return []
+    told = ", ".join(f"{node_id} has {digest:016x}" for node_id, digest in sorted(digests_of(noted).items()))
+    return [
+        f"digests differ at entry {noted.index}: {told}; cleanups stay paused until `cleanup resume --all-namespaces`"
+    ]
+
+
+def levels(members: Sequence[Member], level: int) -> list[str]:
+    """Who holds the cluster at `level`, below what others have; or is below it, and so cannot follow."""
+    below = [member for member in members if 0 < member.feature_level < level]
+    found = [f"{each.id} reads feature level {each.feature_level} only, and the cluster uses {level}" for each in below]
+    behind = holding_back(members, level + 1)
+    ahead = [member.id for member in members if member.feature_level > level]
+    if ahead and behind:
+        found.append(f"{held_at(behind, level)}; {', '.join(ahead)} can do more")
     return found
 
 

@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from garbagetruck.cluster.api.errors import invalid
 from garbagetruck.cluster.api.gateway import Consistency, Header, ReadView
 from garbagetruck.cluster.machine.model import DEFAULT_NAMESPACE, Labels
-from garbagetruck.v1 import common_pb2
+from garbagetruck.v1 import header_pb2
 
 CONSISTENCIES: Mapping[int, Consistency] = {
-    common_pb2.READ_CONSISTENCY_UNSPECIFIED: Consistency.LINEARIZABLE,
-    common_pb2.READ_CONSISTENCY_LINEARIZABLE: Consistency.LINEARIZABLE,
-    common_pb2.READ_CONSISTENCY_STALE: Consistency.STALE,
+    header_pb2.READ_CONSISTENCY_UNSPECIFIED: Consistency.LINEARIZABLE,
+    header_pb2.READ_CONSISTENCY_LINEARIZABLE: Consistency.LINEARIZABLE,
+    header_pb2.READ_CONSISTENCY_STALE: Consistency.STALE,
 }
 
 
-def mutation_header(header: Header) -> common_pb2.ResponseHeader:
+def mutation_header(header: Header) -> header_pb2.ResponseHeader:
     """For an answer that an operation of this very call was applied for."""
-    return common_pb2.ResponseHeader(
+    return header_pb2.ResponseHeader(
         cluster_id=header.cluster_id,
         node_id=header.node_id,
         leader_id=header.leader_id,
@@ -26,9 +26,9 @@ def mutation_header(header: Header) -> common_pb2.ResponseHeader:
     )
 
 
-def read_header(header: Header, view: ReadView) -> common_pb2.ResponseHeader:
+def read_header(header: Header, view: ReadView) -> header_pb2.ResponseHeader:
     """For an answer out of `view`. An unknown age is told as the cluster's whole time: as old as it can be."""
-    return common_pb2.ResponseHeader(
+    return header_pb2.ResponseHeader(
         cluster_id=header.cluster_id,
         node_id=header.node_id,
         leader_id=header.leader_id,

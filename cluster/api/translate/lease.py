@@ -7,7 +7,7 @@ from garbagetruck.cluster.machine.model import CleanupSpec, LeaseState
 from garbagetruck.cluster.machine.operations import AcquireLease
 from garbagetruck.cluster.machine.outcomes import LeaseView
 from garbagetruck.cluster.machine.questions import LeaseFilter
-from garbagetruck.v1 import common_pb2, lease_pb2
+from garbagetruck.v1 import error_pb2, header_pb2, lease_pb2
 
 STATES: Mapping[LeaseState, lease_pb2.LeaseState.ValueType] = {
     LeaseState.ACTIVE: lease_pb2.LEASE_STATE_ACTIVE,
@@ -69,10 +69,10 @@ def lease_filter(request: lease_pb2.ListLeasesRequest) -> LeaseFilter:
 
 
 def keep_alive_response(
-    where: common_pb2.ResponseHeader,
+    where: header_pb2.ResponseHeader,
     request: lease_pb2.KeepAliveRequest,
     remaining_ms: Sequence[int],
-    errors: Sequence[common_pb2.ItemError],
+    errors: Sequence[error_pb2.ItemError],
 ) -> lease_pb2.KeepAliveResponse:
     return lease_pb2.KeepAliveResponse(
         header=where, sequence=request.sequence, remaining_ms=remaining_ms, errors=errors

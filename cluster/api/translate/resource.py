@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from garbagetruck.cluster.api.errors import invalid
 from garbagetruck.cluster.machine.model import Claim, CleanupSpec, Hold, Labels, Resource, ResourceState, Tombstone
-from garbagetruck.v1 import cleanup_pb2, common_pb2, lease_pb2, resource_pb2
+from garbagetruck.v1 import cleanup_pb2, cleanup_spec_pb2, lease_pb2, resource_pb2
 
 STATES: Mapping[ResourceState, resource_pb2.ResourceState.ValueType] = {
     ResourceState.LIVE: resource_pb2.RESOURCE_STATE_LIVE,
@@ -72,10 +72,10 @@ def cleanup_message(resource: Resource, blocked_by: str) -> cleanup_pb2.Cleanup:
     )
 
 
-def cleanup_spec(spec: CleanupSpec | None) -> common_pb2.CleanupSpec | None:
+def cleanup_spec(spec: CleanupSpec | None) -> cleanup_spec_pb2.CleanupSpec | None:
     if spec is None:
         return None
-    return common_pb2.CleanupSpec(handler=spec.handler, parameters=_map(spec.parameters))
+    return cleanup_spec_pb2.CleanupSpec(handler=spec.handler, parameters=_map(spec.parameters))
 
 
 def claim_message(claim: Claim | None) -> resource_pb2.Claim | None:

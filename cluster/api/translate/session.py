@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from garbagetruck.cluster.machine.model import EndReason
 from garbagetruck.cluster.machine.outcomes import SessionView
-from garbagetruck.v1 import common_pb2, session_pb2
+from garbagetruck.v1 import error_pb2, header_pb2, session_pb2
 
 
 def session_message(view: SessionView) -> session_pb2.Session:
@@ -28,10 +28,10 @@ def session_message(view: SessionView) -> session_pb2.Session:
 
 
 def keep_alive_response(
-    where: common_pb2.ResponseHeader,
+    where: header_pb2.ResponseHeader,
     request: session_pb2.KeepSessionAliveRequest,
     remaining_ms: Sequence[int],
-    errors: Sequence[common_pb2.ItemError],
+    errors: Sequence[error_pb2.ItemError],
 ) -> session_pb2.KeepSessionAliveResponse:
     return session_pb2.KeepSessionAliveResponse(
         header=where, sequence=request.sequence, remaining_ms=remaining_ms, errors=errors

@@ -7,6 +7,7 @@ Must not know: where the values came from.
 
 from collections.abc import Iterator
 
+from garbagetruck.cluster.machine.machine import SKIP_LEVEL
 from garbagetruck.cluster.node.config.problems import Problem
 from garbagetruck.cluster.node.config.raft_section import RaftSection
 from garbagetruck.cluster.node.config.settings import NodeSettings
@@ -28,6 +29,12 @@ def check_relations(settings: NodeSettings) -> Iterator[Problem]:
     yield from _check_raft(settings)
     yield from _check_clock(settings)
     yield from _check_listening(settings)
+    if settings.node.skip_entries and settings.node.feature_level < SKIP_LEVEL:
+        yield Problem(
+            "node.skip_entries",
+            f"a state in which an entry was skipped needs feature level {SKIP_LEVEL}",
+            f"set node.feature_level to {SKIP_LEVEL} or more, on every node",
+        )
     if settings.queue.batch_operations_max > settings.queue.operations_max:
         yield Problem(
             "queue.batch_operations_max",
@@ -66,6 +73,13 @@ def _check_loopback(settings: NodeSettings) -> Iterator[Problem]:
     for key, given in (("node.raft", settings.node.raft), ("node.peer", settings.node.peer)):
         if given is not None and not given.is_loopback:
             yield Problem(key, f"{given} can be reached from outside", remedy)
+    for key, routes in (
+        ("node.raft_routes", settings.node.raft_routes),
+        ("node.peer_routes", settings.node.peer_routes),
+    ):
+        for member_id, address in routes.items():
+            if not address.is_loopback:
+                yield Problem(key, f"{address}, of {member_id}, is not on this machine", remedy)
     for position, member in enumerate(settings.cluster.members):
         for part, address in (("raft", member.raft), ("peer", member.peer)):
             if not address.is_loopback:
@@ -141,6 +155,7 @@ def raft_settings(settings: NodeSettings) -> RaftSettings:
         snapshot_log_bytes=raft.snapshot_log_bytes,
         snapshot_interval_ms=raft.snapshot_interval_ms,
         tls=_tls_files(raft),
+        entry_format=settings.node.feature_level,
         insecure_plaintext=raft.insecure_plaintext,
     )
 

@@ -14,19 +14,25 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 from typing_extensions import override
 
 from garbagetruck.cluster.node.config.checks import check_relations, warn_of
 from garbagetruck.cluster.node.config.problems import Problem, SettingsError
 from garbagetruck.cluster.node.config.settings import NodeSettings
-from garbagetruck.cluster.node.config.tables import HandlerSettings, looks_like_credential
+from garbagetruck.cluster.node.config.tables import (
+    Handlers,
+    HandlerSettings,
+    looks_like_credential,
+    parse_handler,
+)
 from garbagetruck.cluster.node.config.values import InvalidValueError, Kind, Secret
 
 VARIABLE_PREFIX = "GARBAGETRUCK_"
 CONFIG_BYTES_MAX = 1_048_576
 SECRET_BYTES_MAX = 65_536
+HANDLERS = "handlers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +117,23 @@ def load_settings(
         raw[key] = (text, Origin("flag", known[key].flag if key in known else key))
 
     problems.extend(_unknown(key, origin, known) for key, (_, origin) in raw.items() if key not in known)
+    of_handlers: list[Problem] = []
     values: dict[str, object] = {}
     for leaf in known.values():
         if leaf.key in raw:
             value, origin = raw[leaf.key]
-            _take(leaf, value, origin, environment, values, problems)
+            _take(leaf, value, origin, environment, values, of_handlers if leaf.key == HANDLERS else problems)
         elif leaf.default is MISSING:
             problems.append(_missing(leaf))
     if problems:
-        raise SettingsError(tuple(problems))
+        readable = cast("Mapping[str, HandlerSettings]", values.get(HANDLERS, {}))
+        raise SettingsError((*problems, *of_handlers), readable)
 
     settings = _build(NodeSettings, (), values)
     assert isinstance(settings, NodeSettings)
-    problems.extend(check_relations(settings))
+    problems.extend((*check_relations(settings), *of_handlers))  # which relate to no other setting
     if problems:
-        raise SettingsError(tuple(problems))
+        raise SettingsError(tuple(problems), settings.handlers)
     origins = {key: raw[key][1] if key in raw else DEFAULT for key in known}
     return LoadedSettings(settings, origins, (*_warn_of_variables(environment, known), *warn_of(settings)))
 
@@ -160,7 +168,7 @@ def _read_file(file: Path) -> dict[str, object]:
         raise SettingsError((Problem(str(file), f"cannot be read: {error.strerror}", remedy),)) from error
     except UnicodeDecodeError as error:
         raise SettingsError((Problem(str(file), "is not UTF-8 text", "save it as UTF-8"),)) from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # the others: a number of thousands of digits, tables a thousand deep
         raise SettingsError((Problem(str(file), f"is not TOML: {error}", "correct that line"),)) from error
 
 
@@ -197,17 +205,30 @@ def _take(
 ) -> None:
     """Parse one value into `values`, or say in `problems` why not."""
     try:
+        if isinstance(leaf.kind, Handlers):
+            values[leaf.key] = _take_handlers(leaf.kind.tables(raw), origin, environment, problems)
+            return
         value = leaf.kind.parse(raw)
         if isinstance(value, Path):
             base = Path(origin.where).parent if origin.source == "file" else Path()
             value = Path(os.path.abspath(base / value))  # noqa: PTH100 - resolve() would follow links, and read the disk
-        if leaf.key == "handlers":
-            assert isinstance(value, Mapping)
-            value = {name: _with_secrets(each, environment) for name, each in value.items()}
     except InvalidValueError as error:
         problems.append(Problem(leaf.key + error.at, f"{error.problem} ({origin})", error.remedy))
     else:
         values[leaf.key] = value
+
+
+def _take_handlers(
+    tables: Mapping[str, object], origin: Origin, environment: Mapping[str, str], problems: list[Problem]
+) -> Mapping[str, HandlerSettings]:
+    """The handlers that can be read; of each of the others, say in `problems` why not."""
+    handlers: dict[str, HandlerSettings] = {}
+    for name, table in tables.items():
+        try:
+            handlers[name] = _with_secrets(parse_handler(name, table), environment)
+        except InvalidValueError as error:
+            problems.append(Problem(HANDLERS + error.at, f"{error.problem} ({origin})", error.remedy))
+    return handlers
 
 
 def _build(section: type, path: tuple[str, ...], values: Mapping[str, object]) -> object:

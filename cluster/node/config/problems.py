@@ -1,8 +1,11 @@
 """What is wrong with a configuration, told all at once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from typing_extensions import override
+
+from garbagetruck.cluster.node.config.tables import HandlerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +23,12 @@ class Problem:
 
 
 class SettingsError(Exception):
-    """The configuration cannot be used. `problems` has everything that was found, never only the first."""
+    """The configuration cannot be used. `problems` has everything that was found, never only the first.
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    `handlers` are those that could be read, so that what is wrong with their own options can be told beside it.
+    """
+
+    def __init__(self, problems: tuple[Problem, ...], handlers: Mapping[str, HandlerSettings] | None = None) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
+        self.handlers = handlers or {}

@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Annotated
 
 from garbagetruck.cluster.cleanup.settings import SLOTS_MAX
+from garbagetruck.cluster.machine.features import LEVEL_NEWEST, LEVEL_OLDEST
+from garbagetruck.cluster.node.config.lives import JOINED_INCARNATION
 from garbagetruck.cluster.node.config.raft_section import RaftSection
+from garbagetruck.cluster.node.config.routes import Routes
+from garbagetruck.cluster.node.config.skips import SkippedEntries, SkippedEntry
 from garbagetruck.cluster.node.config.tables import ATTEMPT_TIMEOUT, Handlers, HandlerSettings, Members, MemberSettings
 from garbagetruck.cluster.node.config.values import (
     Address,
@@ -39,9 +43,13 @@ class ClusterSection:
             example="production",
         ),
     ]
+    incarnation: Annotated[int, JOINED_INCARNATION] = 1
     members: Annotated[
         tuple[MemberSettings, ...],
-        Members(meaning="Every node of the cluster, this one included, with the addresses the others reach it at."),
+        Members(
+            meaning="Every node of the cluster, this one included, with the addresses the others reach it at: for its founding"
+            " and for joining it. Later the cluster's own records count (docs/membership.md), and of this only the node's own."
+        ),
     ]
 
 
@@ -53,7 +61,10 @@ class NodeSection:
     data_dir: Annotated[
         Path,
         Folder(
-            meaning="Folder of the identity and the journal. It belongs to one node for ever: never copy or share it.",
+            meaning=(
+                "Folder of the identity, the journal and the snapshots. It belongs to one node for ever: never copy or share"
+                " it."
+            ),
             example="/var/lib/garbagetruck",
         ),
     ]
@@ -78,6 +89,17 @@ class NodeSection:
             " `peer` address of this member."
         ),
     ] = None
+    raft_routes: Annotated[
+        Mapping[str, Address],
+        Routes(
+            meaning="Where this node reaches members' Raft ports, when not at the addresses that the cluster's records tell:"
+            " behind address translation, or through a proxy."
+        ),
+    ] = field(default_factory=dict)
+    peer_routes: Annotated[
+        Mapping[str, Address],
+        Routes(meaning="The same for their `peer` ports."),
+    ] = field(default_factory=dict)
     drain_timeout_ms: Annotated[
         int,
         Duration(
@@ -86,6 +108,23 @@ class NodeSection:
             maximum_ms=600_000,
         ),
     ] = 10_000
+    feature_level: Annotated[
+        int,
+        Whole(
+            meaning="What this node says it can read, and reads: newer entries and snapshots are refused. Lower it to"
+            " bring a version in without its features, and raise it on one node after the other; the cluster uses what all"
+            " have. It can be lowered again as long as nothing newer is in the log.",
+            minimum=LEVEL_OLDEST,
+            maximum=LEVEL_NEWEST,
+        ),
+    ] = LEVEL_NEWEST
+    skip_entries: Annotated[
+        tuple[SkippedEntry, ...],
+        SkippedEntries(
+            meaning="Entries of the log that every node dies of: they are not applied, and an event says so. The last line"
+            " of such a node names the text; it must be the same on all nodes, see docs/consensus.md."
+        ),
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

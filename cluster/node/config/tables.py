@@ -37,6 +37,7 @@ ATTEMPT_TIMEOUT = Duration(
     minimum_ms=ATTEMPT_TIMEOUT_MS_MIN,
     maximum_ms=ATTEMPT_TIMEOUT_MS_MAX,
 )
+_HANDLER_REMEDY = 'write one table for each handler, as in [handlers.file] with roots = ["/srv/files"]'
 _COMMON = ("kind", "slots", "attempt_timeout")
 """What every handler's table may hold; the rest is the handler's own."""
 
@@ -133,13 +134,16 @@ class Handlers(Kind):
 
     @override
     def parse(self, raw: object) -> Mapping[str, HandlerSettings]:
-        remedy = 'write one table for each handler, as in [handlers.file] with roots = ["/srv/files"]'
-        tables = _from_json(raw, remedy)
+        return {name: parse_handler(name, table) for name, table in self.tables(raw).items()}
+
+    def tables(self, raw: object) -> Mapping[str, object]:
+        """The handlers' tables by name, unread: for whoever tells what is wrong with each. Raises `InvalidValueError`."""
+        tables = _from_json(raw, _HANDLER_REMEDY)
         if not isinstance(tables, Mapping):
-            raise InvalidValueError("handlers is not a table", remedy)
+            raise InvalidValueError("handlers is not a table", _HANDLER_REMEDY)
         if len(tables) > HANDLERS_MAX:
             raise InvalidValueError(f"{len(tables)} handlers are too many", f"register at most {HANDLERS_MAX}")
-        return {name: _parse_handler(name, table, remedy) for name, table in tables.items()}
+        return tables
 
     @override
     def show(self, value: object) -> str:
@@ -157,7 +161,7 @@ def _from_json(raw: object, remedy: str) -> object:
         return raw
     try:
         return json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidValueError(
             "the text is not JSON", f"in a file {remedy}; elsewhere write the same as JSON"
         ) from error
@@ -200,9 +204,10 @@ def _check_unique(members: tuple[MemberSettings, ...]) -> None:
                 )
 
 
-def _parse_handler(name: str, table: object, remedy: str) -> HandlerSettings:
+def parse_handler(name: str, table: object) -> HandlerSettings:
+    """Read one handler's table. Raises `InvalidValueError`."""
     if not isinstance(table, Mapping):
-        raise InvalidValueError(f"{table!r} is not a table", remedy, at=f".{name}")
+        raise InvalidValueError(f"{table!r} is not a table", _HANDLER_REMEDY, at=f".{name}")
     part = ""
     try:
         checked = _NAME.parse(name)

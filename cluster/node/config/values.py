@@ -8,6 +8,7 @@ Must not know: which settings exist, where a value came from.
 
 import ipaddress
 import re
+import reprlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,8 +160,10 @@ class Whole(Kind):
         remedy = f"write a whole number from {self.minimum} to {self.maximum}"
         if isinstance(raw, str) and _WHOLE.fullmatch(raw.strip()):
             raw = int(raw)
+        elif isinstance(raw, str) and raw.strip().lstrip("+-").isdecimal():
+            raise InvalidValueError(f"{reprlib.repr(raw)} is out of bounds", remedy)  # longer than any number here
         if not isinstance(raw, int) or isinstance(raw, bool):
-            raise InvalidValueError(f"{raw!r} is not a whole number", remedy)
+            raise InvalidValueError(f"{reprlib.repr(raw)} is not a whole number", remedy)
         if not self.minimum <= raw <= self.maximum:
             raise InvalidValueError(f"{raw} is out of bounds", remedy)
         return raw
@@ -228,7 +231,7 @@ class Duration(Kind):
         try:
             duration_ms = parse_duration_ms(raw)
         except DurationError as error:
-            raise InvalidValueError(f"{raw!r} is not a duration", remedy) from error
+            raise InvalidValueError(f"{reprlib.repr(raw)} is not a duration", remedy) from error
         if not self.minimum_ms <= duration_ms <= self.maximum_ms:
             raise InvalidValueError(f"{raw} is out of bounds", remedy)
         return duration_ms

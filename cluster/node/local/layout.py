@@ -40,6 +40,7 @@ _LOCK = ".lock"
 _CLUSTER = "cluster.toml"
 _RUNNING = "cluster.json"
 _FILES = "files"
+_FILE_HANDLER = "file"
 
 
 class UpError(Exception):
@@ -65,7 +66,7 @@ class UpOptions:
     file_roots: tuple[Path, ...] = ()
     """Roots of the `file` handler beside `DIR/files`."""
     handlers: Path | None = None
-    """A TOML file with `[handlers.NAME]` tables to register beside `file`."""
+    """A TOML file with `[handlers.NAME]` tables to register beside `file`, and that one's bounds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,8 +238,14 @@ def _config_of(cluster: LocalCluster, node: LocalNode, options: UpOptions) -> di
         "node": {"id": node.id, "data_dir": str(node.data_dir)},
         "storage": {"kind": options.storage},
         "log": {"format": "json"},
-        "handlers": {**_more_handlers(options), "file": {"roots": _roots(cluster.folder, options.file_roots)}},
+        "handlers": _handlers(cluster.folder, options),
     }
+
+
+def _handlers(folder: Path, options: UpOptions) -> dict[str, Any]:
+    tables = _more_handlers(options)
+    file = tables.pop(_FILE_HANDLER, {})
+    return {**tables, _FILE_HANDLER: {**file, "roots": _roots(folder, options.file_roots)}}
 
 
 def _more_handlers(options: UpOptions) -> dict[str, Any]:
@@ -249,10 +256,13 @@ def _more_handlers(options: UpOptions) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UpError(f"--handlers {options.handlers} cannot be read: {error}") from error
     tables = content.get("handlers", {})
-    if set(content) != {"handlers"} or not isinstance(tables, dict) or "file" in tables:
+    if set(content) != {"handlers"} or not isinstance(tables, dict):
+        raise UpError(f"--handlers {options.handlers} must hold [handlers.NAME] tables and nothing else")
+    file = tables.get(_FILE_HANDLER, {})
+    if not isinstance(file, dict) or "roots" in file or file.get("kind", _FILE_HANDLER) != _FILE_HANDLER:
         raise UpError(
-            f"--handlers {options.handlers} must hold [handlers.NAME] tables and nothing else, and none named file:"
-            " give that one more roots with --file-root"
+            f"--handlers {options.handlers}: [handlers.file] is the handler of this cluster's files; it may set"
+            " attempt_timeout and slots, and more roots are given with --file-root"
         )
     return tables
 

@@ -16,7 +16,6 @@ from garbagetruck.cluster.machine.codec import Unreadable, decode_outcomes, enco
 from garbagetruck.cluster.machine.operations import ForwardedOperation
 from garbagetruck.cluster.machine.outcomes import Outcome
 from garbagetruck.cluster.node.peers.port import (
-    FAILURES,
     FailureResponse,
     LinkBrokenError,
     OutcomesResponse,
@@ -26,6 +25,7 @@ from garbagetruck.cluster.node.peers.port import (
     ReadIndexRequest,
     ReadIndexResponse,
     SubmitRequest,
+    told,
 )
 
 ANSWER_MARGIN_MS = 50
@@ -244,10 +244,9 @@ class PeerConnection:
         reads = [call for call in calls if isinstance(call, _Read)]
         submits = [call for call in calls if isinstance(call, _Submit)]
         if isinstance(response, FailureResponse):
-            kind = FAILURES.get(response.reason, OutcomeUnknown)
             for call in calls:
                 if not call.future.done():
-                    call.future.set_exception(kind(response.message, leader=response.leader or None))
+                    call.future.set_exception(told(response))
         elif isinstance(response, ReadIndexResponse) and reads:
             for read in reads:
                 if not read.future.done():

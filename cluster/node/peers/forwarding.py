@@ -13,16 +13,18 @@ from collections.abc import Callable, Mapping
 
 from typing_extensions import override
 
-from garbagetruck.cluster.api.gateway import Draining, NoQuorum, OperatingError, OutcomeUnknown
+from garbagetruck.cluster.api.gateway import Draining, NoLeader, NoQuorum, OperatingError, OutcomeUnknown
 from garbagetruck.cluster.machine.codec import Unreadable, decode_operations, encode_operations, encode_outcomes
 from garbagetruck.cluster.machine.machine import Machine
-from garbagetruck.cluster.machine.operations import ForwardedOperation, RegisterMember
+from garbagetruck.cluster.machine.operations import ForwardedOperation, RegisterMember, ReportDigest
 from garbagetruck.cluster.machine.outcomes import Outcome
 from garbagetruck.cluster.machine.validation import check_operation
 from garbagetruck.cluster.node.commit_queue import CommitQueue
 from garbagetruck.cluster.node.leadership import Leadership
 from garbagetruck.cluster.node.peers.connection import MessageBounds, PeerConnection
 from garbagetruck.cluster.node.peers.port import (
+    FailureResponse,
+    LinkBrokenError,
     OutcomesResponse,
     PeerHandler,
     PeerLink,
@@ -31,8 +33,11 @@ from garbagetruck.cluster.node.peers.port import (
     ReadIndexRequest,
     ReadIndexResponse,
     SubmitRequest,
+    TransferRequest,
+    TransferResponse,
     failure,
     stray,
+    told,
 )
 from garbagetruck.cluster.node.reads import ReadIndex
 from garbagetruck.cluster.node.waiting_room import cut
@@ -42,6 +47,10 @@ RETIREMENT_S = 30.0
 
 TIMEOUT_MS_MAX = 300_000
 """The longest that a forwarded operation may wait at the leader, whatever the follower asks."""
+
+
+def _unheard(report: ReportDigest) -> None:
+    """Tell nobody."""
 
 
 class Forwarder:
@@ -87,6 +96,30 @@ class Forwarder:
     async def read_index(self, leader_id: str) -> ReadIndexResponse:
         """Ask the leader how far a read that begins now must have applied. The caller sets the deadline."""
         return await self._connection(leader_id).read_index()
+
+    async def transfer_leadership(self, leader_id: str, to: str) -> str:
+        """Have the leader hand over; the answer is who leads then. The caller sets the deadline.
+
+        Raises the leader's `OperatingError`s, `NoLeader` when it was not asked, `OutcomeUnknown` when it did not answer.
+        """
+        sent = False
+        try:
+            stream = await self._link.connect(leader_id)
+            try:
+                await stream.send(TransferRequest(next(self._serials), to))
+                sent = True
+                response = await stream.receive()
+            finally:
+                await stream.close()
+        except LinkBrokenError as error:
+            if sent:
+                raise OutcomeUnknown(f"the leader, {leader_id}, was asked to hand over, and left: {error}") from error
+            raise NoLeader(f"the leader, {leader_id}, cannot be reached: {error}; nothing was handed over") from error
+        if isinstance(response, TransferResponse):
+            return response.leader_id
+        if isinstance(response, FailureResponse):
+            raise told(response)
+        raise OutcomeUnknown(f"the leader, {leader_id}, answered with something else than was asked")
 
     async def stop(self) -> None:
         """Close all connections. Idempotent."""
@@ -135,7 +168,10 @@ class ForwardHandler(PeerHandler):
         leadership: Leadership,
         read_index: ReadIndex,
         api_addresses: Mapping[str, str],
+        on_report: Callable[[ReportDigest], None] = _unheard,
     ) -> None:
+        """`on_report` hears of every digest that a node reports to this leader, before it is in the log."""
+        self._on_report = on_report
         self._machine = machine
         self._queue = queue
         self._leadership = leadership
@@ -157,6 +193,8 @@ class ForwardHandler(PeerHandler):
             if isinstance(request, ReadIndexRequest):
                 confirmed = await self._read_index.confirm()
                 return ReadIndexResponse(request.id, confirmed.commit_index, confirmed.clock_ms, confirmed.term)
+            if isinstance(request, TransferRequest):
+                return TransferResponse(request.id, await self._leadership.transfer(request.to))
             operations = decode_operations(request.operations)
             outcomes = await self._commit(operations, self._timeout_s(request))
             return OutcomesResponse(request.id, encode_outcomes(outcomes))
@@ -171,9 +209,12 @@ class ForwardHandler(PeerHandler):
         return min(max(1, request.timeout_ms), TIMEOUT_MS_MAX) / 1_000
 
     async def _commit(self, operations: tuple[ForwardedOperation, ...], timeout_s: float) -> tuple[Outcome, ...]:
+        for each in operations:
+            if isinstance(each, ReportDigest):
+                self._on_report(each)
         bounds = self._machine.bounds
         refusals = [
-            None if isinstance(operation, RegisterMember) else check_operation(operation, bounds)
+            None if isinstance(operation, RegisterMember | ReportDigest) else check_operation(operation, bounds)
             for operation in operations
         ]
         accepted = [each for each, refusal in zip(operations, refusals, strict=True) if refusal is None]

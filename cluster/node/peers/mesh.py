@@ -9,8 +9,8 @@ Must not know: what is asked, who leads.
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Iterable, Sequence
+from random import Random
 
 from typing_extensions import override
 
@@ -25,17 +25,18 @@ from garbagetruck.cluster.node.peers.port import (
     ReadIndexRequest,
     ReadIndexResponse,
     SubmitRequest,
+    TransferRequest,
+    TransferResponse,
 )
 from garbagetruck.cluster.node.peers.service import PeerService
 from garbagetruck.cluster.node.peers.wire import PEER, StatusRequest, StatusResponse
-from garbagetruck.cluster.raft.dialling import Dialler
 from garbagetruck.cluster.raft.frames import Frame
 from garbagetruck.cluster.raft.handshake import Disks, Door
-from garbagetruck.cluster.raft.network import Network, TcpNetwork
+from garbagetruck.cluster.raft.network import Network
+from garbagetruck.cluster.raft.peering import Peering
 from garbagetruck.cluster.raft.refusals import Refusals
-from garbagetruck.cluster.raft.sessions import Session, SessionListener, Sessions
+from garbagetruck.cluster.raft.sessions import Session, SessionListener
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
-from garbagetruck.cluster.raft.tls import load
 
 CHECK_MS = 200
 """How often silence is looked for. It is far below what a greeting or a silence may last."""
@@ -58,7 +59,7 @@ class MemberDisks(Disks):
 class PeerMesh(SessionListener):
     """Runs on the node's main loop. `start`, then `stop`.
 
-    `members` are all nodes, this one included, with the addresses of this kind of connection. `settings` are Raft's:
+    `members` are all nodes, this one included, with the addresses of this kind of connection, until `set_members`. `settings` are Raft's:
     what is bounded there is bounded here. `network` is for tests; by default it is TCP. `on_fatal` ends the node.
     """
 
@@ -71,33 +72,35 @@ class PeerMesh(SessionListener):
         settings: RaftSettings,
         outstanding_max: int,
         monotonic_ns: Callable[[], int],
-        random: random.Random,
+        random: Random,
         on_fatal: Callable[[BaseException], None],
         network: Network | None = None,
     ) -> None:
-        self._own = next(each for each in members if each.node_id == identity.node_id)
-        self._peers = [each for each in members if each.node_id != identity.node_id]
         self._settings = settings
         self._outstanding_max = outstanding_max
         self._monotonic_ns = monotonic_ns
-        self._random = random
         self._on_fatal = on_fatal
         self._refusals = Refusals(identity.node_id, monotonic_ns, event="peer_refused")
-        peer_ids = frozenset(each.node_id for each in self._peers)
-        self._sessions = Sessions(
-            door=Door(identity, peer_ids, disks, protocol=PEER.protocol),
-            peer_ids=peer_ids,
+        self._peering = Peering(
+            identity=identity,
+            members=members,
+            door=lambda peer_ids: Door(
+                identity, peer_ids, disks, entry_format=settings.entry_format, protocol=PEER.protocol
+            ),
             settings=settings,
             refusals=self._refusals,
             monotonic_ns=monotonic_ns,
+            random=Random(random.getrandbits(64)),
             listener=self,
+            on_bug=on_fatal,
             language=PEER,
         )
+        self._sessions = self._peering.sessions
         self.calls = PeerCalls(find=self._sessions.get, say=self._sessions.send)
         self._service: PeerService | None = None
         self._status: Callable[[], NodeStatus] | None = None
         self._network = network
-        self._dialler: Dialler | None = None
+        self._is_started = False
         self._timer: asyncio.TimerHandle | None = None
         self._checked_ns = 0
 
@@ -116,48 +119,28 @@ class PeerMesh(SessionListener):
         """Peers that can be talked to."""
         return self._sessions.connected
 
+    def set_members(self, members: Sequence[Member]) -> None:
+        """Talk to these from now on, and to nobody else. This node's own address counts at the next start."""
+        self._peering.set_members(members)
+
     async def start(self) -> None:
         """Listen, and connect to the peers whose ids are less. Raises OSError."""
         assert self._service is not None, "nobody answers the peers"
-        network = self._network = self._network or self._make_network()
-        await network.listen(self._own, self._sessions)
-        self._dialler = Dialler(
-            peers=[each for each in self._peers if each.node_id < self._own.node_id],
-            network=network,
-            sessions=self._sessions,
-            refusals=self._refusals,
-            settings=self._settings,
-            random=random.Random(self._random.getrandbits(64)),
-            on_bug=self._on_fatal,
-            language=PEER,
-        )
-        self._dialler.start()
+        await self._peering.start(self._network)
+        self._is_started = True
         self._checked_ns = self._monotonic_ns()
         self._schedule_check()
 
     async def stop(self) -> None:
         """Answer what can be answered soon, and end all connections. Idempotent."""
-        if self._dialler is None or self._network is None or self._service is None:
+        if not self._is_started or self._service is None:
             return
-        dialler, self._dialler = self._dialler, None
-        await dialler.stop()
-        await self._network.close()
+        self._is_started = False
+        await self._peering.leave()
         await self._service.finish(FAREWELL_S)
         if self._timer is not None:
             self._timer.cancel()
-        self._sessions.close()
-
-    def _make_network(self) -> Network:
-        settings = self._settings
-        return TcpNetwork(
-            tls=None if settings.tls is None else load(settings.tls),
-            handshake_s=settings.handshake_ms_max / 1_000,
-            strangers_max=settings.strangers_max,
-            monotonic_ns=self._monotonic_ns,
-            refuse=lambda cause, address, why: self._refusals.refuse(cause, address, why=why),
-            on_bug=self._on_fatal,
-            language=PEER,
-        )
+        self._peering.close()
 
     def _schedule_check(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(CHECK_MS / 1_000, self._check)
@@ -182,9 +165,9 @@ class PeerMesh(SessionListener):
     def on_session_message(self, session: Session, message: Frame) -> None:
         assert self._service is not None
         match message:
-            case SubmitRequest() | ReadIndexRequest():
+            case SubmitRequest() | ReadIndexRequest() | TransferRequest():
                 self._service.hear(session, message)
-            case OutcomesResponse() | ReadIndexResponse() | FailureResponse():
+            case OutcomesResponse() | ReadIndexResponse() | TransferResponse() | FailureResponse():
                 self.calls.hear(session, message)
             case StatusRequest():
                 self._sessions.send(session, self._status_response(message))
@@ -212,4 +195,5 @@ class PeerMesh(SessionListener):
             digest=own.digest,
             clock_ms=own.clock_ms,
             storage_low=own.storage_low,
+            membership_waits=own.membership_waits,
         )

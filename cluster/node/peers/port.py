@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from garbagetruck.cluster.api.errors import OPERATING_ERRORS
-from garbagetruck.cluster.api.gateway import NotLeader, OperatingError
+from garbagetruck.cluster.api.gateway import NotLeader, OperatingError, OutcomeUnknown
 
 
 class SubmitRequest(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
@@ -29,7 +29,15 @@ class ReadIndexRequest(msgspec.Struct, frozen=True, array_like=True, tag="read_i
     id: int
 
 
-PeerRequest = SubmitRequest | ReadIndexRequest
+class TransferRequest(msgspec.Struct, frozen=True, array_like=True, tag="transfer"):
+    """Hand leadership to another node."""
+
+    id: int
+    to: str
+    """Empty: whichever is most up to date."""
+
+
+PeerRequest = SubmitRequest | ReadIndexRequest | TransferRequest
 
 
 class OutcomesResponse(msgspec.Struct, frozen=True, array_like=True, tag="outcomes"):
@@ -59,7 +67,14 @@ class FailureResponse(msgspec.Struct, frozen=True, array_like=True, tag="failure
     """API address of the leader as that node knows it, or empty."""
 
 
-PeerResponse = OutcomesResponse | ReadIndexResponse | FailureResponse
+class TransferResponse(msgspec.Struct, frozen=True, array_like=True, tag="transferred"):
+    """Another node leads."""
+
+    id: int
+    leader_id: str
+
+
+PeerResponse = OutcomesResponse | ReadIndexResponse | TransferResponse | FailureResponse
 
 FAILURES: dict[str, type[OperatingError]] = {
     answer.reason: kind for kind, answer in OPERATING_ERRORS.items() if kind is not OperatingError
@@ -71,6 +86,11 @@ def failure(request_id: int, error: OperatingError) -> FailureResponse:
     """The response that carries `error`."""
     reason = OPERATING_ERRORS[type(error)].reason
     return FailureResponse(request_id, reason, str(error), error.leader or "")
+
+
+def told(response: FailureResponse) -> OperatingError:
+    """The error that a response carries. One that this version does not know leaves the outcome unknown."""
+    return FAILURES.get(response.reason, OutcomeUnknown)(response.message, leader=response.leader or None)
 
 
 class LinkBrokenError(Exception):

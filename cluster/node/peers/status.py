@@ -6,6 +6,7 @@ greeting sees to it.
 Must not know: who asks, and what healthy means.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from typing_extensions import override
@@ -41,6 +42,7 @@ class NodeStatusBoard(PeerStatus):
         clock: ClusterClock,
         leadership: Leadership,
         peers: StatusAsker,
+        membership_waits: Callable[[], str] = str,
     ) -> None:
         self._node_id = node_id
         self._version = version
@@ -50,6 +52,7 @@ class NodeStatusBoard(PeerStatus):
         self._clock = clock
         self._leadership = leadership
         self._peers = peers
+        self._membership_waits = membership_waits
 
     @override
     def own(self) -> NodeStatus:
@@ -65,6 +68,7 @@ class NodeStatusBoard(PeerStatus):
             digest=self._machine.digest(),
             clock_ms=self._clock.now_ms() if leading else self._machine.clock_ms,
             storage_low=self._node_id in status.low_on_space,
+            membership_waits=self._membership_waits(),
         )
 
     @override
@@ -96,4 +100,5 @@ def _status_of(node_id: str, answer: StatusResponse) -> NodeStatus:
         digest=answer.digest,
         clock_ms=answer.clock_ms,
         storage_low=answer.storage_low,
+        membership_waits=answer.membership_waits,
     )

@@ -14,6 +14,8 @@ from garbagetruck.cluster.node.peers.port import (
     ReadIndexRequest,
     ReadIndexResponse,
     SubmitRequest,
+    TransferRequest,
+    TransferResponse,
 )
 from garbagetruck.cluster.raft.frames import Language
 from garbagetruck.cluster.raft.wire import Alive, Hello, Refused
@@ -43,6 +45,7 @@ class StatusResponse(msgspec.Struct, frozen=True, array_like=True, tag="so"):
     digest: int
     clock_ms: int
     storage_low: bool = False
+    membership_waits: str = ""
 
 
 Message = (
@@ -51,8 +54,10 @@ Message = (
     | Alive
     | SubmitRequest
     | ReadIndexRequest
+    | TransferRequest
     | OutcomesResponse
     | ReadIndexResponse
+    | TransferResponse
     | FailureResponse
     | StatusRequest
     | StatusResponse

@@ -5,7 +5,8 @@ for this node. About 150 bytes and the payload are held in memory for each entry
 
 Invariants, each of which ends the process when it breaks, before anything is changed: entries follow each other without
 a gap and with terms that never fall; a committed entry is never removed; a term and a vote, once given, are not
-forgotten. The commit index that is read back lies within what is durable (hazard 5).
+forgotten. The commit index that is read back lies within what is durable (hazard 5), and not before the last but one change
+of the voters (hazard 17).
 
 Threads: the Raft thread only.
 """
@@ -20,6 +21,9 @@ from garbagetruck.cluster.raft.journal.recovery import recover
 from garbagetruck.cluster.raft.journal.replay import LogTuple
 from garbagetruck.cluster.raft.journal.segments import Segments, Site
 from garbagetruck.cluster.raft.journal.writer import JournalWriter, ThreadFactory
+from garbagetruck.cluster.raft.wire import MEMBERSHIP
+
+_MEMBERSHIP = bytes([MEMBERSHIP])
 
 FREE_BYTES_ALARM = 512 * 1024 * 1024
 """The default for the least free space: below it new leases are refused, so that renewals still find room."""
@@ -50,6 +54,8 @@ class Journal:
         """(number of the record, index) of entries that are not durable yet."""
         self._callbacks: deque[tuple[int, Callable[[], None]]] = deque()
         self._seen_durable = 0
+        self._changes: list[int] = []
+        """Indexes of the entries that change the voters, as far as the log goes back."""
         self._writer: JournalWriter | None = None
         self._closed = False
         self._putting_back: deque[LogTuple] | None = None
@@ -80,7 +86,8 @@ class Journal:
         self._entries, self._next_index = replay.entries, tip.next_index
         self.payload_bytes = sum(len(command) for command, index, _ in replay.entries if index > snapshot_index)
         self._previous_term = replay.base_term
-        self._metadata = tip.metadata
+        self._changes = [index for command, index, _ in replay.entries if command[:1] == _MEMBERSHIP]
+        self._metadata = _knowing_of(self._changes, tip.metadata)
         self._stored_commit_index = tip.metadata.commit_index
         self._durable_index = tip.next_index - 1
         self._writer = JournalWriter(segments, on_progress=self._on_progress)
@@ -111,6 +118,7 @@ class Journal:
             self._metadata = Metadata(self._metadata.term, self._metadata.vote, commit_index)
         self.writer.put(Record(int(Kind.RESET), index - 1, 0))
         self._entries, self._next_index, self._previous_term = [], index - 1, 0
+        self._changes.clear()
         self._undurable.clear()
         self.add(*previous)
         self.add(*last)
@@ -156,6 +164,17 @@ class Journal:
         """Term of the entry at `index`; None when there is none."""
         at = index - (self._next_index - len(self._entries))
         return self._entries[at][2] if 0 <= at < len(self._entries) else None
+
+    def changes_after(self, index: int) -> list[tuple[int, bytes]]:
+        """(index, command) of the entries after `index` that change the voters."""
+        changes = self._changes
+        if not changes or changes[-1] <= index:
+            return []
+        return [(each, self.entry_at(each)[0]) for each in changes if each > index]
+
+    def entry_at(self, index: int) -> LogTuple:
+        """The entry at `index`, which the log holds."""
+        return self._entries[index - (self._next_index - len(self._entries))]
 
     @property
     def size_bytes(self) -> int:
@@ -219,6 +238,8 @@ class Journal:
         self._next_index += 1
         self.payload_bytes += len(command)
         self._undurable.append((number, idx))
+        if command[:1] == _MEMBERSHIP:
+            self._changes.append(idx)
 
     def deleteEntriesFrom(self, entryFrom: int) -> None:  # noqa: N802, N803  # pysyncobj's names
         """Remove the entries from position `entryFrom` on."""
@@ -233,6 +254,8 @@ class Journal:
         self._next_index = index
         while self._undurable and self._undurable[-1][1] >= index:
             self._undurable.pop()
+        while self._changes and self._changes[-1] >= index:
+            self._changes.pop()
         self._durable_index = min(self._durable_index, index - 1)
 
     def deleteEntriesTo(self, entryTo: int) -> None:  # noqa: N802, N803  # pysyncobj's names
@@ -243,6 +266,8 @@ class Journal:
         if index > self._metadata.commit_index:
             raise LogDiverged(f"entry {index} is not known to be committed, and would be compacted away")
         del self._entries[:entryTo]
+        while self._changes and self._changes[0] <= index:
+            del self._changes[0]
         self.writer.delete_below(index + 1)
 
     def clear(self) -> None:
@@ -284,9 +309,13 @@ class Journal:
         if raftCommitIndex != self._metadata.commit_index:
             self._metadata = Metadata(self._metadata.term, self._metadata.vote, raftCommitIndex)
 
-    def onOneSecondTimer(self) -> None:  # noqa: N802  # pysyncobj's name
+    def store_commit_index(self) -> None:
+        """Store it now: a change of the voters was applied, and this node shall not go back to those before."""
         if self._metadata.commit_index != self._stored_commit_index:
             self._put_metadata(self._metadata)
+
+    def onOneSecondTimer(self) -> None:  # noqa: N802  # pysyncobj's name
+        self.store_commit_index()
         self.writer.measure_space()
 
     def flush(self) -> None:
@@ -299,3 +328,16 @@ class Journal:
         self._metadata_number = self.writer.put(metadata.to_record())
         self._metadata = metadata
         self._stored_commit_index = metadata.commit_index
+
+
+def _knowing_of(changes: list[int], found: Metadata) -> Metadata:
+    """`found`, its commit index raised to what the log itself proves to be committed.
+
+    A leader proposes a change of the voters only when the one before is applied there, and so committed. Whoever has the
+    later one in its log knows that much, for it came with it; but the disk is told of commit indexes only now and then.
+    A node that forgot it would count votes by a configuration two changes old, of which a majority may have nobody in
+    common with one of the present.
+    """
+    if len(changes) < 2:  # noqa: PLR2004  # the last but one
+        return found
+    return Metadata(found.term, found.vote, max(found.commit_index, changes[-2]))

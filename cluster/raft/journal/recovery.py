@@ -75,7 +75,6 @@ def recover(site: Site, *, keep_from: int) -> Recovered:
 
     Raises StorageRefused for what must not be served, and DiskFailed.
     """
-    found: list[_Found] = []
     with ExitStack() as opened, telling("reading", site.folder):
         try:
             if site.disk.make_folder(site.folder):
@@ -83,12 +82,7 @@ def recover(site: Site, *, keep_from: int) -> Recovered:
         except FileExistsError as error:
             raise JournalDamaged(site.folder, "it is a file, and should be a folder of segments") from error
         names = site.disk.names(site.folder)
-        for name in names:
-            if name.endswith(SUFFIX):
-                file = site.disk.open(site.folder / name)
-                opened.callback(file.close)
-                found.append(_read_header(file, site.owner))
-        _check_order(site.folder, found)
+        found = _open_segments(site, names, opened)
         replay, sealed, end = _read_all(found, keep_from)
         # All was read and found good. Only now is anything changed.
         for name in names:
@@ -104,6 +98,27 @@ def recover(site: Site, *, keep_from: int) -> Recovered:
         file = site.disk.open(last.path)
         segment = Segment(last.path, last.header.sequence, end.offset, replay.highest_index)
         return Recovered(replay, sealed, Active(segment, file, last.seed, end.chain, end.groups, file.size()))
+
+
+def read(site: Site, *, keep_from: int) -> Replay:
+    """What a journal holds up to a torn end, changing nothing. It must not be in use. Entries below `keep_from` are not kept.
+
+    Raises as `recover` does.
+    """
+    with ExitStack() as opened, telling("reading", site.folder):
+        return _read_all(_open_segments(site, site.disk.names(site.folder), opened), keep_from)[0]
+
+
+def _open_segments(site: Site, names: Sequence[str], opened: ExitStack) -> list[_Found]:
+    """All segments in their order, to be closed with `opened`."""
+    found: list[_Found] = []
+    for name in names:
+        if name.endswith(SUFFIX):
+            file = site.disk.open(site.folder / name)
+            opened.callback(file.close)
+            found.append(_read_header(file, site.owner))
+    _check_order(site.folder, found)
+    return found
 
 
 def _read_all(found: Sequence[_Found], keep_from: int) -> tuple[Replay, list[Segment], SegmentEnd | None]:

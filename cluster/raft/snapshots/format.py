@@ -19,8 +19,10 @@ import msgspec
 from garbagetruck.cluster.raft.disk import DiskFile
 from garbagetruck.cluster.raft.errors import JournalTooNew, SnapshotDamaged
 from garbagetruck.cluster.raft.journal.replay import LogTuple
+from garbagetruck.cluster.raft.voter_change import Disks
 
-FORMAT = 1
+FORMAT = 2
+"""A file that names no voters has format 1, as before they could change."""
 MAGIC = b"\xf3GTsnp\r\n"
 HEADER_BYTES = 4_096
 CHUNK_BYTES_MAX = 4 * 1024 * 1024
@@ -46,6 +48,8 @@ class SnapshotHeader(msgspec.Struct, frozen=True, array_like=True):
     """Its term."""
     previous_term: Natural
     """The term of the entry before it; pysyncobj wants to know."""
+    voters: Disks | None = None
+    """The configuration behind that entry; None for the founders', in a file of format 1."""
 
 
 COMMAND = b"\1"
@@ -71,7 +75,7 @@ class Framing:
 
 def encode_header(header: SnapshotHeader) -> tuple[bytes, int]:
     body = msgspec.msgpack.encode(header)
-    page = _PREFIX.pack(MAGIC, FORMAT, len(body)) + body
+    page = _PREFIX.pack(MAGIC, FORMAT if header.voters is not None else 1, len(body)) + body
     seed = crc32(page)
     page += _LENGTH.pack(seed)
     assert len(page) <= HEADER_BYTES
@@ -85,7 +89,7 @@ def decode_header(path: Path, page: bytes) -> tuple[SnapshotHeader, int]:
     end = _PREFIX.size + length
     if magic != MAGIC or end > HEADER_BYTES - _LENGTH.size or crc32(page[:end]) != _LENGTH.unpack_from(page, end)[0]:
         raise SnapshotDamaged(path, "its header is not what was written", 0)
-    if found != FORMAT:
+    if not 1 <= found <= FORMAT:
         raise JournalTooNew(path, found=found, known=FORMAT)
     try:
         return msgspec.msgpack.decode(page[_PREFIX.size : end], type=SnapshotHeader), crc32(page[:end])

@@ -59,7 +59,7 @@ class StateMachine(Protocol):
     def decode(self, chunks: Iterator[bytes]) -> object:
         """A state from the chunks of a capture, verified; nothing of the machine is touched. On any thread.
 
-        Raises SnapshotUnfit.
+        Raises SnapshotUnfit; StateTooNew, which is one, for what is whole and newer than what it reads.
         """
 
 

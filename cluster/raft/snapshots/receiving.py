@@ -15,7 +15,7 @@ from zlib import crc32
 
 import structlog
 
-from garbagetruck.cluster.raft.errors import SnapshotDamaged, StorageRefused
+from garbagetruck.cluster.raft.errors import SnapshotDamaged, SnapshotTooNew, StorageRefused
 from garbagetruck.cluster.raft.refusals import Refusals
 from garbagetruck.cluster.raft.snapshots.format import HEADER_BYTES, SnapshotHeader
 from garbagetruck.cluster.raft.snapshots.port import Background, Beginning, Restored
@@ -115,6 +115,8 @@ class Receiver:
         def finish() -> tuple[SnapshotHeader, object] | StorageRefused | None:
             try:
                 return receipt.finish(self._decode, expected=(offer.snapshot_id, offer.index))
+            except SnapshotTooNew:
+                raise  # the leader has no other that this node could read: it ends, and says which it would need
             except StorageRefused as error:
                 return error
 

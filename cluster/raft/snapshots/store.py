@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from garbagetruck.cluster.raft.disk import Disk, DiskFile
-from garbagetruck.cluster.raft.errors import JournalForeign, SnapshotDamaged, SnapshotUnfit, StorageRefused
+from garbagetruck.cluster.raft.errors import (
+    JournalForeign,
+    SnapshotDamaged,
+    SnapshotTooNew,
+    SnapshotUnfit,
+    StateTooNew,
+    StorageRefused,
+)
 from garbagetruck.cluster.raft.journal.segments import telling
 from garbagetruck.cluster.raft.snapshots.format import (
     CHUNK_BYTES_MAX,
@@ -77,7 +84,7 @@ class SnapshotStore:
     def load(self, path: Path, decode: Callable[[Iterator[bytes]], StateT]) -> tuple[SnapshotHeader, StateT]:
         """Read and verify all of a snapshot. `decode` raises SnapshotUnfit for what is no state of a machine.
 
-        Raises StorageRefused.
+        Raises StorageRefused, of which SnapshotTooNew is no damage.
         """
         with telling("reading", path):
             header, chunks = self._read(path)
@@ -290,6 +297,8 @@ def _decoded(path: Path, chunks: Iterator[bytes], decode: Callable[[Iterator[byt
     """What all `chunks` say; whatever `decode` did not read is read, so that it is verified, too."""
     try:
         state = decode(chunks)
+    except StateTooNew as error:
+        raise SnapshotTooNew(path, str(error)) from error
     except SnapshotUnfit as error:
         raise SnapshotDamaged(path, str(error)) from error
     _exhaust(chunks)

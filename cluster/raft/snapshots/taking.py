@@ -4,7 +4,7 @@ Duty: notice that the log has grown by so many entries or bytes since the last s
 that a node that is idle after a rush restarts quickly; say what a snapshot of the state
 at an index has to tell of the log; let the log's beginning go once that is safe (hazard 19).
 
-Invariants: one at a time. The log is kept from the snapshot before the newest on, so that a newest that is found damaged
+Invariants: one at a time. None before it is certain who voted by then: a node that joins was only told. The log is kept from the snapshot before the newest on, so that a newest that is found damaged
 can be done without, and a follower that is a little behind needs no snapshot.
 
 Threads: the Raft thread only.
@@ -20,6 +20,7 @@ from garbagetruck.cluster.raft.journal.log import Journal
 from garbagetruck.cluster.raft.settings import Identity, RaftSettings
 from garbagetruck.cluster.raft.snapshots.format import SnapshotHeader
 from garbagetruck.cluster.raft.snapshots.store import SnapshotStore
+from garbagetruck.cluster.raft.voters import Voters
 
 SPREAD = 0.25
 """Each node draws its bounds anew for every snapshot, up to this much lower: so that not all take one at once."""
@@ -44,6 +45,7 @@ class Taking:
         store: SnapshotStore,
         journal: Journal,
         compaction: Compaction,
+        voters: Voters,
         random: Random,
         monotonic_ns: Callable[[], int],
         begin: Callable[[], None],
@@ -53,6 +55,7 @@ class Taking:
         self._store = store
         self._journal = journal
         self._compaction = compaction
+        self._voters = voters
         self._random = random
         self._monotonic_ns = monotonic_ns
         self._begin = begin
@@ -71,7 +74,7 @@ class Taking:
 
     def turn(self, applied_index: int) -> None:
         """To be called in every turn."""
-        if self._under_way or not self._is_due(applied_index):
+        if self._under_way or not self._voters.is_certain or not self._is_due(applied_index):
             return
         self._under_way, self._wanted = True, False
         self._begin()
@@ -100,7 +103,13 @@ class Taking:
         self._bytes_before = self._journal.payload_bytes
         snapshot_id = self._random.randbytes(ID_BYTES).hex()
         return SnapshotHeader(
-            self._identity.cluster_id, self._identity.incarnation, snapshot_id, index, term, previous_term
+            self._identity.cluster_id,
+            self._identity.incarnation,
+            snapshot_id,
+            index,
+            term,
+            previous_term,
+            self._voters.to_store(index),
         )
 
     def taken(self, header: SnapshotHeader) -> None:
@@ -108,6 +117,7 @@ class Taking:
         self.dropped()
         self._share, self._settled_ms = self._draw(), self._draw_settled_ms()
         self._compaction.forget_before(self._store.keep_from)
+        self._voters.forget_before(header.index)
         _log.info("snapshot_taken", index=header.index, log_kept_from=self._store.keep_from)
 
     def dropped(self) -> None:

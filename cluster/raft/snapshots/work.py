@@ -25,6 +25,7 @@ from garbagetruck.cluster.raft.snapshots.receiving import Receiver
 from garbagetruck.cluster.raft.snapshots.sending import Sender
 from garbagetruck.cluster.raft.snapshots.store import SnapshotStore
 from garbagetruck.cluster.raft.snapshots.taking import Taking
+from garbagetruck.cluster.raft.voters import Voters
 
 _NS_PER_MS = 1_000_000
 ResultT = TypeVar("ResultT")
@@ -65,11 +66,15 @@ class SnapshotWork:
         assert self._catching_up is not None
         return self._catching_up
 
-    def open_log(self, journal: Journal) -> None:
-        """Open snapshots and journal, before pysyncobj is made. Raises StorageRefused and DiskFailed."""
-        self._beginning = open_log(self.store, journal, self._decode)
-        if self._beginning is not None:
-            self._around.restore(self._beginning.restored)
+    def open_log(self, journal: Journal, voters: Voters) -> None:
+        """Open snapshots and journal, before pysyncobj is made, and go on with a snapshot's `voters`.
+
+        Raises StorageRefused and DiskFailed.
+        """
+        self._beginning = beginning = open_log(self.store, journal, self._decode)
+        if beginning is not None:
+            voters.go_on(beginning.header.index, beginning.header.voters)
+            self._around.restore(beginning.restored)
 
     def join(self, consensus: Consensus, speaker: Speaker, journal: Journal) -> None:
         """Begin with what `open_log` found. Before the first tick."""
@@ -83,6 +88,7 @@ class SnapshotWork:
             store=self.store,
             journal=journal,
             compaction=consensus.compaction,
+            voters=consensus.voters,
             random=around.random,
             monotonic_ns=around.monotonic_ns,
             begin=around.ask_for_snapshot,
@@ -126,7 +132,10 @@ class SnapshotWork:
 
         def describe() -> None:
             assert self._taking is not None
-            answer.set_result(self._taking.describe(index))
+            if answer.set_running_or_notify_cancel():
+                answer.set_result(self._taking.describe(index))
+            else:
+                self._taking.dropped()  # who asked has gone: the node is being stopped
 
         self._around.call_in(describe)
         return answer

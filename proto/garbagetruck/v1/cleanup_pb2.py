@@ -22,47 +22,48 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from garbagetruck.v1 import common_pb2 as garbagetruck_dot_v1_dot_common__pb2
+from garbagetruck.v1 import cleanup_spec_pb2 as garbagetruck_dot_v1_dot_cleanup__spec__pb2
+from garbagetruck.v1 import header_pb2 as garbagetruck_dot_v1_dot_header__pb2
 from garbagetruck.v1 import resource_pb2 as garbagetruck_dot_v1_dot_resource__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgarbagetruck/v1/cleanup.proto\x12\x0fgarbagetruck.v1\x1a\x1cgarbagetruck/v1/common.proto\x1a\x1egarbagetruck/v1/resource.proto\"\xb3\x02\n\x07\x43leanup\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12-\n\x05state\x18\x04 \x01(\x0e\x32\x1e.garbagetruck.v1.ResourceState\x12*\n\x04spec\x18\x05 \x01(\x0b\x32\x1c.garbagetruck.v1.CleanupSpec\x12\x0e\n\x06target\x18\x06 \x01(\t\x12\x13\n\x0borphaned_ms\x18\x07 \x01(\x03\x12\x0e\n\x06\x64ue_ms\x18\x08 \x01(\x03\x12\x10\n\x08\x61ttempts\x18\t \x01(\x05\x12\x12\n\nlast_error\x18\n \x01(\t\x12%\n\x05\x63laim\x18\x0b \x01(\x0b\x32\x16.garbagetruck.v1.Claim\x12\x12\n\nblocked_by\x18\x0c \x01(\t\"\xc7\x01\n\x13ListCleanupsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12.\n\x06states\x18\x05 \x03(\x0e\x32\x1e.garbagetruck.v1.ResourceState\x12\x0f\n\x07handler\x18\x06 \x01(\t\"\x8c\x01\n\x14ListCleanupsResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12*\n\x08\x63leanups\x18\x02 \x03(\x0b\x32\x18.garbagetruck.v1.Cleanup\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"o\n\x11GetCleanupRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x10\n\x08resource\x18\x03 \x01(\t\"p\n\x12GetCleanupResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12)\n\x07\x63leanup\x18\x02 \x01(\x0b\x32\x18.garbagetruck.v1.Cleanup\"G\n\x0cRetryRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\"R\n\rRetryResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x10\n\x08revision\x18\x02 \x01(\x03\"Y\n\x0e\x44iscardRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"B\n\x0f\x44iscardResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\"]\n\x0cPauseRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x16\n\x0e\x61ll_namespaces\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\"@\n\rPauseResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\"u\n\rResumeRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x16\n\x0e\x61ll_namespaces\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x15\n\rrelease_brake\x18\x05 \x01(\x08\"A\n\x0eResumeResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\"\x94\x01\n\x0ePreviewRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x11\n\twithin_ms\x18\x05 \x01(\x03\"\x96\x01\n\x0fPreviewResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12*\n\x08\x63leanups\x18\x02 \x03(\x0b\x32\x18.garbagetruck.v1.Cleanup\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12\r\n\x05total\x18\x04 \x01(\x03\x32\xbb\x04\n\x0e\x43leanupService\x12[\n\x0cListCleanups\x12$.garbagetruck.v1.ListCleanupsRequest\x1a%.garbagetruck.v1.ListCleanupsResponse\x12U\n\nGetCleanup\x12\".garbagetruck.v1.GetCleanupRequest\x1a#.garbagetruck.v1.GetCleanupResponse\x12\x46\n\x05Retry\x12\x1d.garbagetruck.v1.RetryRequest\x1a\x1e.garbagetruck.v1.RetryResponse\x12L\n\x07\x44iscard\x12\x1f.garbagetruck.v1.DiscardRequest\x1a .garbagetruck.v1.DiscardResponse\x12\x46\n\x05Pause\x12\x1d.garbagetruck.v1.PauseRequest\x1a\x1e.garbagetruck.v1.PauseResponse\x12I\n\x06Resume\x12\x1e.garbagetruck.v1.ResumeRequest\x1a\x1f.garbagetruck.v1.ResumeResponse\x12L\n\x07Preview\x12\x1f.garbagetruck.v1.PreviewRequest\x1a .garbagetruck.v1.PreviewResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgarbagetruck/v1/cleanup.proto\x12\x0fgarbagetruck.v1\x1a\"garbagetruck/v1/cleanup_spec.proto\x1a\x1cgarbagetruck/v1/header.proto\x1a\x1egarbagetruck/v1/resource.proto\"\xb3\x02\n\x07\x43leanup\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12-\n\x05state\x18\x04 \x01(\x0e\x32\x1e.garbagetruck.v1.ResourceState\x12*\n\x04spec\x18\x05 \x01(\x0b\x32\x1c.garbagetruck.v1.CleanupSpec\x12\x0e\n\x06target\x18\x06 \x01(\t\x12\x13\n\x0borphaned_ms\x18\x07 \x01(\x03\x12\x0e\n\x06\x64ue_ms\x18\x08 \x01(\x03\x12\x10\n\x08\x61ttempts\x18\t \x01(\x05\x12\x12\n\nlast_error\x18\n \x01(\t\x12%\n\x05\x63laim\x18\x0b \x01(\x0b\x32\x16.garbagetruck.v1.Claim\x12\x12\n\nblocked_by\x18\x0c \x01(\t\"\xc7\x01\n\x13ListCleanupsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12.\n\x06states\x18\x05 \x03(\x0e\x32\x1e.garbagetruck.v1.ResourceState\x12\x0f\n\x07handler\x18\x06 \x01(\t\"\x8c\x01\n\x14ListCleanupsResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12*\n\x08\x63leanups\x18\x02 \x03(\x0b\x32\x18.garbagetruck.v1.Cleanup\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"o\n\x11GetCleanupRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x10\n\x08resource\x18\x03 \x01(\t\"p\n\x12GetCleanupResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12)\n\x07\x63leanup\x18\x02 \x01(\x0b\x32\x18.garbagetruck.v1.Cleanup\"G\n\x0cRetryRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\"R\n\rRetryResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x10\n\x08revision\x18\x02 \x01(\x03\"Y\n\x0e\x44iscardRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"B\n\x0f\x44iscardResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\"]\n\x0cPauseRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x16\n\x0e\x61ll_namespaces\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\"@\n\rPauseResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\"u\n\rResumeRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x16\n\x0e\x61ll_namespaces\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x15\n\rrelease_brake\x18\x05 \x01(\x08\"A\n\x0eResumeResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\"\x94\x01\n\x0ePreviewRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x11\n\twithin_ms\x18\x05 \x01(\x03\"\x96\x01\n\x0fPreviewResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12*\n\x08\x63leanups\x18\x02 \x03(\x0b\x32\x18.garbagetruck.v1.Cleanup\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12\r\n\x05total\x18\x04 \x01(\x03\x32\xbb\x04\n\x0e\x43leanupService\x12[\n\x0cListCleanups\x12$.garbagetruck.v1.ListCleanupsRequest\x1a%.garbagetruck.v1.ListCleanupsResponse\x12U\n\nGetCleanup\x12\".garbagetruck.v1.GetCleanupRequest\x1a#.garbagetruck.v1.GetCleanupResponse\x12\x46\n\x05Retry\x12\x1d.garbagetruck.v1.RetryRequest\x1a\x1e.garbagetruck.v1.RetryResponse\x12L\n\x07\x44iscard\x12\x1f.garbagetruck.v1.DiscardRequest\x1a .garbagetruck.v1.DiscardResponse\x12\x46\n\x05Pause\x12\x1d.garbagetruck.v1.PauseRequest\x1a\x1e.garbagetruck.v1.PauseResponse\x12I\n\x06Resume\x12\x1e.garbagetruck.v1.ResumeRequest\x1a\x1f.garbagetruck.v1.ResumeResponse\x12L\n\x07Preview\x12\x1f.garbagetruck.v1.PreviewRequest\x1a .garbagetruck.v1.PreviewResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'garbagetruck.v1.cleanup_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CLEANUP']._serialized_start=113
-  _globals['_CLEANUP']._serialized_end=420
-  _globals['_LISTCLEANUPSREQUEST']._serialized_start=423
-  _globals['_LISTCLEANUPSREQUEST']._serialized_end=622
-  _globals['_LISTCLEANUPSRESPONSE']._serialized_start=625
-  _globals['_LISTCLEANUPSRESPONSE']._serialized_end=765
-  _globals['_GETCLEANUPREQUEST']._serialized_start=767
-  _globals['_GETCLEANUPREQUEST']._serialized_end=878
-  _globals['_GETCLEANUPRESPONSE']._serialized_start=880
-  _globals['_GETCLEANUPRESPONSE']._serialized_end=992
-  _globals['_RETRYREQUEST']._serialized_start=994
-  _globals['_RETRYREQUEST']._serialized_end=1065
-  _globals['_RETRYRESPONSE']._serialized_start=1067
-  _globals['_RETRYRESPONSE']._serialized_end=1149
-  _globals['_DISCARDREQUEST']._serialized_start=1151
-  _globals['_DISCARDREQUEST']._serialized_end=1240
-  _globals['_DISCARDRESPONSE']._serialized_start=1242
-  _globals['_DISCARDRESPONSE']._serialized_end=1308
-  _globals['_PAUSEREQUEST']._serialized_start=1310
-  _globals['_PAUSEREQUEST']._serialized_end=1403
-  _globals['_PAUSERESPONSE']._serialized_start=1405
-  _globals['_PAUSERESPONSE']._serialized_end=1469
-  _globals['_RESUMEREQUEST']._serialized_start=1471
-  _globals['_RESUMEREQUEST']._serialized_end=1588
-  _globals['_RESUMERESPONSE']._serialized_start=1590
-  _globals['_RESUMERESPONSE']._serialized_end=1655
-  _globals['_PREVIEWREQUEST']._serialized_start=1658
-  _globals['_PREVIEWREQUEST']._serialized_end=1806
-  _globals['_PREVIEWRESPONSE']._serialized_start=1809
-  _globals['_PREVIEWRESPONSE']._serialized_end=1959
-  _globals['_CLEANUPSERVICE']._serialized_start=1962
-  _globals['_CLEANUPSERVICE']._serialized_end=2533
+  _globals['_CLEANUP']._serialized_start=149
+  _globals['_CLEANUP']._serialized_end=456
+  _globals['_LISTCLEANUPSREQUEST']._serialized_start=459
+  _globals['_LISTCLEANUPSREQUEST']._serialized_end=658
+  _globals['_LISTCLEANUPSRESPONSE']._serialized_start=661
+  _globals['_LISTCLEANUPSRESPONSE']._serialized_end=801
+  _globals['_GETCLEANUPREQUEST']._serialized_start=803
+  _globals['_GETCLEANUPREQUEST']._serialized_end=914
+  _globals['_GETCLEANUPRESPONSE']._serialized_start=916
+  _globals['_GETCLEANUPRESPONSE']._serialized_end=1028
+  _globals['_RETRYREQUEST']._serialized_start=1030
+  _globals['_RETRYREQUEST']._serialized_end=1101
+  _globals['_RETRYRESPONSE']._serialized_start=1103
+  _globals['_RETRYRESPONSE']._serialized_end=1185
+  _globals['_DISCARDREQUEST']._serialized_start=1187
+  _globals['_DISCARDREQUEST']._serialized_end=1276
+  _globals['_DISCARDRESPONSE']._serialized_start=1278
+  _globals['_DISCARDRESPONSE']._serialized_end=1344
+  _globals['_PAUSEREQUEST']._serialized_start=1346
+  _globals['_PAUSEREQUEST']._serialized_end=1439
+  _globals['_PAUSERESPONSE']._serialized_start=1441
+  _globals['_PAUSERESPONSE']._serialized_end=1505
+  _globals['_RESUMEREQUEST']._serialized_start=1507
+  _globals['_RESUMEREQUEST']._serialized_end=1624
+  _globals['_RESUMERESPONSE']._serialized_start=1626
+  _globals['_RESUMERESPONSE']._serialized_end=1691
+  _globals['_PREVIEWREQUEST']._serialized_start=1694
+  _globals['_PREVIEWREQUEST']._serialized_end=1842
+  _globals['_PREVIEWRESPONSE']._serialized_start=1845
+  _globals['_PREVIEWRESPONSE']._serialized_end=1995
+  _globals['_CLEANUPSERVICE']._serialized_start=1998
+  _globals['_CLEANUPSERVICE']._serialized_end=2569
 # @@protoc_insertion_point(module_scope)

@@ -4,7 +4,8 @@ isort:skip_file
 Cleanups: what is done, was tried and is waiting to be done with orphans."""
 
 from collections import abc as _abc
-from garbagetruck.v1 import common_pb2 as _common_pb2
+from garbagetruck.v1 import cleanup_spec_pb2 as _cleanup_spec_pb2
+from garbagetruck.v1 import header_pb2 as _header_pb2
 from garbagetruck.v1 import resource_pb2 as _resource_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -57,11 +58,11 @@ class Cleanup(_message.Message):
     last_error: _builtins.str
     """What the last failed attempt said, at most 1,024 bytes."""
     blocked_by: _builtins.str
-    """What keeps a cleanup that is DUE from being claimed: "paused", "brake", "hold" or "unknown_handler". Empty:
-    nothing but its turn.
+    """What keeps a cleanup that is DUE from being claimed: "paused", "restored" (the wait of a restored cluster after it
+    was resumed), "brake", "hold" or "unknown_handler". Empty: nothing but its turn.
     """
     @_builtins.property
-    def spec(self) -> _common_pb2.CleanupSpec:
+    def spec(self) -> _cleanup_spec_pb2.CleanupSpec:
         """What is to be done."""
 
     @_builtins.property
@@ -75,7 +76,7 @@ class Cleanup(_message.Message):
         resource: _builtins.str = ...,
         generation: _builtins.int = ...,
         state: _resource_pb2.ResourceState.ValueType = ...,
-        spec: _common_pb2.CleanupSpec | None = ...,
+        spec: _cleanup_spec_pb2.CleanupSpec | None = ...,
         target: _builtins.str = ...,
         orphaned_ms: _builtins.int = ...,
         due_ms: _builtins.int = ...,
@@ -106,12 +107,12 @@ class ListCleanupsRequest(_message.Message):
     HANDLER_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace of the resources. Empty = "default"."""
-    consistency: _common_pb2.ReadConsistency.ValueType
+    consistency: _header_pb2.ReadConsistency.ValueType
     """How fresh the answer has to be. Each page is consistent in itself only."""
     page_size: _builtins.int
-    """As described in common.proto."""
+    """As described in header.proto."""
     page_token: _builtins.str
-    """As described in common.proto."""
+    """As described in header.proto."""
     handler: _builtins.str
     """Only cleanups by this handler."""
     @_builtins.property
@@ -122,7 +123,7 @@ class ListCleanupsRequest(_message.Message):
         self,
         *,
         namespace: _builtins.str = ...,
-        consistency: _common_pb2.ReadConsistency.ValueType = ...,
+        consistency: _header_pb2.ReadConsistency.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         states: _abc.Iterable[_resource_pb2.ResourceState.ValueType] | None = ...,
@@ -148,7 +149,7 @@ class ListCleanupsResponse(_message.Message):
     next_page_token: _builtins.str
     """Where the next page begins. Empty: this was the last."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -158,7 +159,7 @@ class ListCleanupsResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         cleanups: _abc.Iterable[Global___Cleanup] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
@@ -181,7 +182,7 @@ class GetCleanupRequest(_message.Message):
     RESOURCE_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace of the resource. Empty = "default"."""
-    consistency: _common_pb2.ReadConsistency.ValueType
+    consistency: _header_pb2.ReadConsistency.ValueType
     """How fresh the answer has to be."""
     resource: _builtins.str
     """The resource's name, 1 to 1,024 bytes."""
@@ -189,7 +190,7 @@ class GetCleanupRequest(_message.Message):
         self,
         *,
         namespace: _builtins.str = ...,
-        consistency: _common_pb2.ReadConsistency.ValueType = ...,
+        consistency: _header_pb2.ReadConsistency.ValueType = ...,
         resource: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -209,7 +210,7 @@ class GetCleanupResponse(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     CLEANUP_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -219,7 +220,7 @@ class GetCleanupResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         cleanup: Global___Cleanup | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cleanup", b"cleanup", "header", b"header"]  # noqa: Y015
@@ -242,7 +243,7 @@ class RetryRequest(_message.Message):
     namespace: _builtins.str
     """The namespace of the resource. Empty = "default"."""
     request_id: _builtins.str
-    """Makes a repetition harmless; see common.proto."""
+    """Makes a repetition harmless; see header.proto."""
     resource: _builtins.str
     """The resource's name, 1 to 1,024 bytes."""
     def __init__(
@@ -271,13 +272,13 @@ class RetryResponse(_message.Message):
     revision: _builtins.int
     """The resource's revision now."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
@@ -301,7 +302,7 @@ class DiscardRequest(_message.Message):
     namespace: _builtins.str
     """The namespace of the resource. Empty = "default"."""
     request_id: _builtins.str
-    """Makes a repetition harmless; see common.proto."""
+    """Makes a repetition harmless; see header.proto."""
     resource: _builtins.str
     """The resource's name, 1 to 1,024 bytes."""
     reason: _builtins.str
@@ -330,13 +331,13 @@ class DiscardResponse(_message.Message):
 
     HEADER_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -359,7 +360,7 @@ class PauseRequest(_message.Message):
     namespace: _builtins.str
     """The namespace. Empty = "default", unless `all_namespaces` is set; then it must be empty."""
     request_id: _builtins.str
-    """Makes a repetition harmless; see common.proto."""
+    """Makes a repetition harmless; see header.proto."""
     all_namespaces: _builtins.bool
     """Pause the whole cluster. Independent of the namespaces' own pauses."""
     reason: _builtins.str
@@ -388,13 +389,13 @@ class PauseResponse(_message.Message):
 
     HEADER_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -418,7 +419,7 @@ class ResumeRequest(_message.Message):
     namespace: _builtins.str
     """The namespace. Empty = "default", unless `all_namespaces` is set; then it must be empty."""
     request_id: _builtins.str
-    """Makes a repetition harmless; see common.proto."""
+    """Makes a repetition harmless; see header.proto."""
     all_namespaces: _builtins.bool
     """Resume the whole cluster. Namespaces that are paused by themselves stay paused."""
     reason: _builtins.str
@@ -452,13 +453,13 @@ class ResumeResponse(_message.Message):
 
     HEADER_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -481,19 +482,19 @@ class PreviewRequest(_message.Message):
     WITHIN_MS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace of the resources. Empty = "default"."""
-    consistency: _common_pb2.ReadConsistency.ValueType
+    consistency: _header_pb2.ReadConsistency.ValueType
     """How fresh the answer has to be. Each page is consistent in itself only."""
     page_size: _builtins.int
-    """As described in common.proto."""
+    """As described in header.proto."""
     page_token: _builtins.str
-    """As described in common.proto."""
+    """As described in header.proto."""
     within_ms: _builtins.int
     """How far to look ahead, in milliseconds of cluster time, 0 to 31,536,000,000 (a year). 0: what is due already."""
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
-        consistency: _common_pb2.ReadConsistency.ValueType = ...,
+        consistency: _header_pb2.ReadConsistency.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         within_ms: _builtins.int = ...,
@@ -521,7 +522,7 @@ class PreviewResponse(_message.Message):
     total: _builtins.int
     """How many there are on all pages."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -531,7 +532,7 @@ class PreviewResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         cleanups: _abc.Iterable[Global___Cleanup] | None = ...,
         next_page_token: _builtins.str = ...,
         total: _builtins.int = ...,

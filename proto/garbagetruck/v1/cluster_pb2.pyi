@@ -4,7 +4,7 @@ isort:skip_file
 The cluster itself: its health, its members, its snapshots."""
 
 from collections import abc as _abc
-from garbagetruck.v1 import common_pb2 as _common_pb2
+from garbagetruck.v1 import header_pb2 as _header_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -52,6 +52,34 @@ NODE_ROLE_UNREACHABLE: NodeRole.ValueType  # 4
 """It did not answer the node that was asked."""
 Global___NodeRole: _TypeAlias = NodeRole  # noqa: Y015
 
+class _MemberRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MemberRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MemberRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MEMBER_ROLE_UNSPECIFIED: _MemberRole.ValueType  # 0
+    """Never sent."""
+    MEMBER_ROLE_VOTER: _MemberRole.ValueType  # 1
+    """It votes."""
+    MEMBER_ROLE_LEARNER: _MemberRole.ValueType  # 2
+    """It was added: it gets the log, and votes once it has caught up."""
+    MEMBER_ROLE_LEAVING: _MemberRole.ValueType  # 3
+    """It was removed: its record goes when it votes no more."""
+
+class MemberRole(_MemberRole, metaclass=_MemberRoleEnumTypeWrapper):
+    """What a member shall be."""
+
+MEMBER_ROLE_UNSPECIFIED: MemberRole.ValueType  # 0
+"""Never sent."""
+MEMBER_ROLE_VOTER: MemberRole.ValueType  # 1
+"""It votes."""
+MEMBER_ROLE_LEARNER: MemberRole.ValueType  # 2
+"""It was added: it gets the log, and votes once it has caught up."""
+MEMBER_ROLE_LEAVING: MemberRole.ValueType  # 3
+"""It was removed: its record goes when it votes no more."""
+Global___MemberRole: _TypeAlias = MemberRole  # noqa: Y015
+
 @_typing.final
 class NodeStatus(_message.Message):
     """One node, as the asked node sees it."""
@@ -68,6 +96,7 @@ class NodeStatus(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     CLOCK_MS_FIELD_NUMBER: _builtins.int
+    FEATURE_LEVEL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     api: _builtins.str
@@ -88,6 +117,8 @@ class NodeStatus(_message.Message):
     """Its state in a few bytes: at equal `applied_index` equal on all nodes, or something is badly wrong."""
     clock_ms: _builtins.int
     """Its cluster time, in milliseconds."""
+    feature_level: _builtins.int
+    """The feature level that its record names; 0 until it has told so."""
     def __init__(
         self,
         *,
@@ -101,10 +132,11 @@ class NodeStatus(_message.Message):
         version: _builtins.str = ...,
         digest: _builtins.bytes = ...,
         clock_ms: _builtins.int = ...,
+        feature_level: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "applied_index", b"applied_index", "clock_ms", b"clock_ms", "commit_index", b"commit_index", "digest", b"digest", "id", b"id", "reachable", b"reachable", "role", b"role", "term", b"term", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "applied_index", b"applied_index", "clock_ms", b"clock_ms", "commit_index", b"commit_index", "digest", b"digest", "feature_level", b"feature_level", "id", b"id", "reachable", b"reachable", "role", b"role", "term", b"term", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -219,10 +251,11 @@ class ClusterStatus(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     BOUNDS_FIELD_NUMBER: _builtins.int
+    FEATURE_LEVEL_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     """The cluster's id."""
     healthy: _builtins.bool
-    """A leader is known, every member is reachable and near the commit index, all digests agree."""
+    """A leader is known, every member is reachable and near the commit index, all digests and feature levels agree."""
     leader_id: _builtins.str
     """The leader's id. Empty: none is known."""
     term: _builtins.int
@@ -237,6 +270,8 @@ class ClusterStatus(_message.Message):
     """Resources that are not cleaned."""
     incarnation: _builtins.int
     """Which incarnation of the cluster: 1 at first, one more after each disaster recovery."""
+    feature_level: _builtins.int
+    """The feature level that the cluster uses: the lowest of its members'."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeStatus]:
         """Every member, by rising id."""
@@ -269,10 +304,11 @@ class ClusterStatus(_message.Message):
         incarnation: _builtins.int = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         bounds: Global___ClusterBounds | None = ...,
+        feature_level: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "cleanup", b"cleanup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "cleanup", b"cleanup", "clock_ms", b"clock_ms", "cluster_id", b"cluster_id", "healthy", b"healthy", "incarnation", b"incarnation", "leader_id", b"leader_id", "leases", b"leases", "nodes", b"nodes", "resources", b"resources", "sessions", b"sessions", "term", b"term", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "cleanup", b"cleanup", "clock_ms", b"clock_ms", "cluster_id", b"cluster_id", "feature_level", b"feature_level", "healthy", b"healthy", "incarnation", b"incarnation", "leader_id", b"leader_id", "leases", b"leases", "nodes", b"nodes", "resources", b"resources", "sessions", b"sessions", "term", b"term", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -304,7 +340,7 @@ class GetStatusResponse(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -314,7 +350,7 @@ class GetStatusResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         status: Global___ClusterStatus | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "status", b"status"]  # noqa: Y015
@@ -336,6 +372,10 @@ class Member(_message.Message):
     RAFT_FIELD_NUMBER: _builtins.int
     HTTP_FIELD_NUMBER: _builtins.int
     DISK_ID_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    FEATURE_LEVEL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id, 1 to 64 bytes."""
     api: _builtins.str
@@ -345,7 +385,15 @@ class Member(_message.Message):
     http: _builtins.str
     """Where its HTTP port listens, "host:port"."""
     disk_id: _builtins.str
-    """The id of the data folder that belongs to it; another folder is refused."""
+    """The id of the data folder that belongs to it; another folder is refused. Empty: none has come under its name yet."""
+    peer: _builtins.str
+    """Where the other nodes bring it what is for the leader, "host:port"."""
+    role: Global___MemberRole.ValueType
+    """What it shall be. Told by the cluster; left out of requests."""
+    version: _builtins.str
+    """The version of its software, as it last told. Left out of requests."""
+    feature_level: _builtins.int
+    """The feature level that it announced: what it can read. 0 until it has told so; not for callers to set."""
     def __init__(
         self,
         *,
@@ -354,10 +402,14 @@ class Member(_message.Message):
         raft: _builtins.str = ...,
         http: _builtins.str = ...,
         disk_id: _builtins.str = ...,
+        peer: _builtins.str = ...,
+        role: Global___MemberRole.ValueType = ...,
+        version: _builtins.str = ...,
+        feature_level: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "disk_id", b"disk_id", "http", b"http", "id", b"id", "raft", b"raft"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "disk_id", b"disk_id", "feature_level", b"feature_level", "http", b"http", "id", b"id", "peer", b"peer", "raft", b"raft", "role", b"role", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -370,12 +422,12 @@ class ListMembersRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CONSISTENCY_FIELD_NUMBER: _builtins.int
-    consistency: _common_pb2.ReadConsistency.ValueType
+    consistency: _header_pb2.ReadConsistency.ValueType
     """How fresh the answer has to be."""
     def __init__(
         self,
         *,
-        consistency: _common_pb2.ReadConsistency.ValueType = ...,
+        consistency: _header_pb2.ReadConsistency.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -394,7 +446,7 @@ class ListMembersResponse(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     MEMBERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -404,7 +456,7 @@ class ListMembersResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         members: _abc.Iterable[Global___Member] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
@@ -424,10 +476,12 @@ class AddMemberRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     MEMBER_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes a repetition harmless; see common.proto."""
+    """Makes a repetition harmless; see header.proto."""
     @_builtins.property
     def member(self) -> Global___Member:
-        """The node. Its `disk_id` may be empty: the first folder that joins under this id is taken."""
+        """The node: its id and its four addresses, none of which is another member's. Its `disk_id` may be empty: the first
+        folder that joins under this id is taken.
+        """
 
     def __init__(
         self,
@@ -452,17 +506,17 @@ class AddMemberResponse(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     MEMBER_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
     def member(self) -> Global___Member:
-        """The node."""
+        """The node's record. A repetition tells how it was then."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         member: Global___Member | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "member", b"member"]  # noqa: Y015
@@ -482,7 +536,7 @@ class RemoveMemberRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     MEMBER_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes a repetition harmless; see common.proto."""
+    """Makes a repetition harmless; see header.proto."""
     member_id: _builtins.str
     """The node's id, 1 to 64 bytes."""
     def __init__(
@@ -508,7 +562,7 @@ class RemoveMemberResponse(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     MEMBER_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -518,7 +572,7 @@ class RemoveMemberResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         member: Global___Member | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "member", b"member"]  # noqa: Y015
@@ -566,13 +620,13 @@ class TransferLeadershipResponse(_message.Message):
     leader_id: _builtins.str
     """The new leader."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         leader_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
@@ -676,7 +730,7 @@ class CreateSnapshotResponse(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -686,7 +740,7 @@ class CreateSnapshotResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         snapshot: Global___Snapshot | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "snapshot", b"snapshot"]  # noqa: Y015
@@ -706,9 +760,9 @@ class ListSnapshotsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """As described in common.proto."""
+    """As described in header.proto."""
     page_token: _builtins.str
-    """As described in common.proto."""
+    """As described in header.proto."""
     def __init__(
         self,
         *,
@@ -735,7 +789,7 @@ class ListSnapshotsResponse(_message.Message):
     next_page_token: _builtins.str
     """Where the next page begins. Empty: this was the last."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -745,7 +799,7 @@ class ListSnapshotsResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         snapshots: _abc.Iterable[Global___Snapshot] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...

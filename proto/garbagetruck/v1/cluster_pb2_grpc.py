@@ -94,27 +94,34 @@ class ClusterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddMember(self, request, context):
-        """Makes a node a member. One change of membership at a time.
+        """Puts a node on record as a learner: from now on it is let in. Once it has come with a folder of its own
+        (`serve --join`) and caught up with the log, the leader makes it a voter; ListMembers tells.
 
-        Errors: INVALID_ARGUMENT, UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+        One change of membership at a time: until it votes, or was removed again, another is refused.
+
+        Errors: INVALID_ARGUMENT (member.*), ALREADY_EXISTS (MEMBER_EXISTS), FAILED_PRECONDITION
+        (MEMBERSHIP_CHANGE_PENDING), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveMember(self, request, context):
-        """Makes a node leave.
+        """Makes a node leave. It is refused while those that would remain, as far as they answer now, are no majority of
+        themselves. A leader that is removed hands leadership over first. The node's record goes when it votes no more;
+        ListMembers tells. Then its name may be used for another node, and its addresses, too.
 
-        Errors: NOT_FOUND (MEMBER_NOT_FOUND), UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+        Errors: INVALID_ARGUMENT (member_id), NOT_FOUND (MEMBER_NOT_FOUND), FAILED_PRECONDITION
+        (MEMBERSHIP_CHANGE_PENDING, LAST_VOTER, QUORUM_AT_RISK).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TransferLeadership(self, request, context):
-        """Hands leadership to another node.
+        """Hands leadership to another node, and answers when it leads. Done already when that node leads.
 
-        Errors: NOT_FOUND (MEMBER_NOT_FOUND), UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+        Errors: INVALID_ARGUMENT (member_id), NOT_FOUND (MEMBER_NOT_FOUND), FAILED_PRECONDITION (TRANSFER_FAILED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -25,19 +25,26 @@ class ClusterServiceStub:
     ListMembers: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListMembersRequest, _cluster_pb2.ListMembersResponse]
     """Lists the members by rising id."""
     AddMember: _aio.UnaryUnaryMultiCallable[_cluster_pb2.AddMemberRequest, _cluster_pb2.AddMemberResponse]
-    """Makes a node a member. One change of membership at a time.
+    """Puts a node on record as a learner: from now on it is let in. Once it has come with a folder of its own
+    (`serve --join`) and caught up with the log, the leader makes it a voter; ListMembers tells.
 
-    Errors: INVALID_ARGUMENT, UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+    One change of membership at a time: until it votes, or was removed again, another is refused.
+
+    Errors: INVALID_ARGUMENT (member.*), ALREADY_EXISTS (MEMBER_EXISTS), FAILED_PRECONDITION
+    (MEMBERSHIP_CHANGE_PENDING), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
     """
     RemoveMember: _aio.UnaryUnaryMultiCallable[_cluster_pb2.RemoveMemberRequest, _cluster_pb2.RemoveMemberResponse]
-    """Makes a node leave.
+    """Makes a node leave. It is refused while those that would remain, as far as they answer now, are no majority of
+    themselves. A leader that is removed hands leadership over first. The node's record goes when it votes no more;
+    ListMembers tells. Then its name may be used for another node, and its addresses, too.
 
-    Errors: NOT_FOUND (MEMBER_NOT_FOUND), UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+    Errors: INVALID_ARGUMENT (member_id), NOT_FOUND (MEMBER_NOT_FOUND), FAILED_PRECONDITION
+    (MEMBERSHIP_CHANGE_PENDING, LAST_VOTER, QUORUM_AT_RISK).
     """
     TransferLeadership: _aio.UnaryUnaryMultiCallable[_cluster_pb2.TransferLeadershipRequest, _cluster_pb2.TransferLeadershipResponse]
-    """Hands leadership to another node.
+    """Hands leadership to another node, and answers when it leads. Done already when that node leads.
 
-    Errors: NOT_FOUND (MEMBER_NOT_FOUND), UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+    Errors: INVALID_ARGUMENT (member_id), NOT_FOUND (MEMBER_NOT_FOUND), FAILED_PRECONDITION (TRANSFER_FAILED).
     """
     CreateSnapshot: _aio.UnaryUnaryMultiCallable[_cluster_pb2.CreateSnapshotRequest, _cluster_pb2.CreateSnapshotResponse]
     """Takes a snapshot now, on the asked node, and stores it.
@@ -79,9 +86,13 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.AddMemberRequest,
         context: _aio.ServicerContext[_cluster_pb2.AddMemberRequest, _abc.Awaitable[_cluster_pb2.AddMemberResponse]],
     ) -> _abc.Awaitable[_cluster_pb2.AddMemberResponse]:
-        """Makes a node a member. One change of membership at a time.
+        """Puts a node on record as a learner: from now on it is let in. Once it has come with a folder of its own
+        (`serve --join`) and caught up with the log, the leader makes it a voter; ListMembers tells.
 
-        Errors: INVALID_ARGUMENT, UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+        One change of membership at a time: until it votes, or was removed again, another is refused.
+
+        Errors: INVALID_ARGUMENT (member.*), ALREADY_EXISTS (MEMBER_EXISTS), FAILED_PRECONDITION
+        (MEMBERSHIP_CHANGE_PENDING), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
         """
 
     @_abc_1.abstractmethod
@@ -90,9 +101,12 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.RemoveMemberRequest,
         context: _aio.ServicerContext[_cluster_pb2.RemoveMemberRequest, _abc.Awaitable[_cluster_pb2.RemoveMemberResponse]],
     ) -> _abc.Awaitable[_cluster_pb2.RemoveMemberResponse]:
-        """Makes a node leave.
+        """Makes a node leave. It is refused while those that would remain, as far as they answer now, are no majority of
+        themselves. A leader that is removed hands leadership over first. The node's record goes when it votes no more;
+        ListMembers tells. Then its name may be used for another node, and its addresses, too.
 
-        Errors: NOT_FOUND (MEMBER_NOT_FOUND), UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+        Errors: INVALID_ARGUMENT (member_id), NOT_FOUND (MEMBER_NOT_FOUND), FAILED_PRECONDITION
+        (MEMBERSHIP_CHANGE_PENDING, LAST_VOTER, QUORUM_AT_RISK).
         """
 
     @_abc_1.abstractmethod
@@ -101,9 +115,9 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.TransferLeadershipRequest,
         context: _aio.ServicerContext[_cluster_pb2.TransferLeadershipRequest, _abc.Awaitable[_cluster_pb2.TransferLeadershipResponse]],
     ) -> _abc.Awaitable[_cluster_pb2.TransferLeadershipResponse]:
-        """Hands leadership to another node.
+        """Hands leadership to another node, and answers when it leads. Done already when that node leads.
 
-        Errors: NOT_FOUND (MEMBER_NOT_FOUND), UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+        Errors: INVALID_ARGUMENT (member_id), NOT_FOUND (MEMBER_NOT_FOUND), FAILED_PRECONDITION (TRANSFER_FAILED).
         """
 
     @_abc_1.abstractmethod

@@ -4,7 +4,7 @@ isort:skip_file
 Events: what happened, in the order in which it happened."""
 
 from collections import abc as _abc
-from garbagetruck.v1 import common_pb2 as _common_pb2
+from garbagetruck.v1 import header_pb2 as _header_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -80,6 +80,12 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """A leader began its term."""
     EVENT_TYPE_MEMBER_CHANGED: _EventType.ValueType  # 25
     """A node became a member, ceased to be one, or changed its addresses or version."""
+    EVENT_TYPE_CLUSTER_RESTORED: _EventType.ValueType  # 26
+    """The cluster was restored after a disaster: another incarnation of it begins."""
+    EVENT_TYPE_DIGESTS_DIFFER: _EventType.ValueType  # 30
+    """A node (`holder`) has another state than was noted for an entry of the log; `detail` tells where. Cleanups pause."""
+    EVENT_TYPE_ENTRY_SKIPPED: _EventType.ValueType  # 31
+    """An entry of the log was not applied, by order of an operator; `detail` tells which."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """What happened. Later versions may add types; skip what you do not know."""
@@ -138,6 +144,12 @@ EVENT_TYPE_LEADER_CHANGED: EventType.ValueType  # 24
 """A leader began its term."""
 EVENT_TYPE_MEMBER_CHANGED: EventType.ValueType  # 25
 """A node became a member, ceased to be one, or changed its addresses or version."""
+EVENT_TYPE_CLUSTER_RESTORED: EventType.ValueType  # 26
+"""The cluster was restored after a disaster: another incarnation of it begins."""
+EVENT_TYPE_DIGESTS_DIFFER: EventType.ValueType  # 30
+"""A node (`holder`) has another state than was noted for an entry of the log; `detail` tells where. Cleanups pause."""
+EVENT_TYPE_ENTRY_SKIPPED: EventType.ValueType  # 31
+"""An entry of the log was not applied, by order of an operator; `detail` tells which."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 @_typing.final
@@ -250,7 +262,7 @@ class WatchResponse(_message.Message):
     next_index: _builtins.int
     """The `from_index` with which a later watch misses nothing and repeats nothing."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -262,7 +274,7 @@ class WatchResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         events: _abc.Iterable[Global___Event] | None = ...,
         next_index: _builtins.int = ...,
     ) -> None: ...

@@ -22,11 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from garbagetruck.v1 import common_pb2 as garbagetruck_dot_v1_dot_common__pb2
+from garbagetruck.v1 import cleanup_spec_pb2 as garbagetruck_dot_v1_dot_cleanup__spec__pb2
+from garbagetruck.v1 import error_pb2 as garbagetruck_dot_v1_dot_error__pb2
+from garbagetruck.v1 import header_pb2 as garbagetruck_dot_v1_dot_header__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgarbagetruck/v1/lease.proto\x12\x0fgarbagetruck.v1\x1a\x1cgarbagetruck/v1/common.proto\x1a\x17google/rpc/status.proto\"\xce\x02\n\x05Lease\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0e\n\x06holder\x18\x04 \x01(\t\x12\x15\n\rfencing_token\x18\x05 \x01(\x03\x12\x0e\n\x06ttl_ms\x18\x06 \x01(\x03\x12\x14\n\x0cremaining_ms\x18\x07 \x01(\x03\x12\x12\n\nsession_id\x18\x08 \x01(\t\x12*\n\x05state\x18\t \x01(\x0e\x32\x1b.garbagetruck.v1.LeaseState\x12\x12\n\nend_reason\x18\n \x01(\t\x12\x10\n\x08\x65nded_ms\x18\x0b \x01(\x03\x12\x32\n\x06labels\x18\x0c \x03(\x0b\x32\".garbagetruck.v1.Lease.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbc\x02\n\x0e\x41\x63quireRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0e\n\x06holder\x18\x04 \x01(\t\x12\x0e\n\x06ttl_ms\x18\x05 \x01(\x03\x12\x12\n\nsession_id\x18\x06 \x01(\t\x12-\n\x07\x63leanup\x18\x07 \x01(\x0b\x32\x1c.garbagetruck.v1.CleanupSpec\x12\x15\n\x08grace_ms\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12;\n\x06labels\x18\t \x03(\x0b\x32+.garbagetruck.v1.AcquireRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_grace_ms\"i\n\x0f\x41\x63quireResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12%\n\x05lease\x18\x02 \x01(\x0b\x32\x16.garbagetruck.v1.Lease\"i\n\x13\x42\x61tchAcquireRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12+\n\x05items\x18\x03 \x03(\x0b\x32\x1c.garbagetruck.v1.AcquireItem\"\x8f\x02\n\x0b\x41\x63quireItem\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\x12\x0e\n\x06ttl_ms\x18\x03 \x01(\x03\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12-\n\x07\x63leanup\x18\x05 \x01(\x0b\x32\x1c.garbagetruck.v1.CleanupSpec\x12\x15\n\x08grace_ms\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x38\n\x06labels\x18\x07 \x03(\x0b\x32(.garbagetruck.v1.AcquireItem.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_grace_ms\"x\n\x14\x42\x61tchAcquireResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12/\n\x07results\x18\x02 \x03(\x0b\x32\x1e.garbagetruck.v1.AcquireResult\"g\n\rAcquireResult\x12\'\n\x05lease\x18\x01 \x01(\x0b\x32\x16.garbagetruck.v1.LeaseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"W\n\x0cRenewRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08lease_id\x18\x03 \x01(\t\x12\x0e\n\x06ttl_ms\x18\x04 \x01(\x03\"V\n\rRenewResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x14\n\x0cremaining_ms\x18\x02 \x01(\x03\"]\n\x11\x42\x61tchRenewRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tlease_ids\x18\x03 \x03(\t\x12\x0e\n\x06ttl_ms\x18\x04 \x01(\x03\"\x87\x01\n\x12\x42\x61tchRenewResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x14\n\x0cremaining_ms\x18\x02 \x03(\x03\x12*\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x1a.garbagetruck.v1.ItemError\"`\n\x0eReleaseRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08lease_id\x18\x03 \x01(\t\x12\x15\n\rkeep_resource\x18\x04 \x01(\x08\"B\n\x0fReleaseResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\"v\n\x13\x42\x61tchReleaseRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tlease_ids\x18\x03 \x03(\t\x12\x0e\n\x06holder\x18\x04 \x01(\t\x12\x15\n\rkeep_resource\x18\x05 \x01(\x08\"\x98\x01\n\x14\x42\x61tchReleaseResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x10\n\x08released\x18\x02 \x01(\x03\x12*\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x1a.garbagetruck.v1.ItemError\x12\x11\n\tremaining\x18\x04 \x01(\x03\"m\n\x0fGetLeaseRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x10\n\x08lease_id\x18\x03 \x01(\t\"j\n\x10GetLeaseResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12%\n\x05lease\x18\x02 \x01(\x0b\x32\x16.garbagetruck.v1.Lease\"\xa9\x02\n\x11ListLeasesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x10\n\x08resource\x18\x05 \x01(\t\x12\x0e\n\x06holder\x18\x06 \x01(\t\x12\x12\n\nsession_id\x18\x07 \x01(\t\x12>\n\x06labels\x18\x08 \x03(\x0b\x32..garbagetruck.v1.ListLeasesRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x86\x01\n\x12ListLeasesResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12&\n\x06leases\x18\x02 \x03(\x0b\x32\x16.garbagetruck.v1.Lease\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"J\n\x10KeepAliveRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x11\n\tlease_ids\x18\x03 \x03(\t\"\x98\x01\n\x11KeepAliveResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x14\n\x0cremaining_ms\x18\x03 \x03(\x03\x12*\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x1a.garbagetruck.v1.ItemError*t\n\nLeaseState\x12\x1b\n\x17LEASE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12LEASE_STATE_ACTIVE\x10\x01\x12\x17\n\x13LEASE_STATE_EXPIRED\x10\x02\x12\x18\n\x14LEASE_STATE_RELEASED\x10\x03\x32\x83\x06\n\x0cLeaseService\x12L\n\x07\x41\x63quire\x12\x1f.garbagetruck.v1.AcquireRequest\x1a .garbagetruck.v1.AcquireResponse\x12[\n\x0c\x42\x61tchAcquire\x12$.garbagetruck.v1.BatchAcquireRequest\x1a%.garbagetruck.v1.BatchAcquireResponse\x12\x46\n\x05Renew\x12\x1d.garbagetruck.v1.RenewRequest\x1a\x1e.garbagetruck.v1.RenewResponse\x12U\n\nBatchRenew\x12\".garbagetruck.v1.BatchRenewRequest\x1a#.garbagetruck.v1.BatchRenewResponse\x12L\n\x07Release\x12\x1f.garbagetruck.v1.ReleaseRequest\x1a .garbagetruck.v1.ReleaseResponse\x12[\n\x0c\x42\x61tchRelease\x12$.garbagetruck.v1.BatchReleaseRequest\x1a%.garbagetruck.v1.BatchReleaseResponse\x12O\n\x08GetLease\x12 .garbagetruck.v1.GetLeaseRequest\x1a!.garbagetruck.v1.GetLeaseResponse\x12U\n\nListLeases\x12\".garbagetruck.v1.ListLeasesRequest\x1a#.garbagetruck.v1.ListLeasesResponse\x12V\n\tKeepAlive\x12!.garbagetruck.v1.KeepAliveRequest\x1a\".garbagetruck.v1.KeepAliveResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgarbagetruck/v1/lease.proto\x12\x0fgarbagetruck.v1\x1a\"garbagetruck/v1/cleanup_spec.proto\x1a\x1bgarbagetruck/v1/error.proto\x1a\x1cgarbagetruck/v1/header.proto\x1a\x17google/rpc/status.proto\"\xce\x02\n\x05Lease\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0e\n\x06holder\x18\x04 \x01(\t\x12\x15\n\rfencing_token\x18\x05 \x01(\x03\x12\x0e\n\x06ttl_ms\x18\x06 \x01(\x03\x12\x14\n\x0cremaining_ms\x18\x07 \x01(\x03\x12\x12\n\nsession_id\x18\x08 \x01(\t\x12*\n\x05state\x18\t \x01(\x0e\x32\x1b.garbagetruck.v1.LeaseState\x12\x12\n\nend_reason\x18\n \x01(\t\x12\x10\n\x08\x65nded_ms\x18\x0b \x01(\x03\x12\x32\n\x06labels\x18\x0c \x03(\x0b\x32\".garbagetruck.v1.Lease.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbc\x02\n\x0e\x41\x63quireRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0e\n\x06holder\x18\x04 \x01(\t\x12\x0e\n\x06ttl_ms\x18\x05 \x01(\x03\x12\x12\n\nsession_id\x18\x06 \x01(\t\x12-\n\x07\x63leanup\x18\x07 \x01(\x0b\x32\x1c.garbagetruck.v1.CleanupSpec\x12\x15\n\x08grace_ms\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12;\n\x06labels\x18\t \x03(\x0b\x32+.garbagetruck.v1.AcquireRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_grace_ms\"i\n\x0f\x41\x63quireResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12%\n\x05lease\x18\x02 \x01(\x0b\x32\x16.garbagetruck.v1.Lease\"i\n\x13\x42\x61tchAcquireRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12+\n\x05items\x18\x03 \x03(\x0b\x32\x1c.garbagetruck.v1.AcquireItem\"\x8f\x02\n\x0b\x41\x63quireItem\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\x12\x0e\n\x06ttl_ms\x18\x03 \x01(\x03\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12-\n\x07\x63leanup\x18\x05 \x01(\x0b\x32\x1c.garbagetruck.v1.CleanupSpec\x12\x15\n\x08grace_ms\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x38\n\x06labels\x18\x07 \x03(\x0b\x32(.garbagetruck.v1.AcquireItem.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_grace_ms\"x\n\x14\x42\x61tchAcquireResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12/\n\x07results\x18\x02 \x03(\x0b\x32\x1e.garbagetruck.v1.AcquireResult\"g\n\rAcquireResult\x12\'\n\x05lease\x18\x01 \x01(\x0b\x32\x16.garbagetruck.v1.LeaseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"W\n\x0cRenewRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08lease_id\x18\x03 \x01(\t\x12\x0e\n\x06ttl_ms\x18\x04 \x01(\x03\"V\n\rRenewResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x14\n\x0cremaining_ms\x18\x02 \x01(\x03\"]\n\x11\x42\x61tchRenewRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tlease_ids\x18\x03 \x03(\t\x12\x0e\n\x06ttl_ms\x18\x04 \x01(\x03\"\x87\x01\n\x12\x42\x61tchRenewResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x14\n\x0cremaining_ms\x18\x02 \x03(\x03\x12*\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x1a.garbagetruck.v1.ItemError\"`\n\x0eReleaseRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08lease_id\x18\x03 \x01(\t\x12\x15\n\rkeep_resource\x18\x04 \x01(\x08\"B\n\x0fReleaseResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\"v\n\x13\x42\x61tchReleaseRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tlease_ids\x18\x03 \x03(\t\x12\x0e\n\x06holder\x18\x04 \x01(\t\x12\x15\n\rkeep_resource\x18\x05 \x01(\x08\"\x98\x01\n\x14\x42\x61tchReleaseResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x10\n\x08released\x18\x02 \x01(\x03\x12*\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x1a.garbagetruck.v1.ItemError\x12\x11\n\tremaining\x18\x04 \x01(\x03\"m\n\x0fGetLeaseRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x10\n\x08lease_id\x18\x03 \x01(\t\"j\n\x10GetLeaseResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12%\n\x05lease\x18\x02 \x01(\x0b\x32\x16.garbagetruck.v1.Lease\"\xa9\x02\n\x11ListLeasesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x10\n\x08resource\x18\x05 \x01(\t\x12\x0e\n\x06holder\x18\x06 \x01(\t\x12\x12\n\nsession_id\x18\x07 \x01(\t\x12>\n\x06labels\x18\x08 \x03(\x0b\x32..garbagetruck.v1.ListLeasesRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x86\x01\n\x12ListLeasesResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12&\n\x06leases\x18\x02 \x03(\x0b\x32\x16.garbagetruck.v1.Lease\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"J\n\x10KeepAliveRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x11\n\tlease_ids\x18\x03 \x03(\t\"\x98\x01\n\x11KeepAliveResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x14\n\x0cremaining_ms\x18\x03 \x03(\x03\x12*\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x1a.garbagetruck.v1.ItemError*t\n\nLeaseState\x12\x1b\n\x17LEASE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12LEASE_STATE_ACTIVE\x10\x01\x12\x17\n\x13LEASE_STATE_EXPIRED\x10\x02\x12\x18\n\x14LEASE_STATE_RELEASED\x10\x03\x32\x83\x06\n\x0cLeaseService\x12L\n\x07\x41\x63quire\x12\x1f.garbagetruck.v1.AcquireRequest\x1a .garbagetruck.v1.AcquireResponse\x12[\n\x0c\x42\x61tchAcquire\x12$.garbagetruck.v1.BatchAcquireRequest\x1a%.garbagetruck.v1.BatchAcquireResponse\x12\x46\n\x05Renew\x12\x1d.garbagetruck.v1.RenewRequest\x1a\x1e.garbagetruck.v1.RenewResponse\x12U\n\nBatchRenew\x12\".garbagetruck.v1.BatchRenewRequest\x1a#.garbagetruck.v1.BatchRenewResponse\x12L\n\x07Release\x12\x1f.garbagetruck.v1.ReleaseRequest\x1a .garbagetruck.v1.ReleaseResponse\x12[\n\x0c\x42\x61tchRelease\x12$.garbagetruck.v1.BatchReleaseRequest\x1a%.garbagetruck.v1.BatchReleaseResponse\x12O\n\x08GetLease\x12 .garbagetruck.v1.GetLeaseRequest\x1a!.garbagetruck.v1.GetLeaseResponse\x12U\n\nListLeases\x12\".garbagetruck.v1.ListLeasesRequest\x1a#.garbagetruck.v1.ListLeasesResponse\x12V\n\tKeepAlive\x12!.garbagetruck.v1.KeepAliveRequest\x1a\".garbagetruck.v1.KeepAliveResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,58 +43,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACQUIREITEM_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_LISTLEASESREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_LISTLEASESREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_LEASESTATE']._serialized_start=3212
-  _globals['_LEASESTATE']._serialized_end=3328
-  _globals['_LEASE']._serialized_start=104
-  _globals['_LEASE']._serialized_end=438
-  _globals['_LEASE_LABELSENTRY']._serialized_start=393
-  _globals['_LEASE_LABELSENTRY']._serialized_end=438
-  _globals['_ACQUIREREQUEST']._serialized_start=441
-  _globals['_ACQUIREREQUEST']._serialized_end=757
-  _globals['_ACQUIREREQUEST_LABELSENTRY']._serialized_start=393
-  _globals['_ACQUIREREQUEST_LABELSENTRY']._serialized_end=438
-  _globals['_ACQUIRERESPONSE']._serialized_start=759
-  _globals['_ACQUIRERESPONSE']._serialized_end=864
-  _globals['_BATCHACQUIREREQUEST']._serialized_start=866
-  _globals['_BATCHACQUIREREQUEST']._serialized_end=971
-  _globals['_ACQUIREITEM']._serialized_start=974
-  _globals['_ACQUIREITEM']._serialized_end=1245
-  _globals['_ACQUIREITEM_LABELSENTRY']._serialized_start=393
-  _globals['_ACQUIREITEM_LABELSENTRY']._serialized_end=438
-  _globals['_BATCHACQUIRERESPONSE']._serialized_start=1247
-  _globals['_BATCHACQUIRERESPONSE']._serialized_end=1367
-  _globals['_ACQUIRERESULT']._serialized_start=1369
-  _globals['_ACQUIRERESULT']._serialized_end=1472
-  _globals['_RENEWREQUEST']._serialized_start=1474
-  _globals['_RENEWREQUEST']._serialized_end=1561
-  _globals['_RENEWRESPONSE']._serialized_start=1563
-  _globals['_RENEWRESPONSE']._serialized_end=1649
-  _globals['_BATCHRENEWREQUEST']._serialized_start=1651
-  _globals['_BATCHRENEWREQUEST']._serialized_end=1744
-  _globals['_BATCHRENEWRESPONSE']._serialized_start=1747
-  _globals['_BATCHRENEWRESPONSE']._serialized_end=1882
-  _globals['_RELEASEREQUEST']._serialized_start=1884
-  _globals['_RELEASEREQUEST']._serialized_end=1980
-  _globals['_RELEASERESPONSE']._serialized_start=1982
-  _globals['_RELEASERESPONSE']._serialized_end=2048
-  _globals['_BATCHRELEASEREQUEST']._serialized_start=2050
-  _globals['_BATCHRELEASEREQUEST']._serialized_end=2168
-  _globals['_BATCHRELEASERESPONSE']._serialized_start=2171
-  _globals['_BATCHRELEASERESPONSE']._serialized_end=2323
-  _globals['_GETLEASEREQUEST']._serialized_start=2325
-  _globals['_GETLEASEREQUEST']._serialized_end=2434
-  _globals['_GETLEASERESPONSE']._serialized_start=2436
-  _globals['_GETLEASERESPONSE']._serialized_end=2542
-  _globals['_LISTLEASESREQUEST']._serialized_start=2545
-  _globals['_LISTLEASESREQUEST']._serialized_end=2842
-  _globals['_LISTLEASESREQUEST_LABELSENTRY']._serialized_start=393
-  _globals['_LISTLEASESREQUEST_LABELSENTRY']._serialized_end=438
-  _globals['_LISTLEASESRESPONSE']._serialized_start=2845
-  _globals['_LISTLEASESRESPONSE']._serialized_end=2979
-  _globals['_KEEPALIVEREQUEST']._serialized_start=2981
-  _globals['_KEEPALIVEREQUEST']._serialized_end=3055
-  _globals['_KEEPALIVERESPONSE']._serialized_start=3058
-  _globals['_KEEPALIVERESPONSE']._serialized_end=3210
-  _globals['_LEASESERVICE']._serialized_start=3331
-  _globals['_LEASESERVICE']._serialized_end=4102
+  _globals['_LEASESTATE']._serialized_start=3277
+  _globals['_LEASESTATE']._serialized_end=3393
+  _globals['_LEASE']._serialized_start=169
+  _globals['_LEASE']._serialized_end=503
+  _globals['_LEASE_LABELSENTRY']._serialized_start=458
+  _globals['_LEASE_LABELSENTRY']._serialized_end=503
+  _globals['_ACQUIREREQUEST']._serialized_start=506
+  _globals['_ACQUIREREQUEST']._serialized_end=822
+  _globals['_ACQUIREREQUEST_LABELSENTRY']._serialized_start=458
+  _globals['_ACQUIREREQUEST_LABELSENTRY']._serialized_end=503
+  _globals['_ACQUIRERESPONSE']._serialized_start=824
+  _globals['_ACQUIRERESPONSE']._serialized_end=929
+  _globals['_BATCHACQUIREREQUEST']._serialized_start=931
+  _globals['_BATCHACQUIREREQUEST']._serialized_end=1036
+  _globals['_ACQUIREITEM']._serialized_start=1039
+  _globals['_ACQUIREITEM']._serialized_end=1310
+  _globals['_ACQUIREITEM_LABELSENTRY']._serialized_start=458
+  _globals['_ACQUIREITEM_LABELSENTRY']._serialized_end=503
+  _globals['_BATCHACQUIRERESPONSE']._serialized_start=1312
+  _globals['_BATCHACQUIRERESPONSE']._serialized_end=1432
+  _globals['_ACQUIRERESULT']._serialized_start=1434
+  _globals['_ACQUIRERESULT']._serialized_end=1537
+  _globals['_RENEWREQUEST']._serialized_start=1539
+  _globals['_RENEWREQUEST']._serialized_end=1626
+  _globals['_RENEWRESPONSE']._serialized_start=1628
+  _globals['_RENEWRESPONSE']._serialized_end=1714
+  _globals['_BATCHRENEWREQUEST']._serialized_start=1716
+  _globals['_BATCHRENEWREQUEST']._serialized_end=1809
+  _globals['_BATCHRENEWRESPONSE']._serialized_start=1812
+  _globals['_BATCHRENEWRESPONSE']._serialized_end=1947
+  _globals['_RELEASEREQUEST']._serialized_start=1949
+  _globals['_RELEASEREQUEST']._serialized_end=2045
+  _globals['_RELEASERESPONSE']._serialized_start=2047
+  _globals['_RELEASERESPONSE']._serialized_end=2113
+  _globals['_BATCHRELEASEREQUEST']._serialized_start=2115
+  _globals['_BATCHRELEASEREQUEST']._serialized_end=2233
+  _globals['_BATCHRELEASERESPONSE']._serialized_start=2236
+  _globals['_BATCHRELEASERESPONSE']._serialized_end=2388
+  _globals['_GETLEASEREQUEST']._serialized_start=2390
+  _globals['_GETLEASEREQUEST']._serialized_end=2499
+  _globals['_GETLEASERESPONSE']._serialized_start=2501
+  _globals['_GETLEASERESPONSE']._serialized_end=2607
+  _globals['_LISTLEASESREQUEST']._serialized_start=2610
+  _globals['_LISTLEASESREQUEST']._serialized_end=2907
+  _globals['_LISTLEASESREQUEST_LABELSENTRY']._serialized_start=458
+  _globals['_LISTLEASESREQUEST_LABELSENTRY']._serialized_end=503
+  _globals['_LISTLEASESRESPONSE']._serialized_start=2910
+  _globals['_LISTLEASESRESPONSE']._serialized_end=3044
+  _globals['_KEEPALIVEREQUEST']._serialized_start=3046
+  _globals['_KEEPALIVEREQUEST']._serialized_end=3120
+  _globals['_KEEPALIVERESPONSE']._serialized_start=3123
+  _globals['_KEEPALIVERESPONSE']._serialized_end=3275
+  _globals['_LEASESERVICE']._serialized_start=3396
+  _globals['_LEASESERVICE']._serialized_end=4167
 # @@protoc_insertion_point(module_scope)

@@ -4,7 +4,9 @@ isort:skip_file
 Leases: a holder's claim on a resource, for a time."""
 
 from collections import abc as _abc
-from garbagetruck.v1 import common_pb2 as _common_pb2
+from garbagetruck.v1 import cleanup_spec_pb2 as _cleanup_spec_pb2
+from garbagetruck.v1 import error_pb2 as _error_pb2
+from garbagetruck.v1 import header_pb2 as _header_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -177,7 +179,7 @@ class AcquireRequest(_message.Message):
     namespace: _builtins.str
     """The namespace of the lease. Empty = "default"."""
     request_id: _builtins.str
-    """Makes a repetition harmless; see common.proto."""
+    """Makes a repetition harmless; see header.proto."""
     resource: _builtins.str
     """The resource's name, 1 to 1,024 bytes. Opaque to the cluster."""
     holder: _builtins.str
@@ -196,7 +198,7 @@ class AcquireRequest(_message.Message):
     longest that any acquire of this life asked for holds.
     """
     @_builtins.property
-    def cleanup(self) -> _common_pb2.CleanupSpec:
+    def cleanup(self) -> _cleanup_spec_pb2.CleanupSpec:
         """What to do with the resource in the end. The first acquire that names a cleanup sets it for this life of the
         resource; later ones name none, or the identical one. Absent and never set: the resource is forgotten when its
         last lease ends.
@@ -215,7 +217,7 @@ class AcquireRequest(_message.Message):
         holder: _builtins.str = ...,
         ttl_ms: _builtins.int = ...,
         session_id: _builtins.str = ...,
-        cleanup: _common_pb2.CleanupSpec | None = ...,
+        cleanup: _cleanup_spec_pb2.CleanupSpec | None = ...,
         grace_ms: _builtins.int | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
@@ -238,7 +240,7 @@ class AcquireResponse(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -248,7 +250,7 @@ class AcquireResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         lease: Global___Lease | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "lease", b"lease"]  # noqa: Y015
@@ -335,7 +337,7 @@ class AcquireItem(_message.Message):
     grace_ms: _builtins.int
     """How long after its last lease the resource is left alone, in milliseconds."""
     @_builtins.property
-    def cleanup(self) -> _common_pb2.CleanupSpec:
+    def cleanup(self) -> _cleanup_spec_pb2.CleanupSpec:
         """What to do with the resource in the end."""
 
     @_builtins.property
@@ -349,7 +351,7 @@ class AcquireItem(_message.Message):
         holder: _builtins.str = ...,
         ttl_ms: _builtins.int = ...,
         session_id: _builtins.str = ...,
-        cleanup: _common_pb2.CleanupSpec | None = ...,
+        cleanup: _cleanup_spec_pb2.CleanupSpec | None = ...,
         grace_ms: _builtins.int | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
@@ -372,7 +374,7 @@ class BatchAcquireResponse(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -382,7 +384,7 @@ class BatchAcquireResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         results: _abc.Iterable[Global___AcquireResult] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
@@ -472,13 +474,13 @@ class RenewResponse(_message.Message):
     remaining_ms: _builtins.int
     """What is left now, in milliseconds: the TTL of the lease, or of its session."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         remaining_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
@@ -535,7 +537,7 @@ class BatchRenewResponse(_message.Message):
     REMAINING_MS_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -543,15 +545,15 @@ class BatchRenewResponse(_message.Message):
         """One for each id, in the order of the request: what is left, in milliseconds. 0 where the renewal was refused."""
 
     @_builtins.property
-    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ItemError]:
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_error_pb2.ItemError]:
         """Only the refused ones, by rising index; as Renew would have said it."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         remaining_ms: _abc.Iterable[_builtins.int] | None = ...,
-        errors: _abc.Iterable[_common_pb2.ItemError] | None = ...,
+        errors: _abc.Iterable[_error_pb2.ItemError] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -605,13 +607,13 @@ class ReleaseResponse(_message.Message):
 
     HEADER_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -678,19 +680,19 @@ class BatchReleaseResponse(_message.Message):
     remaining: _builtins.int
     """Only with `holder`: how many leases it still has. Unless 0 call again, with another `request_id`."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
-    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ItemError]:
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_error_pb2.ItemError]:
         """Only the refused ones, by rising index into `lease_ids`. Empty with `holder`."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         released: _builtins.int = ...,
-        errors: _abc.Iterable[_common_pb2.ItemError] | None = ...,
+        errors: _abc.Iterable[_error_pb2.ItemError] | None = ...,
         remaining: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
@@ -712,7 +714,7 @@ class GetLeaseRequest(_message.Message):
     LEASE_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace of the lease. Empty = "default"."""
-    consistency: _common_pb2.ReadConsistency.ValueType
+    consistency: _header_pb2.ReadConsistency.ValueType
     """How fresh the answer has to be."""
     lease_id: _builtins.str
     """The lease, 1 to 64 bytes."""
@@ -720,7 +722,7 @@ class GetLeaseRequest(_message.Message):
         self,
         *,
         namespace: _builtins.str = ...,
-        consistency: _common_pb2.ReadConsistency.ValueType = ...,
+        consistency: _header_pb2.ReadConsistency.ValueType = ...,
         lease_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -740,7 +742,7 @@ class GetLeaseResponse(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -750,7 +752,7 @@ class GetLeaseResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         lease: Global___Lease | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "lease", b"lease"]  # noqa: Y015
@@ -797,12 +799,12 @@ class ListLeasesRequest(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace of the leases. Empty = "default"."""
-    consistency: _common_pb2.ReadConsistency.ValueType
+    consistency: _header_pb2.ReadConsistency.ValueType
     """How fresh the answer has to be. Each page is consistent in itself only."""
     page_size: _builtins.int
-    """As described in common.proto."""
+    """As described in header.proto."""
     page_token: _builtins.str
-    """As described in common.proto."""
+    """As described in header.proto."""
     resource: _builtins.str
     """Only leases of this resource."""
     holder: _builtins.str
@@ -817,7 +819,7 @@ class ListLeasesRequest(_message.Message):
         self,
         *,
         namespace: _builtins.str = ...,
-        consistency: _common_pb2.ReadConsistency.ValueType = ...,
+        consistency: _header_pb2.ReadConsistency.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         resource: _builtins.str = ...,
@@ -845,7 +847,7 @@ class ListLeasesResponse(_message.Message):
     next_page_token: _builtins.str
     """Where the next page begins. Empty: this was the last."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -855,7 +857,7 @@ class ListLeasesResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         leases: _abc.Iterable[Global___Lease] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
@@ -912,7 +914,7 @@ class KeepAliveResponse(_message.Message):
     sequence: _builtins.int
     """That of the request."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -920,16 +922,16 @@ class KeepAliveResponse(_message.Message):
         """One for each id, in the order of the request: what is left, in milliseconds. 0 where the renewal was refused."""
 
     @_builtins.property
-    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ItemError]:
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_error_pb2.ItemError]:
         """Only the refused ones, by rising index."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         sequence: _builtins.int = ...,
         remaining_ms: _abc.Iterable[_builtins.int] | None = ...,
-        errors: _abc.Iterable[_common_pb2.ItemError] | None = ...,
+        errors: _abc.Iterable[_error_pb2.ItemError] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

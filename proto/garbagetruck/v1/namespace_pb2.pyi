@@ -4,7 +4,7 @@ isort:skip_file
 Namespaces: where names, quotas, policies and permissions end."""
 
 from collections import abc as _abc
-from garbagetruck.v1 import common_pb2 as _common_pb2
+from garbagetruck.v1 import header_pb2 as _header_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -34,7 +34,7 @@ class Namespace(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name, as described in common.proto."""
+    """Its name, as described in header.proto."""
     revision: _builtins.int
     """Grows with every change of the settings."""
     @_builtins.property
@@ -368,16 +368,16 @@ class NamespaceServiceListRequest(_message.Message):
     CONSISTENCY_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    consistency: _common_pb2.ReadConsistency.ValueType
+    consistency: _header_pb2.ReadConsistency.ValueType
     """How fresh the answer has to be. Each page is consistent in itself only."""
     page_size: _builtins.int
-    """As described in common.proto."""
+    """As described in header.proto."""
     page_token: _builtins.str
-    """As described in common.proto."""
+    """As described in header.proto."""
     def __init__(
         self,
         *,
-        consistency: _common_pb2.ReadConsistency.ValueType = ...,
+        consistency: _header_pb2.ReadConsistency.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...
@@ -401,7 +401,7 @@ class NamespaceServiceListResponse(_message.Message):
     next_page_token: _builtins.str
     """Where the next page begins. Empty: this was the last."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -411,7 +411,7 @@ class NamespaceServiceListResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         namespaces: _abc.Iterable[Global___Namespace] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
@@ -433,13 +433,13 @@ class NamespaceServiceGetRequest(_message.Message):
     CONSISTENCY_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace. Empty = "default"."""
-    consistency: _common_pb2.ReadConsistency.ValueType
+    consistency: _header_pb2.ReadConsistency.ValueType
     """How fresh the answer has to be."""
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
-        consistency: _common_pb2.ReadConsistency.ValueType = ...,
+        consistency: _header_pb2.ReadConsistency.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -458,7 +458,7 @@ class NamespaceServiceGetResponse(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -468,7 +468,7 @@ class NamespaceServiceGetResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         namespace: Global___Namespace | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "namespace", b"namespace"]  # noqa: Y015
@@ -494,7 +494,7 @@ class NamespaceServiceSetRequest(_message.Message):
     namespace: _builtins.str
     """The namespace. Empty = "default"."""
     request_id: _builtins.str
-    """Makes a repetition harmless; see common.proto."""
+    """Makes a repetition harmless; see header.proto."""
     revision: _builtins.int
     """Only if the namespace has this revision, else NAMESPACE_CHANGED. 0: whichever it has."""
     @_builtins.property
@@ -538,13 +538,13 @@ class NamespaceServiceSetResponse(_message.Message):
     revision: _builtins.int
     """Its revision now."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015

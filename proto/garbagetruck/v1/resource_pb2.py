@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from garbagetruck.v1 import common_pb2 as garbagetruck_dot_v1_dot_common__pb2
+from garbagetruck.v1 import cleanup_spec_pb2 as garbagetruck_dot_v1_dot_cleanup__spec__pb2
 from garbagetruck.v1 import event_pb2 as garbagetruck_dot_v1_dot_event__pb2
+from garbagetruck.v1 import header_pb2 as garbagetruck_dot_v1_dot_header__pb2
 from garbagetruck.v1 import lease_pb2 as garbagetruck_dot_v1_dot_lease__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egarbagetruck/v1/resource.proto\x12\x0fgarbagetruck.v1\x1a\x1cgarbagetruck/v1/common.proto\x1a\x1bgarbagetruck/v1/event.proto\x1a\x1bgarbagetruck/v1/lease.proto\"\xcb\x04\n\x08Resource\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12-\n\x05state\x18\x04 \x01(\x0e\x32\x1e.garbagetruck.v1.ResourceState\x12-\n\x07\x63leanup\x18\x05 \x01(\x0b\x32\x1c.garbagetruck.v1.CleanupSpec\x12\x0e\n\x06target\x18\x06 \x01(\t\x12\x15\n\rfencing_token\x18\x07 \x01(\x03\x12\x10\n\x08grace_ms\x18\x08 \x01(\x03\x12\x35\n\x06labels\x18\t \x03(\x0b\x32%.garbagetruck.v1.Resource.LabelsEntry\x12&\n\x06leases\x18\n \x03(\x0b\x32\x16.garbagetruck.v1.Lease\x12\x13\n\x0blease_count\x18\x0b \x01(\x03\x12$\n\x05holds\x18\x0c \x03(\x0b\x32\x15.garbagetruck.v1.Hold\x12\x12\n\ncreated_ms\x18\r \x01(\x03\x12\x13\n\x0borphaned_ms\x18\x0e \x01(\x03\x12\x0e\n\x06\x64ue_ms\x18\x0f \x01(\x03\x12\x12\n\ncleaned_ms\x18\x10 \x01(\x03\x12\x10\n\x08\x61ttempts\x18\x11 \x01(\x05\x12\x12\n\nlast_error\x18\x12 \x01(\t\x12\x10\n\x08revision\x18\x13 \x01(\x03\x12%\n\x05\x63laim\x18\x14 \x01(\x0b\x32\x16.garbagetruck.v1.Claim\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"N\n\x05\x43laim\x12\r\n\x05token\x18\x01 \x01(\x03\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x02 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x10\n\x08\x65xecutor\x18\x04 \x01(\t\"E\n\x04Hold\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x12\n\ncreated_ms\x18\x04 \x01(\x03\"p\n\x12GetResourceRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x10\n\x08resource\x18\x03 \x01(\t\"s\n\x13GetResourceResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12+\n\x08resource\x18\x02 \x01(\x0b\x32\x19.garbagetruck.v1.Resource\"\xbe\x02\n\x14ListResourcesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12.\n\x06states\x18\x05 \x03(\x0e\x32\x1e.garbagetruck.v1.ResourceState\x12\x13\n\x0bname_prefix\x18\x06 \x01(\t\x12\x41\n\x06labels\x18\x07 \x03(\x0b\x32\x31.garbagetruck.v1.ListResourcesRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8f\x01\n\x15ListResourcesResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12,\n\tresources\x18\x02 \x03(\x0b\x32\x19.garbagetruck.v1.Resource\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"g\n\x0bHoldRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0f\n\x07hold_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"b\n\x0cHoldResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x0f\n\x07hold_id\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"Y\n\rUnholdRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0f\n\x07hold_id\x18\x04 \x01(\t\"S\n\x0eUnholdResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x10\n\x08revision\x18\x02 \x01(\x03\"l\n\rForgetRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\"A\n\x0e\x46orgetResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\"\x80\x01\n\x0e\x45xplainRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x03\"\xd7\x01\n\x0f\x45xplainResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12+\n\x08resource\x18\x02 \x01(\x0b\x32\x19.garbagetruck.v1.Resource\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12,\n\tobstacles\x18\x04 \x03(\x0b\x32\x19.garbagetruck.v1.Obstacle\x12\'\n\x07history\x18\x05 \x03(\x0b\x32\x16.garbagetruck.v1.Event\"?\n\x08Obstacle\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x10\n\x08until_ms\x18\x03 \x01(\x03*\xd5\x01\n\rResourceState\x12\x1e\n\x1aRESOURCE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13RESOURCE_STATE_LIVE\x10\x01\x12\x1b\n\x17RESOURCE_STATE_ORPHANED\x10\x02\x12\x16\n\x12RESOURCE_STATE_DUE\x10\x03\x12\x1a\n\x16RESOURCE_STATE_CLAIMED\x10\x04\x12\x1a\n\x16RESOURCE_STATE_CLEANED\x10\x05\x12\x1e\n\x1aRESOURCE_STATE_DEAD_LETTER\x10\x06\x32\xf4\x03\n\x0fResourceService\x12X\n\x0bGetResource\x12#.garbagetruck.v1.GetResourceRequest\x1a$.garbagetruck.v1.GetResourceResponse\x12^\n\rListResources\x12%.garbagetruck.v1.ListResourcesRequest\x1a&.garbagetruck.v1.ListResourcesResponse\x12\x43\n\x04Hold\x12\x1c.garbagetruck.v1.HoldRequest\x1a\x1d.garbagetruck.v1.HoldResponse\x12I\n\x06Unhold\x12\x1e.garbagetruck.v1.UnholdRequest\x1a\x1f.garbagetruck.v1.UnholdResponse\x12I\n\x06\x46orget\x12\x1e.garbagetruck.v1.ForgetRequest\x1a\x1f.garbagetruck.v1.ForgetResponse\x12L\n\x07\x45xplain\x12\x1f.garbagetruck.v1.ExplainRequest\x1a .garbagetruck.v1.ExplainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egarbagetruck/v1/resource.proto\x12\x0fgarbagetruck.v1\x1a\"garbagetruck/v1/cleanup_spec.proto\x1a\x1bgarbagetruck/v1/event.proto\x1a\x1cgarbagetruck/v1/header.proto\x1a\x1bgarbagetruck/v1/lease.proto\"\xcb\x04\n\x08Resource\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12-\n\x05state\x18\x04 \x01(\x0e\x32\x1e.garbagetruck.v1.ResourceState\x12-\n\x07\x63leanup\x18\x05 \x01(\x0b\x32\x1c.garbagetruck.v1.CleanupSpec\x12\x0e\n\x06target\x18\x06 \x01(\t\x12\x15\n\rfencing_token\x18\x07 \x01(\x03\x12\x10\n\x08grace_ms\x18\x08 \x01(\x03\x12\x35\n\x06labels\x18\t \x03(\x0b\x32%.garbagetruck.v1.Resource.LabelsEntry\x12&\n\x06leases\x18\n \x03(\x0b\x32\x16.garbagetruck.v1.Lease\x12\x13\n\x0blease_count\x18\x0b \x01(\x03\x12$\n\x05holds\x18\x0c \x03(\x0b\x32\x15.garbagetruck.v1.Hold\x12\x12\n\ncreated_ms\x18\r \x01(\x03\x12\x13\n\x0borphaned_ms\x18\x0e \x01(\x03\x12\x0e\n\x06\x64ue_ms\x18\x0f \x01(\x03\x12\x12\n\ncleaned_ms\x18\x10 \x01(\x03\x12\x10\n\x08\x61ttempts\x18\x11 \x01(\x05\x12\x12\n\nlast_error\x18\x12 \x01(\t\x12\x10\n\x08revision\x18\x13 \x01(\x03\x12%\n\x05\x63laim\x18\x14 \x01(\x0b\x32\x16.garbagetruck.v1.Claim\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"N\n\x05\x43laim\x12\r\n\x05token\x18\x01 \x01(\x03\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x02 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x10\n\x08\x65xecutor\x18\x04 \x01(\t\"E\n\x04Hold\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x12\n\ncreated_ms\x18\x04 \x01(\x03\"p\n\x12GetResourceRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x10\n\x08resource\x18\x03 \x01(\t\"s\n\x13GetResourceResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12+\n\x08resource\x18\x02 \x01(\x0b\x32\x19.garbagetruck.v1.Resource\"\xbe\x02\n\x14ListResourcesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12.\n\x06states\x18\x05 \x03(\x0e\x32\x1e.garbagetruck.v1.ResourceState\x12\x13\n\x0bname_prefix\x18\x06 \x01(\t\x12\x41\n\x06labels\x18\x07 \x03(\x0b\x32\x31.garbagetruck.v1.ListResourcesRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8f\x01\n\x15ListResourcesResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12,\n\tresources\x18\x02 \x03(\x0b\x32\x19.garbagetruck.v1.Resource\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"g\n\x0bHoldRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0f\n\x07hold_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"b\n\x0cHoldResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x0f\n\x07hold_id\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"Y\n\rUnholdRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0f\n\x07hold_id\x18\x04 \x01(\t\"S\n\x0eUnholdResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x10\n\x08revision\x18\x02 \x01(\x03\"l\n\rForgetRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\"A\n\x0e\x46orgetResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\"\x80\x01\n\x0e\x45xplainRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x03\"\xd7\x01\n\x0f\x45xplainResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12+\n\x08resource\x18\x02 \x01(\x0b\x32\x19.garbagetruck.v1.Resource\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12,\n\tobstacles\x18\x04 \x03(\x0b\x32\x19.garbagetruck.v1.Obstacle\x12\'\n\x07history\x18\x05 \x03(\x0b\x32\x16.garbagetruck.v1.Event\"?\n\x08Obstacle\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x10\n\x08until_ms\x18\x03 \x01(\x03*\xd5\x01\n\rResourceState\x12\x1e\n\x1aRESOURCE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13RESOURCE_STATE_LIVE\x10\x01\x12\x1b\n\x17RESOURCE_STATE_ORPHANED\x10\x02\x12\x16\n\x12RESOURCE_STATE_DUE\x10\x03\x12\x1a\n\x16RESOURCE_STATE_CLAIMED\x10\x04\x12\x1a\n\x16RESOURCE_STATE_CLEANED\x10\x05\x12\x1e\n\x1aRESOURCE_STATE_DEAD_LETTER\x10\x06\x32\xf4\x03\n\x0fResourceService\x12X\n\x0bGetResource\x12#.garbagetruck.v1.GetResourceRequest\x1a$.garbagetruck.v1.GetResourceResponse\x12^\n\rListResources\x12%.garbagetruck.v1.ListResourcesRequest\x1a&.garbagetruck.v1.ListResourcesResponse\x12\x43\n\x04Hold\x12\x1c.garbagetruck.v1.HoldRequest\x1a\x1d.garbagetruck.v1.HoldResponse\x12I\n\x06Unhold\x12\x1e.garbagetruck.v1.UnholdRequest\x1a\x1f.garbagetruck.v1.UnholdResponse\x12I\n\x06\x46orget\x12\x1e.garbagetruck.v1.ForgetRequest\x1a\x1f.garbagetruck.v1.ForgetResponse\x12L\n\x07\x45xplain\x12\x1f.garbagetruck.v1.ExplainRequest\x1a .garbagetruck.v1.ExplainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,44 +39,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESOURCE_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_LISTRESOURCESREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_LISTRESOURCESREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_RESOURCESTATE']._serialized_start=2551
-  _globals['_RESOURCESTATE']._serialized_end=2764
-  _globals['_RESOURCE']._serialized_start=140
-  _globals['_RESOURCE']._serialized_end=727
-  _globals['_RESOURCE_LABELSENTRY']._serialized_start=682
-  _globals['_RESOURCE_LABELSENTRY']._serialized_end=727
-  _globals['_CLAIM']._serialized_start=729
-  _globals['_CLAIM']._serialized_end=807
-  _globals['_HOLD']._serialized_start=809
-  _globals['_HOLD']._serialized_end=878
-  _globals['_GETRESOURCEREQUEST']._serialized_start=880
-  _globals['_GETRESOURCEREQUEST']._serialized_end=992
-  _globals['_GETRESOURCERESPONSE']._serialized_start=994
-  _globals['_GETRESOURCERESPONSE']._serialized_end=1109
-  _globals['_LISTRESOURCESREQUEST']._serialized_start=1112
-  _globals['_LISTRESOURCESREQUEST']._serialized_end=1430
-  _globals['_LISTRESOURCESREQUEST_LABELSENTRY']._serialized_start=682
-  _globals['_LISTRESOURCESREQUEST_LABELSENTRY']._serialized_end=727
-  _globals['_LISTRESOURCESRESPONSE']._serialized_start=1433
-  _globals['_LISTRESOURCESRESPONSE']._serialized_end=1576
-  _globals['_HOLDREQUEST']._serialized_start=1578
-  _globals['_HOLDREQUEST']._serialized_end=1681
-  _globals['_HOLDRESPONSE']._serialized_start=1683
-  _globals['_HOLDRESPONSE']._serialized_end=1781
-  _globals['_UNHOLDREQUEST']._serialized_start=1783
-  _globals['_UNHOLDREQUEST']._serialized_end=1872
-  _globals['_UNHOLDRESPONSE']._serialized_start=1874
-  _globals['_UNHOLDRESPONSE']._serialized_end=1957
-  _globals['_FORGETREQUEST']._serialized_start=1959
-  _globals['_FORGETREQUEST']._serialized_end=2067
-  _globals['_FORGETRESPONSE']._serialized_start=2069
-  _globals['_FORGETRESPONSE']._serialized_end=2134
-  _globals['_EXPLAINREQUEST']._serialized_start=2137
-  _globals['_EXPLAINREQUEST']._serialized_end=2265
-  _globals['_EXPLAINRESPONSE']._serialized_start=2268
-  _globals['_EXPLAINRESPONSE']._serialized_end=2483
-  _globals['_OBSTACLE']._serialized_start=2485
-  _globals['_OBSTACLE']._serialized_end=2548
-  _globals['_RESOURCESERVICE']._serialized_start=2767
-  _globals['_RESOURCESERVICE']._serialized_end=3267
+  _globals['_RESOURCESTATE']._serialized_start=2587
+  _globals['_RESOURCESTATE']._serialized_end=2800
+  _globals['_RESOURCE']._serialized_start=176
+  _globals['_RESOURCE']._serialized_end=763
+  _globals['_RESOURCE_LABELSENTRY']._serialized_start=718
+  _globals['_RESOURCE_LABELSENTRY']._serialized_end=763
+  _globals['_CLAIM']._serialized_start=765
+  _globals['_CLAIM']._serialized_end=843
+  _globals['_HOLD']._serialized_start=845
+  _globals['_HOLD']._serialized_end=914
+  _globals['_GETRESOURCEREQUEST']._serialized_start=916
+  _globals['_GETRESOURCEREQUEST']._serialized_end=1028
+  _globals['_GETRESOURCERESPONSE']._serialized_start=1030
+  _globals['_GETRESOURCERESPONSE']._serialized_end=1145
+  _globals['_LISTRESOURCESREQUEST']._serialized_start=1148
+  _globals['_LISTRESOURCESREQUEST']._serialized_end=1466
+  _globals['_LISTRESOURCESREQUEST_LABELSENTRY']._serialized_start=718
+  _globals['_LISTRESOURCESREQUEST_LABELSENTRY']._serialized_end=763
+  _globals['_LISTRESOURCESRESPONSE']._serialized_start=1469
+  _globals['_LISTRESOURCESRESPONSE']._serialized_end=1612
+  _globals['_HOLDREQUEST']._serialized_start=1614
+  _globals['_HOLDREQUEST']._serialized_end=1717
+  _globals['_HOLDRESPONSE']._serialized_start=1719
+  _globals['_HOLDRESPONSE']._serialized_end=1817
+  _globals['_UNHOLDREQUEST']._serialized_start=1819
+  _globals['_UNHOLDREQUEST']._serialized_end=1908
+  _globals['_UNHOLDRESPONSE']._serialized_start=1910
+  _globals['_UNHOLDRESPONSE']._serialized_end=1993
+  _globals['_FORGETREQUEST']._serialized_start=1995
+  _globals['_FORGETREQUEST']._serialized_end=2103
+  _globals['_FORGETRESPONSE']._serialized_start=2105
+  _globals['_FORGETRESPONSE']._serialized_end=2170
+  _globals['_EXPLAINREQUEST']._serialized_start=2173
+  _globals['_EXPLAINREQUEST']._serialized_end=2301
+  _globals['_EXPLAINRESPONSE']._serialized_start=2304
+  _globals['_EXPLAINRESPONSE']._serialized_end=2519
+  _globals['_OBSTACLE']._serialized_start=2521
+  _globals['_OBSTACLE']._serialized_end=2584
+  _globals['_RESOURCESERVICE']._serialized_start=2803
+  _globals['_RESOURCESERVICE']._serialized_end=3303
 # @@protoc_insertion_point(module_scope)

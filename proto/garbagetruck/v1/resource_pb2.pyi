@@ -4,8 +4,9 @@ isort:skip_file
 Resources: the external things that leases protect and cleanups delete."""
 
 from collections import abc as _abc
-from garbagetruck.v1 import common_pb2 as _common_pb2
+from garbagetruck.v1 import cleanup_spec_pb2 as _cleanup_spec_pb2
 from garbagetruck.v1 import event_pb2 as _event_pb2
+from garbagetruck.v1 import header_pb2 as _header_pb2
 from garbagetruck.v1 import lease_pb2 as _lease_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -145,7 +146,7 @@ class Resource(_message.Message):
     revision: _builtins.int
     """Grows with every change of the resource."""
     @_builtins.property
-    def cleanup(self) -> _common_pb2.CleanupSpec:
+    def cleanup(self) -> _cleanup_spec_pb2.CleanupSpec:
         """What will be done with it. Absent: nothing, it will only be forgotten."""
 
     @_builtins.property
@@ -173,7 +174,7 @@ class Resource(_message.Message):
         name: _builtins.str = ...,
         generation: _builtins.int = ...,
         state: Global___ResourceState.ValueType = ...,
-        cleanup: _common_pb2.CleanupSpec | None = ...,
+        cleanup: _cleanup_spec_pb2.CleanupSpec | None = ...,
         target: _builtins.str = ...,
         fencing_token: _builtins.int = ...,
         grace_ms: _builtins.int = ...,
@@ -277,7 +278,7 @@ class GetResourceRequest(_message.Message):
     RESOURCE_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace of the resource. Empty = "default"."""
-    consistency: _common_pb2.ReadConsistency.ValueType
+    consistency: _header_pb2.ReadConsistency.ValueType
     """How fresh the answer has to be."""
     resource: _builtins.str
     """The resource's name, 1 to 1,024 bytes."""
@@ -285,7 +286,7 @@ class GetResourceRequest(_message.Message):
         self,
         *,
         namespace: _builtins.str = ...,
-        consistency: _common_pb2.ReadConsistency.ValueType = ...,
+        consistency: _header_pb2.ReadConsistency.ValueType = ...,
         resource: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -305,7 +306,7 @@ class GetResourceResponse(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     RESOURCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -315,7 +316,7 @@ class GetResourceResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         resource: Global___Resource | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "resource", b"resource"]  # noqa: Y015
@@ -361,12 +362,12 @@ class ListResourcesRequest(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace of the resources. Empty = "default"."""
-    consistency: _common_pb2.ReadConsistency.ValueType
+    consistency: _header_pb2.ReadConsistency.ValueType
     """How fresh the answer has to be. Each page is consistent in itself only."""
     page_size: _builtins.int
-    """As described in common.proto."""
+    """As described in header.proto."""
     page_token: _builtins.str
-    """As described in common.proto."""
+    """As described in header.proto."""
     name_prefix: _builtins.str
     """Only resources whose name begins with this."""
     @_builtins.property
@@ -381,7 +382,7 @@ class ListResourcesRequest(_message.Message):
         self,
         *,
         namespace: _builtins.str = ...,
-        consistency: _common_pb2.ReadConsistency.ValueType = ...,
+        consistency: _header_pb2.ReadConsistency.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         states: _abc.Iterable[Global___ResourceState.ValueType] | None = ...,
@@ -408,7 +409,7 @@ class ListResourcesResponse(_message.Message):
     next_page_token: _builtins.str
     """Where the next page begins. Empty: this was the last."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -418,7 +419,7 @@ class ListResourcesResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         resources: _abc.Iterable[Global___Resource] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
@@ -444,7 +445,7 @@ class HoldRequest(_message.Message):
     namespace: _builtins.str
     """The namespace of the resource. Empty = "default"."""
     request_id: _builtins.str
-    """Makes a repetition harmless; see common.proto."""
+    """Makes a repetition harmless; see header.proto."""
     resource: _builtins.str
     """The resource's name, 1 to 1,024 bytes."""
     hold_id: _builtins.str
@@ -484,13 +485,13 @@ class HoldResponse(_message.Message):
     revision: _builtins.int
     """The resource's revision with it."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         hold_id: _builtins.str = ...,
         revision: _builtins.int = ...,
     ) -> None: ...
@@ -515,7 +516,7 @@ class UnholdRequest(_message.Message):
     namespace: _builtins.str
     """The namespace of the resource. Empty = "default"."""
     request_id: _builtins.str
-    """Makes a repetition harmless; see common.proto."""
+    """Makes a repetition harmless; see header.proto."""
     resource: _builtins.str
     """The resource's name, 1 to 1,024 bytes."""
     hold_id: _builtins.str
@@ -547,13 +548,13 @@ class UnholdResponse(_message.Message):
     revision: _builtins.int
     """The resource's revision without it."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
@@ -578,7 +579,7 @@ class ForgetRequest(_message.Message):
     namespace: _builtins.str
     """The namespace of the resource. Empty = "default"."""
     request_id: _builtins.str
-    """Makes a repetition harmless; see common.proto."""
+    """Makes a repetition harmless; see header.proto."""
     resource: _builtins.str
     """The resource's name, 1 to 1,024 bytes."""
     generation: _builtins.int
@@ -610,13 +611,13 @@ class ForgetResponse(_message.Message):
 
     HEADER_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -638,7 +639,7 @@ class ExplainRequest(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace of the resource. Empty = "default"."""
-    consistency: _common_pb2.ReadConsistency.ValueType
+    consistency: _header_pb2.ReadConsistency.ValueType
     """How fresh the answer has to be."""
     resource: _builtins.str
     """The resource's name, 1 to 1,024 bytes."""
@@ -648,7 +649,7 @@ class ExplainRequest(_message.Message):
         self,
         *,
         namespace: _builtins.str = ...,
-        consistency: _common_pb2.ReadConsistency.ValueType = ...,
+        consistency: _header_pb2.ReadConsistency.ValueType = ...,
         resource: _builtins.str = ...,
         generation: _builtins.int = ...,
     ) -> None: ...
@@ -674,7 +675,7 @@ class ExplainResponse(_message.Message):
     summary: _builtins.str
     """One sentence for people."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -692,7 +693,7 @@ class ExplainResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         resource: Global___Resource | None = ...,
         summary: _builtins.str = ...,
         obstacles: _abc.Iterable[Global___Obstacle] | None = ...,

@@ -22,44 +22,45 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from garbagetruck.v1 import common_pb2 as garbagetruck_dot_v1_dot_common__pb2
+from garbagetruck.v1 import error_pb2 as garbagetruck_dot_v1_dot_error__pb2
+from garbagetruck.v1 import header_pb2 as garbagetruck_dot_v1_dot_header__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgarbagetruck/v1/session.proto\x12\x0fgarbagetruck.v1\x1a\x1cgarbagetruck/v1/common.proto\"\xc7\x01\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x0e\n\x06ttl_ms\x18\x04 \x01(\x03\x12\x14\n\x0cremaining_ms\x18\x05 \x01(\x03\x12\x13\n\x0blease_count\x18\x06 \x01(\x03\x12,\n\x05state\x18\x07 \x01(\x0e\x32\x1d.garbagetruck.v1.SessionState\x12\x12\n\nend_reason\x18\x08 \x01(\t\x12\x10\n\x08\x65nded_ms\x18\t \x01(\x03\"[\n\x12OpenSessionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x0e\n\x06ttl_ms\x18\x04 \x01(\x03\"q\n\x13OpenSessionResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12)\n\x07session\x18\x02 \x01(\x0b\x32\x18.garbagetruck.v1.Session\"P\n\x13RenewSessionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\"]\n\x14RenewSessionResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x14\n\x0cremaining_ms\x18\x02 \x01(\x03\"S\n\x17KeepSessionAliveRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x13\n\x0bsession_ids\x18\x03 \x03(\t\"\x9f\x01\n\x18KeepSessionAliveResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x14\n\x0cremaining_ms\x18\x03 \x03(\x03\x12*\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x1a.garbagetruck.v1.ItemError\"P\n\x13\x43loseSessionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\"\\\n\x14\x43loseSessionResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x13\n\x0blease_count\x18\x02 \x01(\x03\"q\n\x11GetSessionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x12\n\nsession_id\x18\x03 \x01(\t\"p\n\x12GetSessionResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12)\n\x07session\x18\x02 \x01(\x0b\x32\x18.garbagetruck.v1.Session\"\x96\x01\n\x13ListSessionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x0e\n\x06holder\x18\x05 \x01(\t\"\x8c\x01\n\x14ListSessionsResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12*\n\x08sessions\x18\x02 \x03(\x0b\x32\x18.garbagetruck.v1.Session\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t*|\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14SESSION_STATE_ACTIVE\x10\x01\x12\x19\n\x15SESSION_STATE_EXPIRED\x10\x02\x12\x18\n\x14SESSION_STATE_CLOSED\x10\x03\x32\xc5\x04\n\x0eSessionService\x12X\n\x0bOpenSession\x12#.garbagetruck.v1.OpenSessionRequest\x1a$.garbagetruck.v1.OpenSessionResponse\x12[\n\x0cRenewSession\x12$.garbagetruck.v1.RenewSessionRequest\x1a%.garbagetruck.v1.RenewSessionResponse\x12k\n\x10KeepSessionAlive\x12(.garbagetruck.v1.KeepSessionAliveRequest\x1a).garbagetruck.v1.KeepSessionAliveResponse(\x01\x30\x01\x12[\n\x0c\x43loseSession\x12$.garbagetruck.v1.CloseSessionRequest\x1a%.garbagetruck.v1.CloseSessionResponse\x12U\n\nGetSession\x12\".garbagetruck.v1.GetSessionRequest\x1a#.garbagetruck.v1.GetSessionResponse\x12[\n\x0cListSessions\x12$.garbagetruck.v1.ListSessionsRequest\x1a%.garbagetruck.v1.ListSessionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgarbagetruck/v1/session.proto\x12\x0fgarbagetruck.v1\x1a\x1bgarbagetruck/v1/error.proto\x1a\x1cgarbagetruck/v1/header.proto\"\xc7\x01\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x0e\n\x06ttl_ms\x18\x04 \x01(\x03\x12\x14\n\x0cremaining_ms\x18\x05 \x01(\x03\x12\x13\n\x0blease_count\x18\x06 \x01(\x03\x12,\n\x05state\x18\x07 \x01(\x0e\x32\x1d.garbagetruck.v1.SessionState\x12\x12\n\nend_reason\x18\x08 \x01(\t\x12\x10\n\x08\x65nded_ms\x18\t \x01(\x03\"[\n\x12OpenSessionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x0e\n\x06ttl_ms\x18\x04 \x01(\x03\"q\n\x13OpenSessionResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12)\n\x07session\x18\x02 \x01(\x0b\x32\x18.garbagetruck.v1.Session\"P\n\x13RenewSessionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\"]\n\x14RenewSessionResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x14\n\x0cremaining_ms\x18\x02 \x01(\x03\"S\n\x17KeepSessionAliveRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x13\n\x0bsession_ids\x18\x03 \x03(\t\"\x9f\x01\n\x18KeepSessionAliveResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x14\n\x0cremaining_ms\x18\x03 \x03(\x03\x12*\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x1a.garbagetruck.v1.ItemError\"P\n\x13\x43loseSessionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\"\\\n\x14\x43loseSessionResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x13\n\x0blease_count\x18\x02 \x01(\x03\"q\n\x11GetSessionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x12\n\nsession_id\x18\x03 \x01(\t\"p\n\x12GetSessionResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12)\n\x07session\x18\x02 \x01(\x0b\x32\x18.garbagetruck.v1.Session\"\x96\x01\n\x13ListSessionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x0e\n\x06holder\x18\x05 \x01(\t\"\x8c\x01\n\x14ListSessionsResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12*\n\x08sessions\x18\x02 \x03(\x0b\x32\x18.garbagetruck.v1.Session\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t*|\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14SESSION_STATE_ACTIVE\x10\x01\x12\x19\n\x15SESSION_STATE_EXPIRED\x10\x02\x12\x18\n\x14SESSION_STATE_CLOSED\x10\x03\x32\xc5\x04\n\x0eSessionService\x12X\n\x0bOpenSession\x12#.garbagetruck.v1.OpenSessionRequest\x1a$.garbagetruck.v1.OpenSessionResponse\x12[\n\x0cRenewSession\x12$.garbagetruck.v1.RenewSessionRequest\x1a%.garbagetruck.v1.RenewSessionResponse\x12k\n\x10KeepSessionAlive\x12(.garbagetruck.v1.KeepSessionAliveRequest\x1a).garbagetruck.v1.KeepSessionAliveResponse(\x01\x30\x01\x12[\n\x0c\x43loseSession\x12$.garbagetruck.v1.CloseSessionRequest\x1a%.garbagetruck.v1.CloseSessionResponse\x12U\n\nGetSession\x12\".garbagetruck.v1.GetSessionRequest\x1a#.garbagetruck.v1.GetSessionResponse\x12[\n\x0cListSessions\x12$.garbagetruck.v1.ListSessionsRequest\x1a%.garbagetruck.v1.ListSessionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'garbagetruck.v1.session_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SESSIONSTATE']._serialized_start=1615
-  _globals['_SESSIONSTATE']._serialized_end=1739
-  _globals['_SESSION']._serialized_start=81
-  _globals['_SESSION']._serialized_end=280
-  _globals['_OPENSESSIONREQUEST']._serialized_start=282
-  _globals['_OPENSESSIONREQUEST']._serialized_end=373
-  _globals['_OPENSESSIONRESPONSE']._serialized_start=375
-  _globals['_OPENSESSIONRESPONSE']._serialized_end=488
-  _globals['_RENEWSESSIONREQUEST']._serialized_start=490
-  _globals['_RENEWSESSIONREQUEST']._serialized_end=570
-  _globals['_RENEWSESSIONRESPONSE']._serialized_start=572
-  _globals['_RENEWSESSIONRESPONSE']._serialized_end=665
-  _globals['_KEEPSESSIONALIVEREQUEST']._serialized_start=667
-  _globals['_KEEPSESSIONALIVEREQUEST']._serialized_end=750
-  _globals['_KEEPSESSIONALIVERESPONSE']._serialized_start=753
-  _globals['_KEEPSESSIONALIVERESPONSE']._serialized_end=912
-  _globals['_CLOSESESSIONREQUEST']._serialized_start=914
-  _globals['_CLOSESESSIONREQUEST']._serialized_end=994
-  _globals['_CLOSESESSIONRESPONSE']._serialized_start=996
-  _globals['_CLOSESESSIONRESPONSE']._serialized_end=1088
-  _globals['_GETSESSIONREQUEST']._serialized_start=1090
-  _globals['_GETSESSIONREQUEST']._serialized_end=1203
-  _globals['_GETSESSIONRESPONSE']._serialized_start=1205
-  _globals['_GETSESSIONRESPONSE']._serialized_end=1317
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=1320
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1470
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1473
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1613
-  _globals['_SESSIONSERVICE']._serialized_start=1742
-  _globals['_SESSIONSERVICE']._serialized_end=2323
+  _globals['_SESSIONSTATE']._serialized_start=1644
+  _globals['_SESSIONSTATE']._serialized_end=1768
+  _globals['_SESSION']._serialized_start=110
+  _globals['_SESSION']._serialized_end=309
+  _globals['_OPENSESSIONREQUEST']._serialized_start=311
+  _globals['_OPENSESSIONREQUEST']._serialized_end=402
+  _globals['_OPENSESSIONRESPONSE']._serialized_start=404
+  _globals['_OPENSESSIONRESPONSE']._serialized_end=517
+  _globals['_RENEWSESSIONREQUEST']._serialized_start=519
+  _globals['_RENEWSESSIONREQUEST']._serialized_end=599
+  _globals['_RENEWSESSIONRESPONSE']._serialized_start=601
+  _globals['_RENEWSESSIONRESPONSE']._serialized_end=694
+  _globals['_KEEPSESSIONALIVEREQUEST']._serialized_start=696
+  _globals['_KEEPSESSIONALIVEREQUEST']._serialized_end=779
+  _globals['_KEEPSESSIONALIVERESPONSE']._serialized_start=782
+  _globals['_KEEPSESSIONALIVERESPONSE']._serialized_end=941
+  _globals['_CLOSESESSIONREQUEST']._serialized_start=943
+  _globals['_CLOSESESSIONREQUEST']._serialized_end=1023
+  _globals['_CLOSESESSIONRESPONSE']._serialized_start=1025
+  _globals['_CLOSESESSIONRESPONSE']._serialized_end=1117
+  _globals['_GETSESSIONREQUEST']._serialized_start=1119
+  _globals['_GETSESSIONREQUEST']._serialized_end=1232
+  _globals['_GETSESSIONRESPONSE']._serialized_start=1234
+  _globals['_GETSESSIONRESPONSE']._serialized_end=1346
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=1349
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1499
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1502
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1642
+  _globals['_SESSIONSERVICE']._serialized_start=1771
+  _globals['_SESSIONSERVICE']._serialized_end=2352
 # @@protoc_insertion_point(module_scope)

@@ -4,7 +4,8 @@ isort:skip_file
 Sessions: one heartbeat for all the leases of a holder."""
 
 from collections import abc as _abc
-from garbagetruck.v1 import common_pb2 as _common_pb2
+from garbagetruck.v1 import error_pb2 as _error_pb2
+from garbagetruck.v1 import header_pb2 as _header_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -115,7 +116,7 @@ class OpenSessionRequest(_message.Message):
     namespace: _builtins.str
     """The namespace of the session. Empty = "default"."""
     request_id: _builtins.str
-    """Makes a repetition harmless; see common.proto."""
+    """Makes a repetition harmless; see header.proto."""
     holder: _builtins.str
     """Who will hold it, 1 to 256 bytes."""
     ttl_ms: _builtins.int
@@ -147,7 +148,7 @@ class OpenSessionResponse(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -157,7 +158,7 @@ class OpenSessionResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         session: Global___Session | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "session", b"session"]  # noqa: Y015
@@ -209,13 +210,13 @@ class RenewSessionResponse(_message.Message):
     remaining_ms: _builtins.int
     """What is left now, in milliseconds: its TTL."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         remaining_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
@@ -271,7 +272,7 @@ class KeepSessionAliveResponse(_message.Message):
     sequence: _builtins.int
     """That of the request."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -279,16 +280,16 @@ class KeepSessionAliveResponse(_message.Message):
         """One for each id, in the order of the request: what is left, in milliseconds. 0 where the renewal was refused."""
 
     @_builtins.property
-    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ItemError]:
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_error_pb2.ItemError]:
         """Only the refused ones, by rising index; as RenewSession would have said it."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         sequence: _builtins.int = ...,
         remaining_ms: _abc.Iterable[_builtins.int] | None = ...,
-        errors: _abc.Iterable[_common_pb2.ItemError] | None = ...,
+        errors: _abc.Iterable[_error_pb2.ItemError] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -339,13 +340,13 @@ class CloseSessionResponse(_message.Message):
     lease_count: _builtins.int
     """How many leases it had; they end with it. 0 when it was closed before."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         lease_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
@@ -367,7 +368,7 @@ class GetSessionRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace of the session. Empty = "default"."""
-    consistency: _common_pb2.ReadConsistency.ValueType
+    consistency: _header_pb2.ReadConsistency.ValueType
     """How fresh the answer has to be."""
     session_id: _builtins.str
     """The session, 1 to 64 bytes."""
@@ -375,7 +376,7 @@ class GetSessionRequest(_message.Message):
         self,
         *,
         namespace: _builtins.str = ...,
-        consistency: _common_pb2.ReadConsistency.ValueType = ...,
+        consistency: _header_pb2.ReadConsistency.ValueType = ...,
         session_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -395,7 +396,7 @@ class GetSessionResponse(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -405,7 +406,7 @@ class GetSessionResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         session: Global___Session | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "session", b"session"]  # noqa: Y015
@@ -429,19 +430,19 @@ class ListSessionsRequest(_message.Message):
     HOLDER_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace of the sessions. Empty = "default"."""
-    consistency: _common_pb2.ReadConsistency.ValueType
+    consistency: _header_pb2.ReadConsistency.ValueType
     """How fresh the answer has to be. Each page is consistent in itself only."""
     page_size: _builtins.int
-    """As described in common.proto."""
+    """As described in header.proto."""
     page_token: _builtins.str
-    """As described in common.proto."""
+    """As described in header.proto."""
     holder: _builtins.str
     """Only sessions of this holder. Empty: of all."""
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
-        consistency: _common_pb2.ReadConsistency.ValueType = ...,
+        consistency: _header_pb2.ReadConsistency.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         holder: _builtins.str = ...,
@@ -466,7 +467,7 @@ class ListSessionsResponse(_message.Message):
     next_page_token: _builtins.str
     """Where the next page begins. Empty: this was the last."""
     @_builtins.property
-    def header(self) -> _common_pb2.ResponseHeader:
+    def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
@@ -476,7 +477,7 @@ class ListSessionsResponse(_message.Message):
     def __init__(
         self,
         *,
-        header: _common_pb2.ResponseHeader | None = ...,
+        header: _header_pb2.ResponseHeader | None = ...,
         sessions: _abc.Iterable[Global___Session] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...

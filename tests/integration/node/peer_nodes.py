@@ -25,6 +25,7 @@ from garbagetruck.cluster.node.peers.port import (
     PeerResponse,
     ReadIndexRequest,
     ReadIndexResponse,
+    SubmitRequest,
 )
 from garbagetruck.cluster.node.peers.wire import FRAME_BYTES_MAX
 from garbagetruck.cluster.raft.handshake import Disks
@@ -53,6 +54,7 @@ class EchoHandler(PeerHandler):
         self.asked += 1
         if isinstance(request, ReadIndexRequest):
             return ReadIndexResponse(request.id, 12, 3_400, 5)
+        assert isinstance(request, SubmitRequest)
         self.waiting.set()
         try:
             await self.gate.wait()

@@ -6,7 +6,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,19 @@ import grpc
 import pytest
 from grpc import aio
 
-from garbagetruck.cluster.node.compose import World, compose
+from garbagetruck.cluster.node.compose import compose
 from garbagetruck.cluster.node.config.loading import load_settings
 from garbagetruck.cluster.node.identity import DataFolder
 from garbagetruck.cluster.node.local.layout import UpOptions, plan, prepare
-from garbagetruck.v1 import common_pb2, lease_pb2, lease_pb2_grpc, namespace_pb2, namespace_pb2_grpc
+from garbagetruck.cluster.node.world import World
+from garbagetruck.v1 import header_pb2, lease_pb2, lease_pb2_grpc, namespace_pb2, namespace_pb2_grpc
 from tests.cluster_fixtures.ports import free_base_port
-from tests.unit.api.stand import refusal
+from tests.unit.api.stand import Told, refusal
 
 DEFAULT_TIMEOUT_S = 1.0
 """What the node gives a call that brings no deadline."""
+LOOK_S = 0.005
+LATE_S_MAX = 0.02
 
 
 @pytest.fixture
@@ -78,13 +81,30 @@ def set_namespace(channel: aio.Channel, timeout_s: float | None, request_id: str
     return namespace_pb2_grpc.NamespaceServiceStub(channel).Set(request, timeout=timeout_s)
 
 
+async def asked_in_peace(call: Callable[[], Any]) -> tuple[Told, float]:
+    """What a call was told, and after how long; again when the machine kept this process from running meanwhile.
+
+    Client and node share a loop here: one that stands still for longer than the node's margin proves nothing.
+    """
+    async with asyncio.timeout(60):
+        while True:
+            began_s = time.monotonic()
+            asked = asyncio.create_task(refusal(call()))
+            late_s = 0.0
+            while not asked.done():
+                looked_s = time.monotonic()
+                await asyncio.wait({asked}, timeout=LOOK_S)
+                late_s = max(late_s, time.monotonic() - looked_s - LOOK_S)
+            if late_s < LATE_S_MAX:
+                return await asked, time.monotonic() - began_s
+            print(f"this process stood still for {late_s:.3f} s; asking again")
+
+
 @pytest.mark.parametrize("ask", [acquire, get_lease, renew, set_namespace])
 async def test_a_node_without_a_leader_says_so_within_the_timeout(alone: aio.Channel, ask: Any) -> None:
     await alone.channel_ready()
     for timeout_s, request_id in itertools.product((0.1, 0.5, None), ("", "request-1")):
-        began_s = time.monotonic()
-        told = await refusal(ask(alone, timeout_s, request_id))
-        took_s = time.monotonic() - began_s
+        told, took_s = await asked_in_peace(lambda: ask(alone, timeout_s, request_id))  # noqa: B023 - called at once
         assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "NO_LEADER"), (timeout_s, told.message)
         assert told.retry is not None
         assert took_s < (timeout_s or DEFAULT_TIMEOUT_S)
@@ -92,6 +112,6 @@ async def test_a_node_without_a_leader_says_so_within_the_timeout(alone: aio.Cha
 
 
 async def test_a_node_that_never_heard_of_its_cluster_does_not_say_that_it_is_empty(alone: aio.Channel) -> None:
-    request = lease_pb2.ListLeasesRequest(consistency=common_pb2.READ_CONSISTENCY_STALE)
+    request = lease_pb2.ListLeasesRequest(consistency=header_pb2.READ_CONSISTENCY_STALE)
     told = await refusal(lease_pb2_grpc.LeaseServiceStub(alone).ListLeases(request, timeout=0.5))
     assert told.reason == "NO_LEADER"

@@ -6,7 +6,7 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,11 +22,12 @@ import garbagetruck
 from garbagetruck.client.errors import StorageLow, Unavailable
 from garbagetruck.client.truck import Truck
 from garbagetruck.cluster.machine.model import Tombstone
-from garbagetruck.cluster.node.compose import World, compose
+from garbagetruck.cluster.node.compose import compose
 from garbagetruck.cluster.node.config.loading import load_settings
 from garbagetruck.cluster.node.identity import DataFolder
 from garbagetruck.cluster.node.local.layout import UpOptions, plan, prepare
 from garbagetruck.cluster.node.server_node import ServerNode
+from garbagetruck.cluster.node.world import World
 from garbagetruck.cluster.raft.errors import JournalForeign, SnapshotDamaged
 from tests.cluster_fixtures.ports import free_base_port
 
@@ -64,19 +65,22 @@ def place(tmp_path: Path) -> Place:
 
 
 @asynccontextmanager
-async def running(place: Place, *, bootstrap: bool, disk_id: str = "disk-1", **raft: int) -> AsyncIterator[ServerNode]:
-    """`raft` are settings of that section."""
+async def running(
+    place: Place, *, bootstrap: bool, disk_id: str = "disk-1", node: Mapping[str, str] | None = None, **raft: int
+) -> AsyncIterator[ServerNode]:
+    """`raft` and `node` are settings of those sections."""
     environ = {f"GARBAGETRUCK_RAFT_{key.upper()}": str(value) for key, value in raft.items()}
+    environ |= {f"GARBAGETRUCK_NODE_{key.upper()}": value for key, value in (node or {}).items()}
     settings = load_settings(place.folder / "n1.toml", environ).settings
     folder = DataFolder(settings.node.data_dir)
     with folder:
         identity = folder.open(cluster_id="tests", node_id="n1", bootstrap_disk_id=disk_id if bootstrap else None)
-        node = compose(settings, identity, folder, world(place))
-        await node.start()
+        composed = compose(settings, identity, folder, world(place))
+        await composed.start()
         try:
-            yield node
+            yield composed
         finally:
-            await node.stop()
+            await composed.stop()
 
 
 def world(place: Place) -> World:
@@ -93,6 +97,11 @@ def world(place: Place) -> World:
         environ=os.environ,
         on_fatal=place.died.append,
     )
+
+
+def snapshots_of(place: Place) -> list[Path]:
+    """The oldest first."""
+    return sorted((place.folder / "n1" / "raft" / "snapshots").glob("*.snap"))
 
 
 async def until_cleaned(truck: Truck, resource: str) -> None:
@@ -131,7 +140,7 @@ async def test_a_drained_node_refuses_and_its_state_is_back_after_a_restart(plac
             lease = await truck.acquire("kept", holder="tests", ttl=60.0)
             await node.drain()
             with pytest.raises(Unavailable):
-                await truck.acquire("late", holder="tests", ttl=60.0, timeout=0.5)
+                await truck.acquire("late", holder="tests", ttl=60.0, timeout=2.0)
     async with running(place, bootstrap=False) as node:
         await node.become_ready()
         machine = node.core.machine
@@ -146,10 +155,12 @@ async def test_a_node_comes_back_from_its_snapshot_and_the_log_behind_it(place: 
         await node.become_ready()
         async with garbagetruck.connect(place.api) as truck:
             kept = [await truck.acquire(f"kept/{number}", holder="tests", ttl=600.0) for number in range(250)]
+            while len(snapshots_of(place)) < 2:
+                kept.append(await truck.acquire(f"kept/{len(kept)}", holder="tests", ttl=600.0))
             released = await truck.acquire("released", holder="tests", ttl=600.0)
             await truck.release(released.id)
         clock_ms = node.core.machine.clock_ms
-    indexes = [int(path.stem) for path in sorted((place.folder / "n1" / "raft" / "snapshots").glob("*.snap"))]
+    indexes = [int(path.stem) for path in snapshots_of(place)]
     assert len(indexes) == 2
     async with running(place, bootstrap=False) as node:
         await node.core.applier.wait_applied(indexes[-1])
@@ -169,7 +180,7 @@ async def test_a_node_whose_only_snapshots_are_empty_refuses_to_start(place: Pla
             journal = place.folder / "n1" / "raft" / "journal"
             while (journal / "0000000001-00000000000000000001.seg").exists():
                 await asyncio.gather(*(truck.acquire(f"r/{n}", holder="h", ttl=600.0) for n in range(20)))
-    for path in (place.folder / "n1" / "raft" / "snapshots").glob("*.snap"):
+    for path in snapshots_of(place):
         path.write_bytes(b"")
     with pytest.raises(SnapshotDamaged, match="it ends after 0 bytes"):
         async with running(place, bootstrap=False):

@@ -15,6 +15,7 @@ import pytest
 
 from garbagetruck.cluster.node.local.layout import LocalCluster, LocalNode, UpOptions, plan, prepare
 from garbagetruck.cluster.node.local.supervisor import Supervisor, up
+from tests.cluster_fixtures.ports import free_base_port
 
 PRETENDER = """
 import http.server, signal, sys, tomllib
@@ -72,22 +73,9 @@ def is_alive(pid: int) -> bool:
     return False
 
 
-def free_base_port() -> int:
-    """A base whose ports (base + 1.., + 100.., + 200..) are free now."""
-    for base in range(21_000, 31_000, 10):
-        try:
-            for offset in (1, 2, 101, 102, 201, 202):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", base + offset))
-        except OSError:
-            continue
-        return base
-    raise AssertionError("no free ports")
-
-
 @asynccontextmanager
 async def running(folder: Path, *, manner: str = "good", restart: bool = False) -> AsyncIterator[Running]:
-    options = UpOptions(data_dir=folder, nodes=2, base_port=free_base_port())
+    options = UpOptions(data_dir=folder, nodes=2, base_port=free_base_port(2))
     cluster = plan(options, new_cluster_id="c-1")
     prepare(cluster, options)
     run = Running(cluster, folder, manner=manner, restart=restart)
@@ -151,7 +139,7 @@ async def test_a_second_signal_kills_what_does_not_end(tmp_path: Path) -> None:
 
 
 def test_up_says_which_port_is_taken_and_starts_nothing(tmp_path: Path) -> None:
-    base = free_base_port()
+    base = free_base_port(2)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", base + 102))
         taken.listen()

@@ -72,6 +72,7 @@ async def main() -> None:
     replica = Replica(
         identity=Identity("c", own["node_id"], f"disk-{own['node_id']}"),
         members=[Member(node_id, address) for node_id, address in own["members"].items()],
+        founders=[*own["members"]],
         folder=Path(own["folder"]),
         settings=RaftSettings(tls=TlsFiles(*map(Path, own["tls"])) if own["tls"] else None, **own["settings"]),
         thread_factory=make_thread,

@@ -1,6 +1,5 @@
-"""Three replicas in one process, on real sockets, with cables between them that a test can cut.
-
-The cables are proxies: each replica believes that its peers listen where the cable begins.
+"""Three replicas in one process, on real sockets, with cables between them that a test can cut: proxies, where each replica
+believes that its peers listen.
 """
 
 import asyncio
@@ -18,18 +17,28 @@ from zlib import crc32
 
 import msgspec
 
-from garbagetruck.cluster.raft.errors import SnapshotUnfit
-from garbagetruck.cluster.raft.log import Entry, LogStatus, Role
+from garbagetruck.cluster.raft.errors import ChangeRefused, NotLeader, SnapshotUnfit
+from garbagetruck.cluster.raft.log import AddVoter, Entry, LogStatus, RemoveVoter, Role
 from garbagetruck.cluster.raft.replica import Replica
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
 from garbagetruck.cluster.raft.snapshots.port import Capture, Snapshots, StateMachine
 from garbagetruck.cluster.raft.tls import TlsFiles
+from tests.integration.raft.cables import Cable
 
 IDS = ("n1", "n2", "n3")
 SETTINGS = RaftSettings()
+CALM = RaftSettings(election_timeout_ms_min=1_500, election_timeout_ms_max=2_500, leader_fallback_ms=1_500)
+"""For tests in which nobody may be deposed: a busy machine stands still for longer than the defaults take for life."""
 PIECE_BYTES = 50_000
+CALM_MS = {
+    "election_timeout_ms_min": CALM.election_timeout_ms_min,
+    "election_timeout_ms_max": CALM.election_timeout_ms_max,
+    "leader_fallback_ms": CALM.leader_fallback_ms,
+}
+"""The same for processes."""
 PATIENCE_S = 20.0
 """Until something must have happened on a busy machine."""
+POLL_S = 0.01
 
 
 def free_ports(count: int) -> list[int]:
@@ -63,11 +72,21 @@ class Bell:
         rung, self._next = self._next, asyncio.Event()
         rung.set()
 
+    async def rung(self) -> None:
+        await self._next.wait()
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Look again at every ring."""
         async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 await self._next.wait()
+
+
+async def until_seen(condition: Callable[[], bool]) -> None:
+    """Wait for what rings no bell, such as files and counters."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(POLL_S)
 
 
 class Recorder:
@@ -126,59 +145,8 @@ class Recorder:
         self._bell.ring()
 
 
-class Cable:
-    """A proxy to one node's port. Cut, it keeps its connections open and lets nothing through."""
-
-    def __init__(self, target_port: int) -> None:
-        self._target_port = target_port
-        self._server: asyncio.Server | None = None
-        self._pumps: set[asyncio.Task[None]] = set()
-        self._whole = asyncio.Event()
-        self._whole.set()
-        self.port = 0
-
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for pump in list(self._pumps):
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
-        await self._server.wait_closed()
-
-    def cut(self) -> None:
-        self._whole.clear()
-
-    def mend(self) -> None:
-        self._whole.set()
-
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
-        except OSError:
-            writer.close()
-            return
-        for source, sink in ((reader, far_writer), (far_reader, writer)):
-            pump = asyncio.create_task(self._pump(source, sink))
-            self._pumps.add(pump)
-            pump.add_done_callback(self._pumps.discard)
-
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        try:
-            with contextlib.suppress(OSError):
-                while data := await source.read(65_536):
-                    await self._whole.wait()
-                    sink.write(data)
-                    await sink.drain()
-        finally:
-            sink.close()
-
-
 class Trio:
-    """Three replicas and what their listeners heard. Replicas may be stopped and started again."""
+    """Three replicas and what their listeners heard. Replicas may be stopped and started again, and others may join."""
 
     def __init__(
         self, folder: Path, settings: RaftSettings = SETTINGS, *, tls: Callable[[str], TlsFiles] | None = None
@@ -188,6 +156,9 @@ class Trio:
         self._tls = tls
         self._ports = dict(zip(IDS, free_ports(len(IDS)), strict=True))
         self._cables: dict[tuple[str, str], Cable] = {}
+        self._folders: dict[str, Path] = {}
+        self.members = [*IDS]
+        """Who is told of whom."""
         self.bell = Bell()
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
         self.replicas: dict[str, Replica] = {}
@@ -195,9 +166,15 @@ class Trio:
 
     async def lay_cables(self) -> None:
         for one, other in (("n2", "n1"), ("n3", "n1"), ("n3", "n2")):  # the greater id connects
-            cable = Cable(self._ports[other])
+            await self._lay_cable(one, other)
+
+    async def _lay_cable(self, one: str, other: str) -> None:
+        cable = Cable(self._ports[other])
+        await cable.start()
+        while cable.port in self._ports.values():  # a node's, which does not listen yet
+            await cable.stop()
             await cable.start()
-            self._cables[one, other] = cable
+        self._cables[one, other] = cable
 
     async def take_up_cables(self) -> None:
         for cable in self._cables.values():
@@ -205,17 +182,24 @@ class Trio:
 
     def members_as_seen_by(self, node_id: str) -> list[Member]:
         cables = {other: cable.port for (one, other), cable in self._cables.items() if one == node_id}
-        return [Member(each, f"127.0.0.1:{cables.get(each, self._ports[each])}") for each in IDS]
+        return [Member(each, f"127.0.0.1:{cables.get(each, self._ports[each])}") for each in self.members]
 
     def folder(self, node_id: str) -> Path:
-        return self._folder / node_id
+        return self._folders.get(node_id, self._folder / node_id)
 
     def make(
-        self, node_id: str, *, machine: StateMachine | None = None, cluster_id: str = "c", disk_id: str | None = None
+        self,
+        node_id: str,
+        *,
+        machine: StateMachine | None = None,
+        cluster_id: str = "c",
+        disk_id: str | None = None,
+        founders: Sequence[str] | None = IDS,
     ) -> Replica:
         return Replica(
             identity=Identity(cluster_id, node_id, disk_id or f"disk-{node_id}"),
             members=self.members_as_seen_by(node_id),
+            founders=founders,
             folder=self.folder(node_id),
             settings=self._settings if self._tls is None else replace(self._settings, tls=self._tls(node_id)),
             thread_factory=make_thread,
@@ -224,12 +208,51 @@ class Trio:
             snapshots=None if machine is None else Snapshots(machine, self.executor),
         )
 
-    async def start(self, node_id: str, **identity: str) -> Replica:
+    async def start(self, node_id: str, *, founders: Sequence[str] | None = IDS, **identity: str) -> Replica:
         recorder = Recorder(self.bell)
-        replica = self.make(node_id, machine=recorder, **identity)
+        replica = self.make(node_id, machine=recorder, founders=founders, **identity)
         await replica.start(recorder)
         self.replicas[node_id], self.recorders[node_id] = replica, recorder
         return replica
+
+    async def join(self, node_id: str, *, disk_id: str | None = None, folder: str = "") -> Replica:
+        """A node with an empty folder comes as a learner, and everybody is told of it."""
+        if folder:
+            self._folders[node_id] = self._folder / folder
+        if node_id not in self._ports:
+            self._ports[node_id] = free_ports(1)[0]
+            for other in [each for each in self._ports if each < node_id]:
+                await self._lay_cable(node_id, other)
+        if node_id not in self.members:
+            self.members.append(node_id)
+        identity = {} if disk_id is None else {"disk_id": disk_id}
+        replica = await self.start(node_id, founders=None, **identity)
+        self.tell()
+        return replica
+
+    def tell(self) -> None:
+        """Everybody hears who the members are."""
+        for node_id, replica in self.replicas.items():
+            replica.set_members(self.members_as_seen_by(node_id))
+
+    async def change(self, change: AddVoter | RemoveVoter, *, but: str = "") -> str:
+        """Have the leader do it, as soon as there is one that can. Its id is returned."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                leader = await self.leader(but=but)
+                replica = self.replicas[leader]
+                try:
+                    await replica.change_voters(change, term=replica.status.term)
+                except (ChangeRefused, NotLeader):
+                    await self.bell.rung()
+                else:
+                    return leader
+
+    async def voters(self, *node_ids: str, by: Sequence[str] = ()) -> None:
+        """Wait until `by`, or all, have applied that these vote and nobody else."""
+        for node_id in by or [*self.replicas]:
+            replica = self.replicas[node_id]
+            await self.bell.until(lambda replica=replica: replica.status.voters == set(node_ids))  # type: ignore[misc]
 
     def port(self, node_id: str) -> int:
         """Where a node really listens."""

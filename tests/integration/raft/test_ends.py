@@ -15,7 +15,7 @@ from pysyncobj.transport import Transport
 from garbagetruck.cluster.raft.errors import JournalDamaged, LogStopped
 from garbagetruck.cluster.raft.log import Entry, Role
 from garbagetruck.cluster.raft.seams import Consensus
-from tests.integration.raft.replicas import IDS, Bell, Recorder, Trio, trio
+from tests.integration.raft.replicas import CALM, IDS, Bell, Recorder, Trio, trio, until_seen
 
 
 def raft_threads() -> list[str]:
@@ -98,6 +98,23 @@ async def test_a_listener_that_fails_ends_the_log(tmp_path: Path, monkeypatch: p
         recorder.fatal.clear()
 
 
+async def test_whatever_is_called_on_the_raft_loop_ends_the_log_when_it_fails(tmp_path: Path) -> None:
+    """The loop would only log it, and a node without what was to be done would go on."""
+    async with trio(tmp_path) as nodes:
+        leader = await nodes.leader()
+        victim = next(node_id for node_id in IDS if node_id != leader)
+        recorder, engine = nodes.recorders[victim], nodes.replicas[victim]._engine
+
+        def fail() -> None:
+            raise ZeroDivisionError("a snapshot could not be described")
+
+        engine._call_in(fail)
+        await nodes.bell.until(lambda: bool(recorder.fatal))
+        await nodes.stop(victim)
+        assert [str(error) for error in recorder.fatal] == ["a snapshot could not be described"]
+        recorder.fatal.clear()
+
+
 async def test_a_port_in_use_is_said_at_once(tmp_path: Path) -> None:
     nodes = Trio(tmp_path)
     with socket.create_server(("127.0.0.1", nodes.members_as_seen_by("n1")[0].port)):
@@ -139,7 +156,7 @@ async def test_a_cluster_of_one_leads_itself(tmp_path: Path) -> None:
     nodes = Trio(tmp_path)
     members = nodes.members_as_seen_by("n1")
     nodes.members_as_seen_by = lambda node_id: members[:1]  # type: ignore[method-assign]
-    replica = await nodes.start("n1")
+    replica = await nodes.start("n1", founders=["n1"])
     await nodes.bell.until(lambda: replica.status.role is Role.LEADER)
     nodes.propose("n1", b"a")
     await nodes.heard(b"a")
@@ -155,7 +172,7 @@ async def test_a_cluster_of_one_leads_itself(tmp_path: Path) -> None:
 async def test_a_node_that_does_not_belong_hears_nothing_and_stops_nobody(
     tmp_path: Path, identity: dict[str, str], reason: str
 ) -> None:
-    async with trio(tmp_path) as nodes:
+    async with trio(tmp_path, CALM) as nodes:
         leader = await nodes.leader()
         follower, victim = (node_id for node_id in IDS if node_id != leader)
         await nodes.stop(victim)
@@ -164,9 +181,7 @@ async def test_a_node_that_does_not_belong_hears_nothing_and_stops_nobody(
         nodes.propose(leader, b"a")
         await nodes.heard(b"a", by=[leader, follower])
         others = (leader, follower, victim)
-        async with asyncio.timeout(10):
-            while not any(nodes.replicas[each].refusals.get(reason) for each in others):  # noqa: ASYNC110  # counters ring no bell
-                await asyncio.sleep(0.01)
+        await until_seen(lambda: any(nodes.replicas[each].refusals.get(reason) for each in others))
         assert replica.status.connected == frozenset()
         assert nodes.recorders[victim].payloads == []
         assert nodes.replicas[leader].status.role is Role.LEADER

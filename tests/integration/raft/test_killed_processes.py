@@ -1,26 +1,38 @@
 """Real processes, really killed and paused."""
 
 import asyncio
+import itertools
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.integration.raft.processes import Processes, processes
-from tests.integration.raft.replicas import IDS
+from tests.integration.raft.replicas import CALM_MS, IDS
 
 
-async def propose_for_a_while(nodes: Processes, prefix: str, count: int) -> None:
-    for number in range(count):
-        nodes.propose(f"{prefix}{number}")
-        await asyncio.sleep(0.001)
+@asynccontextmanager
+async def load(nodes: Processes, prefix: str) -> AsyncIterator[None]:
+    """Proposals, one after the other, for as long as this is entered."""
+
+    async def propose() -> None:
+        for number in itertools.count():
+            nodes.propose(f"{prefix}{number}")
+            await asyncio.sleep(0.001)
+
+    task = asyncio.create_task(propose())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 async def test_i2_i3_a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     async with processes(tmp_path) as nodes:
         first = await nodes.leader()
-        load = asyncio.create_task(propose_for_a_while(nodes, "a", 300))
-        await nodes.bell.until(lambda: len(nodes.running[first].applied) > 50)
-        killed = await nodes.kill(first)
-        await load
+        async with load(nodes, "a"):
+            await nodes.bell.until(lambda: len(nodes.running[first].applied) > 50)
+            killed = await nodes.kill(first)
         acknowledged = killed.applied
         second = await nodes.leader()
         nodes.propose("b")
@@ -35,10 +47,9 @@ async def test_i2_i3_a_killed_leader_is_replaced_and_nothing_acknowledged_is_los
 async def test_i2_all_processes_killed_at_once_forget_nothing(tmp_path: Path) -> None:
     async with processes(tmp_path) as nodes:
         leader = await nodes.leader()
-        load = asyncio.create_task(propose_for_a_while(nodes, "a", 300))
-        await nodes.bell.until(lambda: len(nodes.running[leader].applied) > 50)
-        killed = await asyncio.gather(*(nodes.kill(node_id) for node_id in IDS))
-        await load
+        async with load(nodes, "a"):
+            await nodes.bell.until(lambda: len(nodes.running[leader].applied) > 50)
+            killed = await asyncio.gather(*(nodes.kill(node_id) for node_id in IDS))
         acknowledged = max((process.applied for process in killed), key=len)
         for node_id in IDS:
             await nodes.start(node_id)
@@ -59,11 +70,10 @@ async def test_i2_processes_killed_while_they_compact_forget_nothing(tmp_path: P
         for number in range(8):
             leader = await nodes.leader()
             until = len(nodes.running[leader].applied) + chance.randint(20, 100)
-            load = asyncio.create_task(propose_for_a_while(nodes, f"{number}-{'x' * 400}-", 150))
-            await nodes.bell.until(lambda: len(nodes.running[leader].applied) >= until)  # noqa: B023
             victims = IDS if number % 3 == 2 else (chance.choice(IDS),)
-            killed = await asyncio.gather(*(nodes.kill(node_id) for node_id in victims))
-            await load
+            async with load(nodes, f"{number}-{'x' * 400}-"):
+                await nodes.bell.until(lambda: len(nodes.running[leader].applied) >= until)  # noqa: B023
+                killed = await asyncio.gather(*(nodes.kill(node_id) for node_id in victims))
             acknowledged = max([acknowledged, *(process.applied for process in killed)], key=len)
             for node_id in victims:
                 await nodes.start(node_id)
@@ -79,7 +89,7 @@ async def test_i2_processes_killed_while_they_compact_forget_nothing(tmp_path: P
 
 
 async def test_i8_a_paused_leader_is_replaced_and_follows_when_it_wakes(tmp_path: Path) -> None:
-    async with processes(tmp_path) as nodes:
+    async with processes(tmp_path, None, **CALM_MS) as nodes:
         first = await nodes.leader()
         nodes.pause(first)
         second = await nodes.leader(but=first)
@@ -94,13 +104,13 @@ async def test_i8_a_paused_leader_is_replaced_and_follows_when_it_wakes(tmp_path
 
 async def test_a_paused_follower_deposes_nobody_when_it_wakes(tmp_path: Path) -> None:
     """Hazard 13."""
-    async with processes(tmp_path) as nodes:
+    async with processes(tmp_path, None, **CALM_MS) as nodes:
         leader = await nodes.leader()
         follower = next(node_id for node_id in IDS if node_id != leader)
         nodes.propose("a")
         await nodes.bell.until(lambda: all("a" in process.applied for process in nodes.running.values()))
         term = nodes.running[leader].term
-        for pause_s in (1.2, 4.0):  # longer than its election timeout; longer than connections last
+        for pause_s in (2.8, 4.0):  # longer than its election timeout; longer than connections last
             nodes.pause(follower)
             await asyncio.sleep(pause_s)
             nodes.resume(follower)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.raft.authorities import certificates
 from tests.integration.raft.processes import Site, processes
-from tests.integration.raft.replicas import IDS
+from tests.integration.raft.replicas import CALM_MS, IDS
 
 PORT = 7301
 TAG = f"{os.getpid() % 100_000:05d}"
@@ -91,7 +91,7 @@ async def test_a_follower_whose_cable_was_out_deposes_nobody_when_it_is_back(
     tmp_path: Path, switchboard: Switchboard, site: Site
 ) -> None:
     """Hazard 13."""
-    async with processes(tmp_path, site) as nodes:
+    async with processes(tmp_path, site, **CALM_MS) as nodes:
         leader = await nodes.leader()
         away = next(node_id for node_id in IDS if node_id != leader)
         nodes.propose("a")
@@ -110,7 +110,7 @@ async def test_a_follower_whose_cable_was_out_deposes_nobody_when_it_is_back(
 async def test_i8_a_leader_whose_cable_is_out_stops_and_deposes_nobody_when_it_is_back(
     tmp_path: Path, switchboard: Switchboard, site: Site
 ) -> None:
-    async with processes(tmp_path, site) as nodes:
+    async with processes(tmp_path, site, **CALM_MS) as nodes:
         first = await nodes.leader()
         term = nodes.running[first].term
         switchboard.pull(first)

@@ -8,7 +8,7 @@ import pytest
 from garbagetruck.cluster.raft.errors import LogStopped, NotLeader, ProposalTooLarge
 from garbagetruck.cluster.raft.log import Role
 from garbagetruck.cluster.raft.settings import RaftSettings
-from tests.integration.raft.replicas import IDS, SETTINGS, trio
+from tests.integration.raft.replicas import CALM, IDS, SETTINGS, trio
 
 
 async def test_i3_every_node_hears_the_same_entries_in_the_same_order(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ async def test_i2_a_stopped_leader_is_replaced_and_nothing_acknowledged_is_lost(
 
 
 async def test_a_restarted_node_hears_the_history_again_from_its_beginning(tmp_path: Path) -> None:
-    async with trio(tmp_path) as nodes:
+    async with trio(tmp_path, CALM) as nodes:
         leader = await nodes.leader()
         payloads = [b"%d" % number for number in range(1_200)]
         for start in range(0, len(payloads), 100):
@@ -103,11 +103,11 @@ async def test_i2_all_nodes_restarted_at_once_forget_nothing(tmp_path: Path) -> 
 
 async def test_followers_that_were_quiet_for_long_still_reach_each_other(tmp_path: Path) -> None:
     """Else the first election after a quiet time would lose its first round."""
-    async with trio(tmp_path, RaftSettings(connection_timeout_ms=1_000)) as nodes:
+    async with trio(tmp_path, RaftSettings(connection_timeout_ms=1_500)) as nodes:
         leader = await nodes.leader()
         await nodes.bell.until(lambda: all(len(each.status.connected) == 2 for each in nodes.replicas.values()))
         heard = {node_id: len(each.statuses) for node_id, each in nodes.recorders.items()}
-        await asyncio.sleep(2.5)  # longer than two connections may be silent
+        await asyncio.sleep(3.5)  # longer than two connections may be silent
         for node_id, each in nodes.recorders.items():
             assert all(len(status.connected) == 2 for status in each.statuses[heard[node_id] :])
         await nodes.stop(leader)
@@ -148,7 +148,7 @@ async def test_leadership_is_handed_to_somebody_when_nobody_is_named(tmp_path: P
 
 
 async def test_leadership_stays_when_it_cannot_be_handed_over(tmp_path: Path) -> None:
-    async with trio(tmp_path) as nodes:
+    async with trio(tmp_path, CALM) as nodes:
         leader = await nodes.leader()
         follower, other = (node_id for node_id in IDS if node_id != leader)
         assert not await nodes.replicas[follower].transfer_leadership(leader)
@@ -163,7 +163,7 @@ async def test_leadership_stays_when_it_cannot_be_handed_over(tmp_path: Path) ->
 
 
 async def test_confirm_says_that_a_majority_still_follows(tmp_path: Path) -> None:
-    async with trio(tmp_path) as nodes:
+    async with trio(tmp_path, CALM) as nodes:
         leader = await nodes.leader()
         nodes.propose(leader, b"a")
         await nodes.heard(b"a", by=[leader])
@@ -200,12 +200,12 @@ async def test_i8_an_isolated_leader_confirms_nothing_and_steps_down(tmp_path: P
 
 async def test_a_follower_that_was_cut_off_deposes_nobody_when_it_is_back(tmp_path: Path) -> None:
     """Hazard 13. Longer than several election timeouts, and longer than connections last."""
-    async with trio(tmp_path) as nodes:
+    async with trio(tmp_path, CALM) as nodes:
         leader = await nodes.leader()
         term = nodes.replicas[leader].status.term
         follower = next(node_id for node_id in IDS if node_id != leader)
         nodes.isolate(follower)
-        await asyncio.sleep(5 * SETTINGS.election_timeout_ms_max / 1_000)
+        await asyncio.sleep(3 * CALM.election_timeout_ms_max / 1_000)
         assert nodes.replicas[follower].status.term == term, "it asks, and does not stand"
         nodes.propose(leader, b"meanwhile")
         nodes.mend()

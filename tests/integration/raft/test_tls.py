@@ -14,14 +14,12 @@ from garbagetruck.cluster.raft.frames import frame_of
 from garbagetruck.cluster.raft.settings import RaftSettings
 from garbagetruck.cluster.raft.tls import TlsFiles, load
 from tests.integration.raft.authorities import certificates
-from tests.integration.raft.replicas import IDS, Trio, trio
+from tests.integration.raft.replicas import CALM, IDS, Trio, trio, until_seen
 
 
 async def refused(nodes: Trio, cause: str, *, by: str) -> None:
     """Wait until a node has counted a refusal."""
-    async with asyncio.timeout(10):
-        while not nodes.replicas[by].refusals.get(cause):  # noqa: ASYNC110  # counters ring no bell
-            await asyncio.sleep(0.01)
+    await until_seen(lambda: bool(nodes.replicas[by].refusals.get(cause)))
 
 
 async def call(port: int, context: ssl.SSLContext | None, *messages: wire.Message) -> bytes:
@@ -81,7 +79,7 @@ async def test_who_has_no_certificate_of_the_authority_is_not_even_heard(
     if files is not None:
         context = load(files).client
         context.verify_mode = ssl.CERT_NONE
-    async with trio(tmp_path, tls=certificates(tmp_path / "tls", *IDS)) as nodes:
+    async with trio(tmp_path, CALM, tls=certificates(tmp_path / "tls", *IDS)) as nodes:
         leader = await nodes.leader()
         term = nodes.replicas[leader].status.term
         assert (

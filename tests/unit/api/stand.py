@@ -108,6 +108,13 @@ class BareGateway:
             raise self.failure
         return ReadView(self.machine, self.clock_ms, 7, 0)
 
+    async def transfer_leadership(self, to: str, *, timeout_s: float) -> str:
+        assert timeout_s > 0
+        if self.failure is not None:
+            raise self.failure
+        self.leader_id = to or "n2"
+        return self.leader_id
+
     async def wait_applied_past(self, event_index: int) -> None:
         async with self._applied:
             await self._applied.wait_for(lambda: self.machine.event_index > event_index)
@@ -125,6 +132,13 @@ class OnlyFiles:
         if "path" not in parameters:
             raise InvalidParameters("path", "is missing", "name the file")
         return CleanupSpec(handler, tuple(sorted(parameters.items())), f"file:/{parameters['path']}")
+
+
+class OnlyLoopback:
+    """Will have nobody from elsewhere."""
+
+    def problem(self, member: Member) -> tuple[str, str] | None:
+        return None if member.raft.startswith("127.") else ("raft", f"{member.raft} is not on this machine")
 
 
 class Peers:
@@ -145,7 +159,7 @@ class Peers:
         return self.statuses["n1"]
 
     async def ask(self, member: Member) -> NodeStatus:
-        if member.id in self.unreachable:
+        if member.id in self.unreachable or member.id not in self.statuses:
             raise PeerUnreachable(member.id)
         if member.id in self.silent:
             await asyncio.Event().wait()
@@ -197,7 +211,7 @@ class Stand:
         )
         self.server = ApiServer(
             "127.0.0.1:0",
-            public_services(self.door, self.peers),
+            public_services(self.door, self.peers, OnlyLoopback()),
             self.calls,
             lambda: self.ready,
             ServerOptions(readiness_interval_ms=5),

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from garbagetruck.v1 import (
     cleanup_pb2,
-    common_pb2,
+    cleanup_spec_pb2,
     event_pb2,
     lease_pb2,
     namespace_pb2,
@@ -30,8 +30,8 @@ def acquire(**fields: Any) -> Acquire:
     return Acquire(**given)
 
 
-def cleanup(handler: str = "file", **parameters: str) -> common_pb2.CleanupSpec:
-    return common_pb2.CleanupSpec(handler=handler, parameters=parameters)
+def cleanup(handler: str = "file", **parameters: str) -> cleanup_spec_pb2.CleanupSpec:
+    return cleanup_spec_pb2.CleanupSpec(handler=handler, parameters=parameters)
 
 
 BAD_ACQUIRES = [
@@ -249,8 +249,13 @@ def raw_call(api: Stand, path: str, raw: bytes) -> Any:
         (b"\x62\x06" + b"\x0a\x02\xff\xfe\x12\x00", ""),  # an unknown field may hold anything
         (b"\x4a\x06" + b"\x0a\x02\xff\xfe\x12\x00", "labels"),
         (b"\x3a\x04" + b"\x0a\x02\xff\xfe", "cleanup.handler"),
-        (b"\x1a\x50abc", ""),
+        (b"\x1a\x50abc", "resource"),
+        (b"\x28\xff", "ttl_ms"),
+        (b"\x3a\x04\x0a\x09ab", "cleanup.handler"),
+        (b"\x4a\x04\x0a\x09ab", "labels"),
+        (b"\x1f\x00", "resource"),
         (b"\xff", ""),
+        (b"\x00\x00", ""),
     ],
 )
 async def test_text_that_is_not_utf8_and_bytes_that_are_no_message_are_refused(

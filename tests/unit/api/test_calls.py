@@ -42,9 +42,6 @@ OF_LATER_ISSUES = {
     "ResourceService.Forget",
     "ResourceService.Explain",
     "CleanupService.Preview",
-    "ClusterService.AddMember",
-    "ClusterService.RemoveMember",
-    "ClusterService.TransferLeadership",
     "ClusterService.CreateSnapshot",
     "ClusterService.ListSnapshots",
 }

@@ -1,9 +1,12 @@
 """ClusterService: the members, and the cluster at a glance, whatever its nodes do."""
 
+from msgspec.structs import replace
+
 from garbagetruck.cluster.api.gateway import NoLeader
 from garbagetruck.cluster.api.ports import NodeRole, NodeStatus
-from garbagetruck.v1 import cluster_pb2, lease_pb2
-from tests.unit.api.stand import Stand
+from garbagetruck.cluster.machine.operations import NoteDigest, RegisterMember, ReportDigest
+from garbagetruck.v1 import cleanup_pb2, cluster_pb2, lease_pb2
+from tests.unit.api.stand import NODES, Stand
 
 
 async def test_the_members_are_listed(api: Stand) -> None:
@@ -67,3 +70,37 @@ async def test_i3_the_status_tells_of_digests_that_differ_at_one_index_and_of_no
         "n2 has 1993 entries of the log still to apply",
     ]
     assert warnings[2].startswith("n1 and n2 disagree about the state at index 7")
+
+
+async def test_members_and_status_tell_the_levels_and_who_holds_the_cluster_back(api: Stand) -> None:
+    status = await status_of(api)
+    assert (status.feature_level, list(status.warnings)) == (1, []), "one level for all is nothing to warn of"
+    for number in (1, 3):
+        api.gateway.apply(RegisterMember(replace(NODES[number - 1], feature_level=2)))
+    members = (await api.cluster.ListMembers(cluster_pb2.ListMembersRequest())).members
+    assert [member.feature_level for member in members] == [2, 1, 2]
+    status = await status_of(api)
+    assert [node.feature_level for node in status.nodes] == [2, 1, 2]
+    assert (status.feature_level, status.healthy) == (1, False)
+    assert list(status.warnings) == ["n2 holds the cluster at feature level 1; n1, n3 can do more"]
+
+
+async def test_the_status_names_a_member_that_cannot_read_what_is_used(api: Stand) -> None:
+    for node in NODES:
+        api.gateway.apply(RegisterMember(replace(node, feature_level=2)))
+    api.gateway.apply(NoteDigest(32, 1), RegisterMember(replace(NODES[1], feature_level=1)))
+    assert list((await status_of(api)).warnings) == ["n2 reads feature level 1 only, and the cluster uses 2"]
+
+
+async def test_i3_the_status_names_the_nodes_whose_digests_differ_until_an_operator_resumes(api: Stand) -> None:
+    for node in NODES:
+        api.gateway.apply(RegisterMember(replace(node, feature_level=2)))
+    api.gateway.apply(NoteDigest(32, 1), ReportDigest(32, "n3", 2))
+    status = await status_of(api)
+    leader = api.gateway.machine.leader
+    (warning,) = status.warnings
+    told = f"digests differ at entry 32: {leader} has 0000000000000001, n3 has 0000000000000002; cleanups stay paused"
+    assert warning == f"{told} until `cleanup resume --all-namespaces`"
+    assert status.cleanup.paused
+    await api.cleanups.Resume(cleanup_pb2.ResumeRequest(all_namespaces=True))
+    assert list((await status_of(api)).warnings) == []

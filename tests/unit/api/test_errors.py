@@ -8,9 +8,17 @@ import pytest
 from google.rpc import error_details_pb2
 
 from garbagetruck.cluster.api import errors
-from garbagetruck.cluster.api.gateway import NoLeader, NotSealed, OperatingError, OutcomeUnknown, StorageLow
+from garbagetruck.cluster.api.gateway import (
+    FeatureNotEnabled,
+    NoLeader,
+    NotSealed,
+    OperatingError,
+    OutcomeUnknown,
+    StorageLow,
+    TransferFailed,
+)
 from garbagetruck.cluster.machine.outcomes import Reason, Refused
-from garbagetruck.v1 import common_pb2
+from garbagetruck.v1 import error_pb2
 from tests.unit.api.stand import bad_fields
 
 PREFIX = "ERROR_REASON_"
@@ -20,7 +28,7 @@ OF_LATER_ISSUES = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
 
 
 def published() -> set[str]:
-    return {name.removeprefix(PREFIX) for name in common_pb2.ErrorReason.keys()} - {"UNSPECIFIED"}  # noqa: SIM118
+    return {name.removeprefix(PREFIX) for name in error_pb2.ErrorReason.keys()} - {"UNSPECIFIED"}  # noqa: SIM118
 
 
 def operating_errors(root: type[OperatingError] = OperatingError) -> Iterator[type[OperatingError]]:
@@ -67,7 +75,7 @@ def test_every_published_reason_stands_on_the_page_with_its_code() -> None:
     assert {line.split("`")[1] for line in rows} == published()
 
 
-LASTING = (OperatingError, StorageLow)
+LASTING = (OperatingError, StorageLow, TransferFailed, FeatureNotEnabled)
 """What repeating soon does not help against."""
 
 

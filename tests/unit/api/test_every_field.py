@@ -16,8 +16,8 @@ from google.protobuf.message_factory import GetMessageClass
 
 from garbagetruck.v1 import (
     cleanup_pb2,
+    cleanup_spec_pb2,
     cluster_pb2,
-    common_pb2,
     event_pb2,
     lease_pb2,
     namespace_pb2,
@@ -32,14 +32,11 @@ NOT_BUILT = frozenset(
         "ResourceService.Forget",
         "ResourceService.Explain",
         "CleanupService.Preview",
-        "ClusterService.AddMember",
-        "ClusterService.RemoveMember",
-        "ClusterService.TransferLeadership",
         "ClusterService.CreateSnapshot",
         "ClusterService.ListSnapshots",
     }
 )
-FILE = common_pb2.CleanupSpec(handler="file", parameters={"path": "a"})
+FILE = cleanup_spec_pb2.CleanupSpec(handler="file", parameters={"path": "a"})
 ACQUIRE: dict[str, Any] = {"resource": "r", "holder": "h", "ttl_ms": 1_000, "cleanup": FILE, "labels": {"k": "v"}}
 GOOD: dict[str, dict[str, Any]] = {
     "LeaseService.Acquire": ACQUIRE,
@@ -61,6 +58,11 @@ GOOD: dict[str, dict[str, Any]] = {
     "CleanupService.GetCleanup": {"resource": "r"},
     "CleanupService.Retry": {"resource": "r"},
     "CleanupService.Discard": {"resource": "r"},
+    "ClusterService.AddMember": {
+        "member": cluster_pb2.Member(id="n4", api="[::1]:1", http="[::1]:2", raft="127.0.0.1:3", peer="host:4")
+    },
+    "ClusterService.RemoveMember": {"member_id": "n3"},
+    "ClusterService.TransferLeadership": {"member_id": "n2"},
 }
 """What a request needs beside the field at hand, so that nothing else is wrong with it."""
 
@@ -73,6 +75,7 @@ ACCEPTED: dict[tuple[str, str], str] = {
 """Extreme values that are no mistake, by field and value."""
 
 TEXTS = {"overlong": "x" * 5_000, "NUL": "a\0b", "control": "a\x1bb", "C1": "a\x85b", "DEL": "\x7f"}
+NAMESPACES = {"upper case": "A", "underscore": "a_b", "dash at its end": "a-", "dash first": "-a", "no ASCII": "ä"}
 INT64 = {"negative": -1, "2**63-1": 2**63 - 1, "-2**63": -(2**63)}
 INT32 = {"negative": -1, "2**31-1": 2**31 - 1, "-2**31": -(2**31)}
 UINT64 = {"2**64-1": 2**64 - 1}
@@ -101,7 +104,7 @@ def values_of(field: FieldDescriptor) -> dict[str, Any]:
     """Bad values of one that is not repeated, by what is bad."""
     match field.type:
         case FieldDescriptor.TYPE_STRING:
-            return TEXTS
+            return TEXTS | (NAMESPACES if field.name == "namespace" else {})
         case FieldDescriptor.TYPE_INT64:
             return INT64
         case FieldDescriptor.TYPE_INT32:

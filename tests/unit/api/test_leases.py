@@ -7,11 +7,11 @@ import grpc
 import pytest
 
 from garbagetruck.cluster.api.gateway import Consistency
-from garbagetruck.cluster.api.lease import LeaseServicer
-from garbagetruck.v1 import common_pb2, lease_pb2, resource_pb2, session_pb2
+from garbagetruck.cluster.api.lease import LeaseServicer, item_request_id
+from garbagetruck.v1 import cleanup_spec_pb2, header_pb2, lease_pb2, resource_pb2, session_pb2
 from tests.unit.api.stand import Stand, Told, refusal
 
-FILE = common_pb2.CleanupSpec(handler="file", parameters={"path": "uploads/42"})
+FILE = cleanup_spec_pb2.CleanupSpec(handler="file", parameters={"path": "uploads/42"})
 
 
 async def test_an_acquired_lease_is_told_in_full(api: Stand) -> None:
@@ -31,7 +31,7 @@ async def test_an_acquired_lease_is_told_in_full(api: Stand) -> None:
         state=lease_pb2.LEASE_STATE_ACTIVE,
         labels={"a": "1", "b": "2"},
     )
-    assert answer.header == common_pb2.ResponseHeader(
+    assert answer.header == header_pb2.ResponseHeader(
         cluster_id="c-1", node_id="n1", leader_id="n1", term=1, applied_index=7, clock_ms=1_000
     )
     resource = (await api.resources.GetResource(resource_pb2.GetResourceRequest(resource="uploads/42"))).resource
@@ -57,12 +57,14 @@ async def test_i6_a_batch_repeated_with_its_request_id_is_one_batch_even_where_i
     assert [result.WhichOneof("result") for result in first.results] == ["lease", "error", "lease"]
     assert [result.lease.id for result in first.results] == [result.lease.id for result in second.results]
     assert first.results[1].error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
-    assert [getattr(operation, "request_id", "") for operation in api.gateway.submitted[:2]] == ["r-1/0", "r-1/2"]
+    assert [getattr(operation, "request_id", "") for operation in api.gateway.submitted[:2]] == [
+        item_request_id("r-1", position) for position in (0, 2)
+    ]
     assert api.gateway.machine.summary().leases == 2
 
 
 async def test_a_batch_answers_each_item_at_its_place(api: Stand) -> None:
-    other = common_pb2.CleanupSpec(handler="file", parameters={"path": "uploads/43"})
+    other = cleanup_spec_pb2.CleanupSpec(handler="file", parameters={"path": "uploads/43"})
     answer = await api.leases.BatchAcquire(
         lease_pb2.BatchAcquireRequest(
             items=[
@@ -170,7 +172,7 @@ async def test_a_page_never_outgrows_what_a_client_receives(api: Stand) -> None:
 
 async def test_a_stale_read_asks_nobody_and_tells_its_age(api: Stand) -> None:
     lease = (await api.leases.Acquire(lease_pb2.AcquireRequest(resource="a", holder="h", ttl_ms=1_000))).lease
-    request = lease_pb2.GetLeaseRequest(lease_id=lease.id, consistency=common_pb2.READ_CONSISTENCY_STALE)
+    request = lease_pb2.GetLeaseRequest(lease_id=lease.id, consistency=header_pb2.READ_CONSISTENCY_STALE)
     assert (await api.leases.GetLease(request)).header.age_ms == 12
     assert api.gateway.reads == [Consistency.STALE]
     assert (await api.leases.GetLease(lease_pb2.GetLeaseRequest(lease_id=lease.id))).header.age_ms == 0

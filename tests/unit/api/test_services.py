@@ -11,8 +11,9 @@ from garbagetruck.cluster.machine.operations import ClaimCleanup, ReportCleanup
 from garbagetruck.cluster.machine.outcomes import CleanupClaimed
 from garbagetruck.v1 import (
     cleanup_pb2,
+    cleanup_spec_pb2,
     cluster_pb2,
-    common_pb2,
+    header_pb2,
     lease_pb2,
     namespace_pb2,
     resource_pb2,
@@ -20,14 +21,14 @@ from garbagetruck.v1 import (
 )
 from tests.unit.api.stand import Stand, refusal
 
-FILE = common_pb2.CleanupSpec(handler="file", parameters={"path": "uploads/42"})
+FILE = cleanup_spec_pb2.CleanupSpec(handler="file", parameters={"path": "uploads/42"})
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 
 
 async def orphan(api: Stand, resource: str = "uploads/42", path: str = "uploads/42") -> None:
     """A resource whose only lease was given back, its cleanup due."""
-    cleanup = common_pb2.CleanupSpec(handler="file", parameters={"path": path})
+    cleanup = cleanup_spec_pb2.CleanupSpec(handler="file", parameters={"path": path})
     lease = (
         await api.leases.Acquire(lease_pb2.AcquireRequest(resource=resource, holder="h", ttl_ms=1_000, cleanup=cleanup))
     ).lease
@@ -303,5 +304,5 @@ async def test_a_read_without_a_leader_is_unavailable_unless_it_may_be_stale(api
         told = await refusal(call(request))
         assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "NO_LEADER")
         assert told.retry is not None
-        setattr(request, "consistency", common_pb2.READ_CONSISTENCY_STALE)  # noqa: B010 - not of Message itself
+        setattr(request, "consistency", header_pb2.READ_CONSISTENCY_STALE)  # noqa: B010 - not of Message itself
         assert (await call(request)).header.age_ms == 12

@@ -14,7 +14,7 @@ from garbagetruck.cluster.machine.model import (
     NamespaceLimits,
     ResourceState,
 )
-from garbagetruck.v1 import cluster_pb2, common_pb2, lease_pb2, namespace_pb2, resource_pb2
+from garbagetruck.v1 import cluster_pb2, header_pb2, lease_pb2, namespace_pb2, resource_pb2
 
 
 @pytest.mark.parametrize(
@@ -39,5 +39,5 @@ def test_every_state_has_its_number() -> None:
     assert set(resource.STATES.values()) == set(resource_pb2.ResourceState.values()) - {0}
     assert set(cluster.ROLES) == set(NodeRole)
     assert set(cluster.ROLES.values()) == set(cluster_pb2.NodeRole.values()) - {0, cluster_pb2.NODE_ROLE_UNREACHABLE}
-    assert set(header.CONSISTENCIES) == set(common_pb2.ReadConsistency.values())
+    assert set(header.CONSISTENCIES) == set(header_pb2.ReadConsistency.values())
     assert set(header.CONSISTENCIES.values()) == set(Consistency)

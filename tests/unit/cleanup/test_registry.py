@@ -148,7 +148,7 @@ def test_a_handlers_problems_with_the_world_are_told_with_its_name() -> None:
     handler = ProbeHandler()
     handler.problems = ("the folder is away",)
     registry = HandlerRegistry([Registered(settings(), handler)])
-    assert registry.check() == ["handlers.probe: the folder is away"]
+    assert registry.check() == [("probe", "the folder is away")]
 
 
 # -- entry points -----------------------------------------------------------------------------------------------

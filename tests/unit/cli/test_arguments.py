@@ -3,8 +3,10 @@
 import pytest
 import typer
 
-from garbagetruck.cli.arguments import read_cleanup, read_labels
-from garbagetruck.cli.exits import Exit, exit_code
+from garbagetruck.cli.arguments import read_cleanup
+from garbagetruck.cli.exits import Exit
+from garbagetruck.cli.failures import exit_code
+from garbagetruck.cli.labels import read_labels
 from garbagetruck.client import Cleanup, errors
 
 
@@ -14,6 +16,19 @@ def test_a_cleanups_value_runs_to_the_end() -> None:
 
 def test_a_cleanup_in_json_carries_more_parameters() -> None:
     assert read_cleanup('{"handler":"file","path":"a","root":"b"}') == Cleanup("file", path="a", root="b")
+
+
+def test_a_number_in_a_json_cleanup_is_told_with_its_key_and_how_to_write_it() -> None:
+    with pytest.raises(
+        typer.BadParameter, match=r'--cleanup: id is 100000000000000000000; write it as a string: "1000'
+    ):
+        read_cleanup('{"handler":"rows","id":100000000000000000000}')
+
+
+@pytest.mark.parametrize("text", ['{"a":' * 100_000, "{" + '"a":' + "9" * 5_000 + "}", "{'a':1}"])
+def test_json_that_cannot_be_read_is_not_json(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="--cleanup is not JSON"):
+        read_cleanup(text)
 
 
 @pytest.mark.parametrize("text", ["file", "file:", "file:path", ":path=a", "{", "{}", '{"handler":"file","path":1}'])

@@ -81,3 +81,65 @@ def test_all_that_is_wrong_with_handlers_is_told_at_once(config: Path) -> None:
     assert result.exit_code == 1
     for key in ("handlers.one", "handlers.two.base_url", "handlers.three.kind", "handlers.four"):
         assert key in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        (["--queue-operations-max", str(10**20)], "queue.operations_max: '100000000000000000000' is out of bounds"),
+        (["--queue-operations-max", "9" * 5_000], "is out of bounds"),
+        (["--queue-operations-max", "1e9"], "'1e9' is not a whole number"),
+        (["--raft-heartbeat", "9" * 5_000 + "ms"], "raft.heartbeat: '999999999999...99999999999ms' is not a duration"),
+        (["--handlers", f'{{"file":{{"slots":{10**20}}}}}'], f"handlers.file.slots: {10**20} is out of bounds"),
+        (["--handlers", f'{{"file":{{"slots":{"9" * 5_000}}}}}'], "handlers: the text is not JSON"),
+        (["--handlers", "[" * 100_000], "handlers: the text is not JSON"),
+    ],
+)
+def test_a_number_that_is_too_large_is_told_with_its_key_and_in_a_line(
+    config: Path, flag: list[str], told: str
+) -> None:
+    result = CliRunner().invoke(app, ["config", "check", "--config", str(config), *flag])
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert told in line
+    assert len(line) < 300
+
+
+@pytest.mark.parametrize("value", ["9" * 5_000, "[" * 100_000])
+def test_a_file_that_python_cannot_read_is_not_toml(config: Path, value: str) -> None:
+    config.write_text(f"x = {value}\n{config.read_text()}")
+    result = CliRunner().invoke(app, ["config", "check", "--config", str(config)])
+    assert result.exit_code == 1
+    assert "n1.toml: is not TOML: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        pytest.param('[raft]\nheartbeat = "soon"', id="a value that is none"),
+        pytest.param('[raft]\nheartbeat = "400ms"', id="one that does not fit the others"),
+        pytest.param("[raft]\nheartbeat_of = 1", id="a key that is none"),
+    ],
+)
+def test_what_is_wrong_with_handlers_is_told_beside_what_is_wrong_with_settings(config: Path, setting: str) -> None:
+    handlers = """
+        [handlers.one]
+        kind = "http"
+        base_url = "ftp://x"
+        [handlers.two]
+        slots = 0
+        [handlers.three]
+        kind = "file"
+        roots = ["/nonexistent"]
+        [handlers.four]
+        token = "hunter2"
+        [handlers.five]
+        kind = "zip"
+    """
+    config.write_text(f"{config.read_text()}\n{setting}\n{handlers}")
+    result = CliRunner().invoke(app, ["config", "check", "--config", str(config)])
+    assert result.exit_code == 1
+    wrong = ("raft.", "one.base_url", "two.slots", "three", "four.token", "five.kind")
+    lines = result.stderr.splitlines()
+    assert [any(part in line for line in lines) for part in wrong] == [True] * len(wrong), result.stderr
+    assert "nothing is wrong" not in result.stderr

@@ -1,12 +1,15 @@
 """What holds for every command of the app: help, examples, variables, shared flags."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from garbagetruck.cli.app import app
+from garbagetruck.cli.app import MODULES, app
 
 MUTATIONS = {
     "lease acquire",
@@ -21,10 +24,19 @@ MUTATIONS = {
     "cleanup resume",
     "cleanup retry",
     "namespace set",
+    "member add",
+    "member remove",
+    "leader transfer",
 }
 LISTS = {"lease list", "session list", "resource list", "cleanup list", "namespace list"}
 DANGEROUS = {"session close", "resource unhold", "cleanup discard", "cleanup resume", "namespace set"}
-LOCAL = {"up", "serve", "bench", "version", "config check", "config show", "config example", "tls init"}
+OFFLINE = {"snapshot list", "snapshot verify", "snapshot restore"}
+"""Commands that look at this machine's own files."""
+LOCAL = (
+    OFFLINE
+    | {"up", "serve", "bench", "version", "config check", "config show", "config example", "tls init"}
+    | {"chaos list", "chaos run", "chaos simulate"}
+)
 """Commands that are no call to a cluster, and so have none of the common flags."""
 NOT_OURS = {"help", "install_completion", "show_completion"}
 
@@ -55,6 +67,30 @@ def options(name: str) -> dict[str, typer.core.TyperOption]:
     }
 
 
+@pytest.mark.parametrize(
+    ("line", "spared"),
+    [
+        ("version", {"garbagetruck.client", "garbagetruck.cli.lease", "grpc", "yaml"}),
+        ("config example", {"garbagetruck.client", "garbagetruck.cluster", "grpc"}),
+        ("up --help", {"garbagetruck.client", "garbagetruck.cluster", "grpc"}),
+        ("lease list --help", {"garbagetruck.cli.bench.command", "garbagetruck.cluster", "yaml"}),
+    ],
+)
+def test_a_command_imports_only_what_it_needs(line: str, spared: set[str]) -> None:
+    program = (
+        "import sys\nfrom garbagetruck.cli.app import app\ntry: app()\nexcept SystemExit: pass\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program, *line.split()], capture_output=True, text=True, check=True)
+    assert spared & set(ran.stderr.split()) == set()
+
+
+def test_the_help_names_every_command_in_the_order_of_the_table() -> None:
+    lines = CliRunner().invoke(app, ["--help"]).stdout.partition("Commands:")[2].partition("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in lines if re.match(r"  \w", line)] == [*MODULES, "version"]
+    assert "Did you mean 'lease'?" in CliRunner().invoke(app, ["leese"]).stderr
+
+
 def test_the_groups_above_name_commands_that_there_are() -> None:
     assert COMMANDS.keys() >= MUTATIONS | LISTS | DANGEROUS | LOCAL
 
@@ -73,7 +109,7 @@ def test_every_flag_and_argument_says_what_it_is(name: str) -> None:
     assert silent == []
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - LOCAL | {"tls init"}))
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - LOCAL | OFFLINE | {"tls init"}))
 def test_every_flag_has_a_variable_of_its_own_name(name: str) -> None:
     shared = {"--endpoints", "--namespace", "--output", "--timeout"}
     for flag, option in options(name).items():
@@ -117,6 +153,12 @@ def test_every_command_has_the_common_flags_and_those_of_its_kind(name: str) -> 
         (["cleanup", "resume", "--all-namespaces"], "add --yes if that is meant"),
         (["cleanup", "resume", "--all-namespaces", "--release-brake"], "one namespace at a time"),
         (["namespace", "set", "a", "--no-brake"], "add --yes if that is meant"),
+        (["snapshot", "restore", "--from", "a"], "Missing option '--config'"),
+        (
+            ["snapshot", "restore", "--config", "n1.toml", "--from", "a", "--incarnation", "8192"],
+            "less than or equal to 8191",
+        ),
+        (["snapshot", "list"], "Missing option '--data-dir'"),
         (["lease", "lst"], "No such command 'lst'"),
         (["resource", "forget", "a"], "No such command 'forget'"),
         (["serve", "--config", "n1.toml", "--raft-heartbeet", "1s"], "--raft-heartbeet is not known"),
@@ -136,10 +178,37 @@ def test_a_flag_beats_its_variable() -> None:
     assert CliRunner(env=environment).invoke(app, arguments).exit_code == 3
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            f"watch --from {10**20}",
+            "'--from' (env var: 'GARBAGETRUCK_WATCH_FROM'): Input should be less than or equal to",
+        ),
+        (f"namespace set a --leases-max -{10**20}", "--leases-max: is -100000000000000000000, more than can be sent"),
+        (f"namespace set a --attempts-max {10**20}", "--attempts-max: is 100000000000000000000, more than can be sent"),
+        (f"namespace set a --brake-holders-min {10**20}", "--brake-holders-min: is"),
+        (f"namespace set a --revision {10**20}", "--revision: is 100000000000000000000, more than can be sent"),
+        (f"namespace set a --grace-min {10**20}d", "'--grace-min': '100000000000000000000d' is longer than any"),
+        (f"lease acquire r --ttl {10**20}s", "'--ttl': '100000000000000000000s' is longer than any duration"),
+        (f"lease list --limit {10**20}", "'--limit': Input should be less than or equal to 1000000"),
+        (f"status --timeout {'9' * 5_000}s", "is longer than any duration here can be; write at most 104249991d"),
+        (f"status --endpoints 127.0.0.1:{10**20}", "with a port from 1 to 65535"),
+        (f"tls init c --node n1 --days {10**20}", "'--days': Input should be less than or equal to 3650"),
+        (f"up --nodes {10**20}", "--nodes 100000000000000000000 is out of bounds; choose from 1 to 15"),
+        (f"up --base-port {10**20}", "--base-port 100000000000000000000 is out of bounds; choose from 1 to"),
+    ],
+)
+def test_a_number_that_is_far_too_large_is_told_with_its_flag_and_its_bound(line: str, told: str) -> None:
+    result = CliRunner(env={"GARBAGETRUCK_ENDPOINTS": "127.0.0.1:1"}).invoke(app, line.split())
+    assert result.exit_code in {1, 2}
+    assert told in " ".join(result.stderr.split())
+
+
 def test_a_number_that_no_message_can_hold_is_not_blamed_on_the_endpoints() -> None:
     result = CliRunner().invoke(
         app, ["namespace", "set", "a", "--leases-max", str(2**64), "--endpoints", "127.0.0.1:1"]
     )
     assert result.exit_code == 1
-    assert "out of range" in result.stderr
+    assert "--leases-max: is 18446744073709551616, more than can be sent; write at most" in result.stderr
     assert "--endpoints" not in result.stderr

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from typing_extensions import override
 
 from garbagetruck.cli.app import app
-from garbagetruck.cli.exits import Exit, exit_code
+from garbagetruck.cli.exits import Exit
+from garbagetruck.cli.failures import exit_code
 from garbagetruck.client.errors import BY_REASON
 
 CODES = {

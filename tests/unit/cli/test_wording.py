@@ -23,13 +23,18 @@ def told(error: errors.GarbageTruckError, request_id: str = "") -> str:
         ("limits.leases_max", "Error: --leases-max: is 1"),
         ("resource", "Error: RESOURCE: is 1"),
         ("something_new", "Error: something_new: is 1"),
-        ("", "Error: : is 1"),
     ],
 )
 def test_a_field_is_told_as_the_flag_that_carries_it(field: str, begin: str) -> None:
     violation = errors.FieldViolation(field, f"{field}: is 1")
     error = errors.InvalidArgument(f"{field}: is 1", reason="INVALID_ARGUMENT", violations=(violation,))
     assert told(error).startswith(begin)
+
+
+def test_a_problem_of_no_field_stands_for_itself() -> None:
+    violation = errors.FieldViolation("", "the request is none")
+    error = errors.InvalidArgument("the request is none", violations=(violation,))
+    assert told(error) == "Error: the request is none"
 
 
 def test_every_wrong_field_is_told() -> None:

@@ -7,18 +7,16 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from garbagetruck.client import Limits, connect
+from garbagetruck.client import connect
 from garbagetruck.client.errors import (
     DeadlineExceeded,
     FeatureNotBuilt,
-    GarbageTruckError,
-    InvalidArgument,
     LeaseNotFound,
     OutcomeUnknown,
     ResourceBeingCleaned,
     Unavailable,
 )
-from garbagetruck.v1 import common_pb2, lease_pb2, resource_pb2
+from garbagetruck.v1 import header_pb2, lease_pb2, resource_pb2
 from tests.unit.client.fake_cluster import (
     FakeClock,
     Node,
@@ -268,8 +266,8 @@ async def test_reads_are_linearizable_unless_asked_otherwise(node: Node, clock: 
         await truck.get_lease("lease-1")
         await truck.get_lease("lease-1", stale=True)
     fresh, stale = node.requests("GetLease")
-    assert fresh.consistency == common_pb2.READ_CONSISTENCY_LINEARIZABLE
-    assert stale.consistency == common_pb2.READ_CONSISTENCY_STALE
+    assert fresh.consistency == header_pb2.READ_CONSISTENCY_LINEARIZABLE
+    assert stale.consistency == header_pb2.READ_CONSISTENCY_STALE
 
 
 async def test_a_feature_that_is_not_built_says_so(node: Node, clock: FakeClock) -> None:
@@ -277,32 +275,6 @@ async def test_a_feature_that_is_not_built_says_so(node: Node, clock: FakeClock)
     async with truck_of([node], clock) as truck:
         with pytest.raises(FeatureNotBuilt):
             await truck.members()
-
-
-@pytest.mark.parametrize(
-    ("arguments"),
-    [
-        {"resource": "\udcff"},
-        {"resource": "a", "ttl": float("nan")},
-        {"resource": "a", "ttl": float("inf")},
-        {"resource": "a", "ttl": 1e300},
-        {"resource": "a", "labels": {"a": "\ud800"}},
-    ],
-)
-async def test_what_no_message_can_hold_is_an_invalid_argument(
-    node: Node, clock: FakeClock, arguments: dict[str, Any]
-) -> None:
-    async with truck_of([node], clock) as truck:
-        with pytest.raises(GarbageTruckError, match=r"UTF-8|duration"):
-            await truck.acquire(**arguments, holder="resizer-7")
-    assert not node.calls
-
-
-async def test_a_limit_that_no_message_can_hold_is_an_invalid_argument(node: Node, clock: FakeClock) -> None:
-    async with truck_of([node], clock) as truck:
-        with pytest.raises(InvalidArgument, match="range"):
-            await truck.namespaces.set("tenant-7", limits=Limits(leases_max=2**64))
-    assert not node.calls
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from google.rpc import status_pb2
 
 from garbagetruck.client import errors
 from garbagetruck.client.failures import error_of_status
-from garbagetruck.v1 import common_pb2
+from garbagetruck.v1 import error_pb2
 from tests.unit.client.fake_cluster import refusal
 
-REASONS = [name.removeprefix("ERROR_REASON_") for name in common_pb2.ErrorReason.keys()[1:]]
+REASONS = [name.removeprefix("ERROR_REASON_") for name in error_pb2.ErrorReason.keys()[1:]]
 
 
 def test_every_reason_of_the_api_has_a_class() -> None:

@@ -10,8 +10,8 @@ from google.protobuf.message import Message
 from garbagetruck.client import overview, records, translate
 from garbagetruck.v1 import (
     cleanup_pb2,
+    cleanup_spec_pb2,
     cluster_pb2,
-    common_pb2,
     event_pb2,
     lease_pb2,
     namespace_pb2,
@@ -36,6 +36,7 @@ KINDS = [
     (records.SessionState, session_pb2.SessionState, "SESSION_STATE_"),
     (records.ResourceState, resource_pb2.ResourceState, "RESOURCE_STATE_"),
     (overview.NodeRole, cluster_pb2.NodeRole, "NODE_ROLE_"),
+    (overview.MemberRole, cluster_pb2.MemberRole, "MEMBER_ROLE_"),
 ]
 
 
@@ -121,7 +122,7 @@ def test_an_event_of_a_newer_server_is_unknown_and_no_error() -> None:
 def test_a_cleanup_survives_the_way_there_and_back() -> None:
     cleanup = records.Cleanup("http", url="a", method="DELETE")
     message = translate.cleanup_message(cleanup)
-    assert isinstance(message, common_pb2.CleanupSpec)
+    assert isinstance(message, cleanup_spec_pb2.CleanupSpec)
     assert translate.cleanup_record(message) == cleanup
     assert hash(translate.cleanup_record(message)) == hash(cleanup)
 

@@ -25,12 +25,16 @@ from garbagetruck.cluster.machine.outcomes import (
     Refused,
     SessionsRenewed,
 )
+from garbagetruck.cluster.machine.restoring import begin_incarnation
 from tests.unit.machine import integrity
-from tests.unit.machine.oracle import oracle
+from tests.unit.machine.oracle import oracle, restoring
 from tests.unit.machine.oracle.books import Books, Space, Thing
 from tests.unit.machine.oracle.views import view, view_session
 from tests.unit.machine.promises import Key, Promises
+from tests.unit.machine.scribe import MEMBER
 
+FOUNDER = replace(MEMBER, feature_level=2)
+"""Of an incarnation that a restore began."""
 LATE_ONES_MAX = 3
 PROPOSER = "n1"
 
@@ -79,6 +83,16 @@ class Chorus:
         self._tell_the_purist(batch, applied)
         self.check()
         return applied
+
+    def restore(self) -> None:
+        """A disaster, and the next incarnation: every machine, and the oracle, go on from what was saved of them."""
+        self.promises.restored(self.leader.clock_ms)
+        incarnation = self.leader.incarnation + 1
+        for machine in (self.leader, self.twin, self.purist, *self.late):
+            begin_incarnation(integrity.state_of(machine), incarnation, (FOUNDER,), source="a test")
+            assert machine.digest() == self.leader.digest(), "I3: one state, restored in two ways"
+        restoring.restore(self.books, incarnation, FOUNDER)
+        self.check()
 
     def write_garbage(self, payload: bytes) -> None:
         """Bytes that are no batch: an answer, and nothing changes."""
@@ -172,7 +186,7 @@ class Chorus:
         assert usage.holders == len(self.books.holders(name))
         ready = {(each.namespace, each.name) for each in self.leader.ready(1_000) if each.namespace == name}
         stopped = self.books.paused or space.paused or space.braked or space.not_before_ms > self.books.clock
-        if stopped or oracle.behind(self.books):
+        if stopped or self.books.waits() >= 0 or oracle.behind(self.books):
             assert not ready
         else:
             assert ready == {

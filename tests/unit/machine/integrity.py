@@ -26,6 +26,7 @@ TABLES = (
     "tombstones",
     "requests",
     "draining",
+    "digest_notes",
 )
 
 

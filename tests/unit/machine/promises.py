@@ -17,8 +17,10 @@ from garbagetruck.cluster.machine.operations import (
     RenewLeases,
     RenewSessions,
     ReportCleanup,
+    ResumeCleanups,
 )
 from garbagetruck.cluster.machine.outcomes import (
+    Acknowledged,
     CleanupClaimed,
     CleanupReported,
     LeaseGranted,
@@ -35,6 +37,14 @@ Key = tuple[str, str]
 
 
 @dataclass
+class Quarantine:
+    """What a restore promises (I9)."""
+
+    wait_ms: int
+    resumed_ms: int | None = None
+
+
+@dataclass
 class Promises:
     until_ms: dict[str, int] = field(default_factory=dict)
     """Lease or session -> cluster time before which no cleanup may start."""
@@ -42,8 +52,15 @@ class Promises:
     """Leases that were neither given back nor, by our own reckoning, replaced."""
     session_of: dict[str, str] = field(default_factory=dict)
     last_token: int = 0
+    quarantine: "Quarantine | None" = None
+    claims_after_a_restore: int = 0
     settled: set[Key] = field(default_factory=set)
     """Resources that left the books rightfully in this batch."""
+
+    def restored(self, clock_ms: int) -> None:
+        """From now on: nothing is claimed before it was resumed, and what was promised has run once more after that."""
+        left_ms = [until_ms - clock_ms for until_ms in self.until_ms.values()]
+        self.quarantine = Quarantine(max([0, *left_ms]))
 
     def note(self, clock_ms: int, asked: Operation, outcome: Outcome) -> None:
         match asked, outcome:
@@ -66,6 +83,8 @@ class Promises:
                 self.until_ms.pop(asked.session_id, None)
             case ReleaseLeases(), LeasesReleased():
                 self._note_release(asked, outcome)
+            case ResumeCleanups(namespace=""), Acknowledged() if self.quarantine and self.quarantine.resumed_ms is None:
+                self.quarantine.resumed_ms = clock_ms
             case _:
                 self._note_cleanup(clock_ms, asked, outcome)
 
@@ -74,6 +93,7 @@ class Promises:
             case ClaimCleanup(), CleanupClaimed():
                 self._rises(outcome.token)
                 self._unused(clock_ms, (asked.namespace, asked.resource))
+                self._out_of_quarantine(clock_ms)
             case ReportCleanup(result=ReportResult.DONE), CleanupReported():
                 self.settled.add((asked.namespace, asked.resource))
             case DiscardCleanup(), ResourceChanged():
@@ -105,6 +125,14 @@ class Promises:
         for lease_id, resource in self.resource_of.items():
             until_ms = self.until_ms.get(self.session_of[lease_id] or lease_id, 0)
             assert resource != key or until_ms <= clock_ms, "I1: claimed while an acknowledged lease is unexpired"
+
+    def _out_of_quarantine(self, clock_ms: int) -> None:
+        if self.quarantine is None:
+            return
+        assert self.quarantine.resumed_ms is not None, "I9: claimed before an operator resumed"
+        passed_ms = clock_ms - self.quarantine.resumed_ms
+        assert passed_ms > self.quarantine.wait_ms or not self.quarantine.wait_ms, "I9: claimed within the longest TTL"
+        self.claims_after_a_restore += 1
 
     def check_owed(self, before: dict[Key, int], after: dict[Key, int]) -> None:
         """I4: generations with a cleanup leave the books cleaned, kept or discarded, and in no other way."""

@@ -6,7 +6,10 @@ Duty: make a test's history short to read. It must not know: how the machine wor
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
+from msgspec.structs import replace
+
 from garbagetruck.cluster.machine import codec
+from garbagetruck.cluster.machine.features import format_of
 from garbagetruck.cluster.machine.machine import Applied, Machine
 from garbagetruck.cluster.machine.model import (
     DEFAULT_NAMESPACE,
@@ -18,13 +21,14 @@ from garbagetruck.cluster.machine.model import (
     EventType,
     Labels,
     Member,
+    MemberRole,
     NamespaceLimits,
     ReportResult,
     Resource,
 )
 from garbagetruck.cluster.machine.operations import (
-    BATCH_FORMAT,
     AcquireLease,
+    AddMember,
     Batch,
     ClaimCleanup,
     CloseSession,
@@ -38,6 +42,7 @@ from garbagetruck.cluster.machine.operations import (
     ReleaseHolder,
     ReleaseLeases,
     RemoveHold,
+    RemoveMember,
     RenewLeases,
     RenewSessions,
     ReportCleanup,
@@ -64,7 +69,20 @@ T = TypeVar("T")
 
 INCARNATION = 1
 EXECUTOR = "n1"
-MEMBER = Member("n1", "127.0.0.1:7101", "127.0.0.1:7201", "127.0.0.1:7301", "1.0.0", "disk-1", 1)
+
+
+def member(number: int, *, version: str = "", disk_id: str = "", role: MemberRole = MemberRole.VOTER) -> Member:
+    """Node number so and so, as its record looks."""
+    api, http, raft, peer = (f"127.0.0.1:{7_000 + hundred + number}" for hundred in (100, 200, 300, 400))
+    return Member(f"n{number}", api, http, raft, version, disk_id, 2 * bool(version), peer, role)
+
+
+def founder(number: int) -> Member:
+    """A node's record as the first leader writes it, which may not tell what level 1 does not know."""
+    return replace(member(number, version="1.0.0", disk_id=f"disk-{number}"), peer="")
+
+
+MEMBER = replace(founder(1), feature_level=1)
 AT_ONCE = CleanupSettings(grace_ms_min=0, attempts_max=3, retry_delay_ms_min=1_000, retry_delay_ms_max=8_000)
 """No grace, so that an orphan is due at once."""
 NO_BRAKE = BrakeSettings(enabled=False)
@@ -109,7 +127,7 @@ class Scribe:
     # -- batches ----------------------------------------------------------------------------------------------
 
     def write(self, *operations: Operation) -> Applied:
-        batch = Batch(BATCH_FORMAT, self.epoch, self.at_ms, EXECUTOR, len(self.payloads) + 1, operations)
+        batch = Batch(format_of(operations), self.epoch, self.at_ms, EXECUTOR, len(self.payloads) + 1, operations)
         return self.write_bytes(codec.encode_batch(batch))
 
     def write_bytes(self, payload: bytes) -> Applied:
@@ -253,6 +271,14 @@ class Scribe:
 
     def resuming(self, namespace: str = "", request_id: str = "", *, release_brake: bool = False) -> ResumeCleanups:
         return ResumeCleanups(self.at_ms, namespace, request_id, "operator", "looked", release_brake)
+
+    # -- members ----------------------------------------------------------------------------------------------
+
+    def adding(self, wanted: Member, request_id: str = "") -> AddMember:
+        return AddMember(self.at_ms, request_id, "operator", wanted)
+
+    def removing(self, member_id: str, request_id: str = "") -> RemoveMember:
+        return RemoveMember(self.at_ms, request_id, "operator", member_id)
 
     # -- settings and events ----------------------------------------------------------------------------------
 

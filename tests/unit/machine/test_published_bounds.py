@@ -69,9 +69,9 @@ def test_a_settings_bounds_and_default_are_published(name: str) -> None:
         ("resource.proto", "HoldRequest", "hold_id", f"at most {validation.ID_BYTES_MAX} bytes"),
         ("resource.proto", "HoldRequest", "reason", f"at most {validation.REASON_BYTES_MAX:,} bytes"),
         ("resource.proto", "UnholdRequest", "hold_id", f"1 to {validation.ID_BYTES_MAX} bytes"),
-        ("common.proto", "CleanupSpec", "handler", f"1 to {validation.HANDLER_BYTES_MAX} bytes"),
-        ("common.proto", "CleanupSpec", "parameters", f"At most {validation.PARAMETERS_MAX} entries"),
-        ("common.proto", "CleanupSpec", "parameters", f"at most {validation.PARAMETER_VALUE_BYTES_MAX:,} bytes"),
+        ("cleanup_spec.proto", "CleanupSpec", "handler", f"1 to {validation.HANDLER_BYTES_MAX} bytes"),
+        ("cleanup_spec.proto", "CleanupSpec", "parameters", f"At most {validation.PARAMETERS_MAX} entries"),
+        ("cleanup_spec.proto", "CleanupSpec", "parameters", f"at most {validation.PARAMETER_VALUE_BYTES_MAX:,} bytes"),
         ("cleanup.proto", "Cleanup", "last_error", f"at most {validation.ERROR_BYTES_MAX:,} bytes"),
         ("namespace.proto", "Brake", "share", "above 0 and below 1"),
     ],
@@ -81,7 +81,7 @@ def test_a_bound_is_published_as_it_is(file: str, message: str, field: str, text
 
 
 def test_a_namespaces_name_has_the_published_form() -> None:
-    told = (PROTO / "common.proto").read_text()
+    told = (PROTO / "header.proto").read_text()
     assert f"`namespace` is 1 to {validation.NAMESPACE_BYTES_MAX} bytes of `[a-z0-9-]`" in told
     log = Scribe().begin()
     for good in ("a", "7", "a-b", "x" * validation.NAMESPACE_BYTES_MAX):

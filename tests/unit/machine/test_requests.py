@@ -5,9 +5,9 @@ from msgspec.structs import replace
 
 from garbagetruck.cluster.machine import requests
 from garbagetruck.cluster.machine.model import Bounds, EventType, LeaseState, ResourceState
-from garbagetruck.cluster.machine.operations import ClientOperation, Operation
+from garbagetruck.cluster.machine.operations import ClientOperation, Operation, RegisterMember
 from garbagetruck.cluster.machine.outcomes import LeaseGranted, Reason, Refused, SessionOpened
-from tests.unit.machine.scribe import Scribe, accepted, file, refused
+from tests.unit.machine.scribe import Scribe, accepted, file, founder, member, refused
 
 
 @pytest.fixture
@@ -62,7 +62,20 @@ def test_i6_a_repeated_session_is_opened_once(log: Scribe) -> None:
     assert (forgotten.id, forgotten.active) == (first.id, False)
 
 
-@pytest.mark.parametrize("name", ["hold", "unhold", "retry", "discard", "pause", "resume", "set namespace"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hold",
+        "unhold",
+        "retry",
+        "discard",
+        "pause",
+        "resume",
+        "set namespace",
+        "add member",
+        "remove member",
+    ],
+)
 def test_i6_an_operators_repeated_mutation_has_one_effect_and_the_first_answer(log: Scribe, name: str) -> None:
     lease = log.lease("r", cleanup=file("a"))
     log.one(log.holding("r", "old"))
@@ -75,6 +88,10 @@ def test_i6_an_operators_repeated_mutation_has_one_effect_and_the_first_answer(l
         assert log.resource("r").state is ResourceState.DEAD_LETTER
     if name == "resume":
         log.one(log.pausing())
+    if name in ("add member", "remove member"):
+        log.one(RegisterMember(founder(1)))
+    if name == "remove member":
+        log.one(log.adding(member(2)))
     operations: dict[str, Operation] = {
         "hold": log.holding("r", "new", "q"),
         "unhold": log.unholding("r", "old", "q"),
@@ -83,6 +100,8 @@ def test_i6_an_operators_repeated_mutation_has_one_effect_and_the_first_answer(l
         "pause": log.pausing("default", "q"),
         "resume": log.resuming("", "q"),
         "set namespace": log.setting("team", request_id="q"),
+        "add member": log.adding(member(2), "q"),
+        "remove member": log.removing("n2", "q"),
     }
     first = log.one(operations[name])
     assert not isinstance(first, Refused)

@@ -7,11 +7,13 @@ from garbagetruck.cluster.machine import codec
 from garbagetruck.cluster.machine.model import BrakeSettings, CleanupSpec
 from garbagetruck.cluster.machine.operations import (
     AcquireLease,
+    AddMember,
     ClientOperation,
     CloseSession,
     OpenSession,
     PauseCleanups,
     PlaceHold,
+    RegisterMember,
     ReleaseHolder,
     ReleaseLeases,
     RenewLeases,
@@ -20,21 +22,27 @@ from garbagetruck.cluster.machine.operations import (
 )
 from garbagetruck.cluster.machine.outcomes import Reason, Refused
 from garbagetruck.cluster.machine.validation import check_operation
-from tests.unit.machine.scribe import Scribe, file, refused
+from tests.unit.machine.scribe import Scribe, file, founder, member, refused
 
 SPEC = file("a/b")
 LOG = Scribe().begin()
+LOG.one(RegisterMember(founder(1)))  # at a level that has all operations
 ACQUIRE = LOG.acquiring("r", cleanup=SPEC, labels=(("k", "v"),), request_id="q")
 OPEN = LOG.opening(request_id="q")
 HOLD = LOG.holding()
 SET = LOG.setting("team")
 RENEW = LOG.renewing("lease-1")
 PAUSE = LOG.pausing()
+ADD = LOG.adding(member(4))
 YEAR_MS = 365 * 86_400_000
 
 
 def spec(target: str) -> CleanupSpec:
     return CleanupSpec("file", (), target)
+
+
+def adding(**fields: str) -> AddMember:
+    return replace(ADD, member=replace(ADD.member, **fields))
 
 
 def many(count: int) -> tuple[tuple[str, str], ...]:
@@ -48,6 +56,9 @@ GOOD: list[ClientOperation] = [
     SET,
     RENEW,
     PAUSE,
+    ADD,
+    LOG.removing("n4"),
+    adding(id="N-4.x_y", raft="raft.example.com:1", peer="[::1]:65535", disk_id="d" * 64),
     LOG.unholding(),
     LOG.retrying(),
     LOG.discarding(),
@@ -90,7 +101,12 @@ BAD: list[tuple[str, ClientOperation]] = [
     ("lease_id", replace(ACQUIRE, lease_id="x" * 65)),
     ("request_id", replace(ACQUIRE, request_id="x" * 193)),
     ("namespace", replace(ACQUIRE, namespace="")),
-    ("namespace", replace(ACQUIRE, namespace="x" * 129)),
+    ("namespace", replace(ACQUIRE, namespace="x" * 64)),
+    *(
+        ("namespace", replace(operation, namespace=name))
+        for operation in (ACQUIRE, OPEN, HOLD, SET, RENEW, PAUSE)
+        for name in ("-a", "a-", "A", "a_b", "a.b", "ä", "a b")
+    ),
     ("session_id", replace(ACQUIRE, ttl_ms=0, session_id="x" * 65)),
     ("ttl_ms", replace(ACQUIRE, ttl_ms=0)),
     ("ttl_ms", replace(ACQUIRE, ttl_ms=-1)),
@@ -169,6 +185,20 @@ BAD: list[tuple[str, ClientOperation]] = [
     ("cleanup.retry_delay_ms_max", replace(SET, cleanup=replace(SET.cleanup, retry_delay_ms_max=9))),
     ("brake.holders_min", replace(SET, brake=BrakeSettings(holders_min=0))),
     ("brake.window_ms", replace(SET, brake=BrakeSettings(window_ms=999))),
+    ("actor", replace(ADD, actor="x" * 257)),
+    ("request_id", replace(ADD, request_id="\t")),
+    ("member_id", LOG.removing("")),
+    ("member_id", LOG.removing("x" * 65)),
+    *(("member.id", adding(id=name)) for name in ("", "x" * 65, "a b", "-a", "a-", "a/b", "é")),
+    *(
+        ("member.api", adding(api=text))
+        for text in ("", "host", ":1", "host:", "host:0", "host:65536", "h:1:2", "a b:1")
+    ),
+    ("member.http", adding(http="[::1:7201")),
+    ("member.raft", adding(raft="x" * 258 + ":123")),
+    ("member.raft", adding(raft=ADD.member.api)),
+    ("member.peer", adding(peer="")),
+    ("member.disk_id", adding(disk_id="x" * 65)),
     *(
         ("brake.share", replace(SET, brake=BrakeSettings(share=share)))
         for share in (0.0, -0.1, 1.0, 1.0001, float("nan"), float("inf"))

@@ -19,29 +19,35 @@ from garbagetruck.cluster.machine.model import (
 )
 from garbagetruck.cluster.machine.operations import (
     AcquireLease,
+    AddMember,
     ClaimCleanup,
     CloseSession,
     CreateCluster,
     DiscardCleanup,
     EnterEpoch,
+    NoteDigest,
     OpenSession,
     Operation,
     PauseCleanups,
     PlaceHold,
+    RegisterMember,
     ReleaseHolder,
     ReleaseLeases,
     RemoveHold,
+    RemoveMember,
     RenewLeases,
     RenewSessions,
     ReportCleanup,
+    ReportDigest,
     ResumeCleanups,
     RetryCleanup,
     SetBounds,
     SetNamespace,
+    SettleMember,
 )
 from tests.unit.machine.chorus import Chorus
 from tests.unit.machine.integrity import state_of
-from tests.unit.machine.scribe import MEMBER
+from tests.unit.machine.scribe import founder, member
 
 BOUNDS = Bounds(
     expirations_per_batch_max=2,
@@ -51,6 +57,7 @@ BOUNDS = Bounds(
     leases_per_resource_max=3,
     holds_per_resource_max=2,
     namespaces_max=3,
+    members_max=4,
     claim_ms_max=5_000,
 )
 LIMITS = NamespaceLimits(leases_max=16, leases_per_holder_max=8, sessions_max=4, resources_max=8)
@@ -61,6 +68,7 @@ TARGETS = ("a", "b", "ab", "a/x", "a/x/y", "c/d", "c", "e", "f", "g")
 SPACES = ("default", "default", "default", "team")
 HOLDERS = ("ann", "bob", "cid", "dot")
 TTLS_MS = (100, 500, 1_500, 4_000, 12_000, 40_000)
+MEMBERS = ("n1", "n2", "n3")
 STEPS_MS = (0, 1, 50, 99, 100, 250, 499, 500, 501, 1_000, 1_500, 4_000)
 
 
@@ -82,6 +90,12 @@ WEIGHTS = {
     "resume": 6,
     "set_namespace": 1,
     "set_bounds": 1,
+    "add_member": 2,
+    "remove_member": 2,
+    "register_member": 2,
+    "settle_member": 4,
+    "note_digest": 1,
+    "report_digest": 2,
 }
 OPERATIONS = tuple(name for name, weight in WEIGHTS.items() for _ in range(weight))
 """Names of a walker's drafts, as often as they should be chosen."""
@@ -99,7 +113,7 @@ class Walker:
         braking = self.rng.choice((BRAKE, NO_BRAKE))
         self.write(
             EnterEpoch("n1"),
-            CreateCluster("cluster-1", 3, (MEMBER,)),
+            CreateCluster("cluster-1", 3, tuple(founder(number) for number in (1, 2, 3))),
             SetBounds(replace(BOUNDS, expirations_per_batch_max=self.rng.choice((1, 2, 100)))),
             *(SetNamespace(self.at_ms, name, "", "op", LIMITS, CLEANUP, braking) for name in ("default", "team")),
         )
@@ -261,3 +275,31 @@ class Walker:
     def set_bounds(self) -> Operation:
         budget, requests_max = self.rng.choice((1, 2, 100)), self.rng.choice((2, 6))
         return SetBounds(replace(BOUNDS, expirations_per_batch_max=budget, requests_max=requests_max))
+
+    def add_member(self) -> Operation:
+        number = self.rng.randrange(1, 7)
+        wanted = member(number, disk_id=self.rng.choice(("", "", f"disk-{number}")))
+        if self.rng.random() < 0.1:
+            wanted = replace(wanted, raft=member(self.rng.randrange(1, 7)).raft.replace("127.0.0.1", "localhost"))
+        return AddMember(self.at_ms, self.request_id(), "op", wanted)
+
+    def remove_member(self) -> Operation:
+        return RemoveMember(self.at_ms, self.request_id(), "op", f"n{self.rng.randrange(1, 7)}")
+
+    def register_member(self) -> Operation:
+        number = self.rng.randrange(1, 7)
+        record = member(number, version="2", disk_id=self.rng.choice((f"disk-{number}", "other")))
+        level = self.rng.choice((2, 2, 2, 1))
+        return RegisterMember(replace(record, feature_level=level, peer=record.peer if level > 1 else ""))
+
+    def settle_member(self) -> Operation:
+        return SettleMember(f"n{self.rng.randrange(1, 7)}", self.rng.choice(("voter", "gone")))
+
+    def note_digest(self) -> Operation:
+        return NoteDigest(self.rng.randrange(1, 60), self.rng.choice((7, 1 << 63)))
+
+    def report_digest(self) -> Operation:
+        noted = list(state_of(self.chorus.leader).digest_notes.values())
+        index, digest = (noted[-1].index, noted[-1].digest) if noted else (1, 7)
+        digest = self.rng.choice((digest, digest, 8, 9))
+        return ReportDigest(index - self.rng.choice((0, 0, 0, 1)), self.rng.choice((*MEMBERS, "n9")), digest)

@@ -16,6 +16,8 @@ from garbagetruck.cluster.node.peers.port import (
     PeerResponse,
     PeerStream,
     ReadIndexResponse,
+    TransferRequest,
+    TransferResponse,
 )
 from tests.unit.node.rig import NODE, Rig
 
@@ -107,4 +109,7 @@ class ScriptedPeer(PeerHandler):
             self.done.set()
         if answer == "index":
             return ReadIndexResponse(request.id, 3, 5_000, 2)
+        if answer == "handed over":
+            assert isinstance(request, TransferRequest)
+            return TransferResponse(request.id, request.to)
         return FailureResponse(request.id, answer, f"scripted {answer}", "")

@@ -17,8 +17,18 @@ from garbagetruck.cluster.node.config.settings import ClockSection, QueueSection
 from garbagetruck.cluster.node.leadership import Leadership
 from garbagetruck.cluster.node.proposer import Proposer
 from garbagetruck.cluster.node.reads import ReadIndex
-from garbagetruck.cluster.raft.errors import LogStopped, NotLeader
-from garbagetruck.cluster.raft.log import Confirmation, Entry, LogListener, LogStatus, ReplicatedLog, Role
+from garbagetruck.cluster.raft.errors import LogStopped, NotLeader, RaftError
+from garbagetruck.cluster.raft.log import (
+    AddVoter,
+    Confirmation,
+    Entry,
+    LogListener,
+    LogStatus,
+    RemoveVoter,
+    ReplicatedLog,
+    Role,
+)
+from garbagetruck.cluster.raft.settings import Member as RaftMember
 
 NODE = "n1"
 PEERS = frozenset({"n2", "n3"})
@@ -47,6 +57,13 @@ class HandLog(ReplicatedLog):
         self.proposed: list[bytes] = []
         self.history: list[bytes] = []
         self.stopped = False
+        self.connected = PEERS
+        self.voters = PEERS | {NODE}
+        self.members: list[Sequence[RaftMember]] = []
+        """What `set_members` was told, in turn."""
+        self.changes: list[AddVoter | RemoveVoter] = []
+        self.change_error: RaftError | None = None
+        """Raised by `change_voters` while set."""
         self._index = 0
         self._status = LogStatus(Role.FOLLOWER, 0, None, 0, 0, 0, PEERS)
         self._confirming: list[asyncio.Future[Confirmation]] = []
@@ -88,6 +105,26 @@ class HandLog(ReplicatedLog):
         self.follow(self._status.term + 1, to or "n2")
         return True
 
+    @override
+    def set_members(self, members: Sequence[RaftMember]) -> None:
+        self.members.append(members)
+
+    @override
+    async def change_voters(self, change: AddVoter | RemoveVoter, *, term: int) -> None:
+        if self._status.role is not Role.LEADER or self._status.term != term:
+            raise NotLeader(self._status.leader)
+        if self.change_error is not None:
+            raise self.change_error
+        self.changes.append(change)
+        changed = {change.node_id}
+        self.voters = self.voters | changed if isinstance(change, AddVoter) else self.voters - changed
+        self._show(self._status.role, self._status.term, self._status.leader)
+
+    def connect(self, *node_ids: str) -> None:
+        """Have these be connected, and nobody else."""
+        self.connected = frozenset(node_ids)
+        self._show(self._status.role, self._status.term, self._status.leader)
+
     def echo(self) -> None:
         """A majority answers every question asked so far."""
         for future in self._confirming:
@@ -123,7 +160,9 @@ class HandLog(ReplicatedLog):
 
     def _show(self, role: Role, term: int, leader: str | None) -> None:
         assert self.listener is not None
-        self._status = LogStatus(role, term, leader, self._index, self._index, self._index, PEERS)
+        self._status = LogStatus(
+            role, term, leader, self._index, self._index, self._index, self.connected, voters=self.voters
+        )
         self.listener.on_status(self._status)
 
     def batches(self) -> list[Batch]:
@@ -149,7 +188,11 @@ class Rig:
         )
         self.proposer = Proposer(node_id=NODE, log=self.log, random=random.Random(7))
         self.queue = CommitQueue(
-            proposer=self.proposer, clock=self.clock, bounds=bounds or QueueSection(), on_fatal=self.fatal.append
+            proposer=self.proposer,
+            clock=self.clock,
+            bounds=bounds or QueueSection(),
+            on_fatal=self.fatal.append,
+            not_enabled=self.machine.not_enabled,
         )
         self.applier = Applier(machine=self.machine, monotonic_ns=self.monotonic, on_fatal=self.fatal.append)
         self.leadership = Leadership(

@@ -1,14 +1,20 @@
 """The applier: every entry once, in order, in slices; a bug ends the node."""
 
 import asyncio
+import re
+from collections.abc import Mapping
+from zlib import crc32
 
 import pytest
 from typing_extensions import override
 
 from garbagetruck.cluster.machine.codec import encode_batch
 from garbagetruck.cluster.machine.machine import Applied, Machine
-from garbagetruck.cluster.machine.operations import BATCH_FORMAT, Batch, EnterEpoch
-from garbagetruck.cluster.node.applier import SLICE_NS_MAX, Applier
+from garbagetruck.cluster.machine.model import EventType
+from garbagetruck.cluster.machine.operations import BATCH_FORMAT, Batch, EnterEpoch, NoteDigest
+from garbagetruck.cluster.node.applier import NOTHING_SKIPPED, SLICE_NS_MAX, Applier
+from garbagetruck.cluster.node.config.skips import SkippedEntries
+from garbagetruck.cluster.node.endings import EntryNotApplied, EntryTooNew
 from garbagetruck.cluster.raft.log import Entry, LogStatus, Role
 from tests.unit.node.rig import Monotonic, turns
 
@@ -39,11 +45,11 @@ def status(applied_index: int, leader: str | None = "n2") -> LogStatus:
 
 
 class Rig:
-    def __init__(self) -> None:
+    def __init__(self, skip: Mapping[int, int] = NOTHING_SKIPPED) -> None:
         self.monotonic = Monotonic()
         self.machine = SlowMachine(self.monotonic)
         self.fatal: list[BaseException] = []
-        self.applier = Applier(machine=self.machine, monotonic_ns=self.monotonic, on_fatal=self.fatal.append)
+        self.applier = Applier(machine=self.machine, monotonic_ns=self.monotonic, on_fatal=self.fatal.append, skip=skip)
 
     def entries(self, first: int, last: int) -> None:
         entries = [Entry(index, payload(index)) for index in range(first, last + 1)]
@@ -121,14 +127,56 @@ async def test_a_bug_ends_the_node_and_nothing_more_is_applied(raising: str) -> 
         def on_status(self, status: LogStatus) -> None: ...
 
     rig.applier.listen(Listener())
-    rig.applier.on_entries([Entry(1, b"bug"), Entry(2, payload(2))], 2)
+    rig.applier.on_entries([Entry(1, b"bug" if raising == "apply" else payload(1)), Entry(2, payload(2))], 2)
     assert len(rig.fatal) == 1
+    assert isinstance(rig.fatal[0], EntryNotApplied if raising == "apply" else AssertionError)
     seen = list(rig.machine.seen)
     rig.entries(3, 4)
     rig.applier.on_fatal(OSError("later"))
     await turns()
     assert rig.machine.seen == seen
     assert len(rig.fatal) == 1
+
+
+async def test_the_last_line_of_a_node_that_an_entry_ends_holds_what_skips_it() -> None:
+    rig = Rig()
+    rig.applier.on_entries([Entry(1, payload(1)), Entry(2, b"bug"), Entry(3, payload(3))], 3)
+    (ending,) = rig.fatal
+    told = re.search(r'node\.skip_entries = (\["[^"]*"\])$', str(ending))
+    assert told is not None
+    assert "ZeroDivisionError: a bug" in str(ending)
+    (entry,) = SkippedEntries(meaning="").parse(told[1])
+    again = Rig({entry.index: entry.checksum})
+    again.applier.on_entries([Entry(1, payload(1)), Entry(2, b"bug"), Entry(3, payload(3))], 3)
+    assert again.fatal == []
+    assert again.machine.seen == [payload(1), payload(3)]
+    assert again.applier.applied_index == 3
+    (event,) = [each for each in again.machine.events_after(0, 9) if each.type is EventType.ENTRY_SKIPPED]
+    assert f"entry 2, checksum {crc32(b'bug'):08x}" in event.detail
+
+
+@pytest.mark.parametrize("skip", [{1: 0}, {2: crc32(b"bug")}, {1: crc32(payload(2))}])
+async def test_i3_an_entry_is_skipped_only_for_its_own_bytes_at_its_own_index(skip: dict[int, int]) -> None:
+    rig, plain = Rig(skip), Rig()
+    for each in (rig, plain):
+        each.entries(1, 3)
+    assert rig.machine.digest() == plain.machine.digest()
+
+
+async def test_an_entry_of_a_higher_level_ends_the_node_by_name_and_unapplied() -> None:
+    rig = Rig()
+    rig.machine.level = 1
+    newer = encode_batch(Batch(2, 2, 0, "other", 2, (EnterEpoch("n2"), NoteDigest(1, 7))))
+    rig.applier.on_entries(
+        [Entry(1, encode_batch(Batch(1, 1, 0, "other", 1, (EnterEpoch("n2"),)))), Entry(2, newer)], 2
+    )
+    (ending,) = rig.fatal
+    assert isinstance(ending, EntryTooNew)
+    assert str(ending) == (
+        "entry 2 of the log is too new: batch of format 2, this node reads up to 1. The node ends before it, for it would "
+        "have to guess. To go on, set node.feature_level to 2, or more"
+    )
+    assert (rig.applier.applied_index, rig.machine.epoch) == (1, 1)
 
 
 async def test_age_is_unknown_until_a_leader_was_heard_and_grows_from_then_on() -> None:

@@ -102,3 +102,18 @@ async def test_i8_a_leader_that_was_stopped_does_not_count_as_leading_until_a_ma
     rig.log.follow(2, "n2")
     assert not ledger.is_leading()
     await rig.stop()
+
+
+async def test_i3_a_node_whose_state_is_in_doubt_offers_nothing_and_does_not_count_as_leading() -> None:
+    rig, _ = await rig_with_ledger()
+    held = [False]
+    ledger = NodeLedger(
+        machine=rig.machine, queue=rig.queue, leadership=rig.leadership, clock=rig.clock, held=lambda: held[0]
+    )
+    await orphan(rig, "r1", "file")
+    assert ledger.is_leading()
+    assert [each.name for each in ledger.candidates(9, (), ())] == ["r1"]
+    held[0] = True
+    assert not ledger.is_leading()
+    assert ledger.candidates(9, (), ()) == ()
+    await rig.stop()

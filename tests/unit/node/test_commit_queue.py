@@ -4,9 +4,16 @@ import asyncio
 
 import pytest
 
-from garbagetruck.cluster.api.gateway import NotLeader, NotSealed, OutcomeUnknown, Overloaded, StorageLow
+from garbagetruck.cluster.api.gateway import (
+    FeatureNotEnabled,
+    NotLeader,
+    NotSealed,
+    OutcomeUnknown,
+    Overloaded,
+    StorageLow,
+)
 from garbagetruck.cluster.machine.codec import encode_batch
-from garbagetruck.cluster.machine.operations import BATCH_FORMAT, Batch, EnterEpoch, RenewLeases
+from garbagetruck.cluster.machine.operations import BATCH_FORMAT, Batch, EnterEpoch, NoteDigest, RenewLeases
 from garbagetruck.cluster.machine.outcomes import LeaseGranted, LeasesRenewed
 from garbagetruck.cluster.node.config.settings import QueueSection
 from tests.unit.node.rig import Rig, acquire, renew, turns
@@ -312,4 +319,17 @@ async def test_a_log_that_was_stopped_applies_nothing_and_says_so() -> None:
     rig.log.stopped = True
     with pytest.raises(NotSealed):
         await rig.queue.submit((acquire(1),), timeout_s=1)
+    await rig.stop()
+
+
+async def test_what_not_every_member_can_read_never_enters_the_log() -> None:
+    rig = Rig()
+    await rig.start()
+    await rig.lead()
+    await rig.create()
+    entries = len(rig.log.history)
+    with pytest.raises(FeatureNotEnabled, match="n1 holds the cluster at feature level 1; nothing was applied"):
+        await rig.queue.submit((renew(["lease-1"]), NoteDigest(32, 7)), timeout_s=1)
+    await turns()
+    assert len(rig.log.history) == entries
     await rig.stop()

@@ -4,11 +4,12 @@ import asyncio
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from garbagetruck.cluster.api.gateway import Consistency, Draining, NoLeader
+from garbagetruck.cluster.api.gateway import Consistency, Draining, FeatureNotEnabled, NoLeader, TransferFailed
 from garbagetruck.cluster.machine.codec import decode_outcomes, encode_operations
 from garbagetruck.cluster.machine.model import Bounds
-from garbagetruck.cluster.machine.operations import AcquireLease
+from garbagetruck.cluster.machine.operations import AcquireLease, RegisterMember
 from garbagetruck.cluster.machine.outcomes import LeaseGranted, Reason, Refused
 from garbagetruck.cluster.node.peers.port import (
     FailureResponse,
@@ -16,6 +17,8 @@ from garbagetruck.cluster.node.peers.port import (
     ReadIndexRequest,
     ReadIndexResponse,
     SubmitRequest,
+    TransferRequest,
+    TransferResponse,
 )
 from tests.unit.node.gateway_rig import Node, ScriptedPeer
 from tests.unit.node.rig import acquire, turns
@@ -84,6 +87,73 @@ async def test_entered_ms_is_never_ahead_of_any_leader(node: Node) -> None:
     assert node.gateway.entered_ms() <= node.clock.now_ms()
     node.log.follow(2, "n2")
     assert node.gateway.entered_ms() == node.machine.clock_ms
+
+
+# -- handing leadership over --------------------------------------------------------------------------------------
+
+
+async def test_the_leader_hands_over_and_tells_who_leads_then(node: Node) -> None:
+    await node.lead()
+    await node.create()
+    assert await node.gateway.transfer_leadership("n3", timeout_s=5) == "n3"
+    assert not node.leadership.leading
+    await node.lead(5)
+    assert await node.gateway.transfer_leadership("", timeout_s=5) == "n2"
+
+
+async def test_who_leads_already_need_not_be_asked(node: Node) -> None:
+    await node.lead()
+    assert await node.gateway.transfer_leadership("n1", timeout_s=5) == "n1"
+    assert node.leadership.leading
+
+
+@pytest.mark.parametrize(("to", "told"), [("n9", "n9 has no vote"), ("n3", "n3 is not connected to the leader, n1")])
+async def test_nobody_stops_leading_for_one_who_cannot(node: Node, to: str, told: str) -> None:
+    await node.lead()
+    node.log.connect("n2")
+    with pytest.raises(TransferFailed, match=told):
+        await node.gateway.transfer_leadership(to, timeout_s=5)
+    assert node.leadership.leading
+
+
+async def test_a_transfer_that_comes_to_nothing_leaves_the_leader_where_it_was(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def in_vain(to: str | None = None) -> bool:
+        return False
+
+    await node.lead()
+    monkeypatch.setattr(node.log, "transfer_leadership", in_vain)
+    with pytest.raises(TransferFailed, match="n2 did not take over in time"):
+        await node.gateway.transfer_leadership("n2", timeout_s=5)
+    await turns()
+    assert node.leadership.leading, "once an entry of its own has been applied again"
+
+
+async def test_a_follower_has_the_leader_hand_over(node: Node) -> None:
+    peer = node.link.handlers["n2"] = ScriptedPeer("NOT_LEADER", "TRANSFER_FAILED", "handed over")
+    await node.lead()
+    await node.create()
+    record = replace(node.machine.members()[0], feature_level=1)
+    await node.queue.submit((RegisterMember(record),), timeout_s=1)
+    node.log.follow(2, "n2")
+    with pytest.raises(FeatureNotEnabled, match="ask n2 itself"):
+        await node.gateway.transfer_leadership("n3", timeout_s=5)
+    await node.lead(3)
+    await node.queue.submit((RegisterMember(replace(record, feature_level=2)),), timeout_s=1)
+    node.log.follow(4, "n2")
+    with pytest.raises(TransferFailed):
+        await node.gateway.transfer_leadership("n3", timeout_s=5)
+    assert await node.gateway.transfer_leadership("n3", timeout_s=5) == "n3"
+    assert [each.to for each in peer.asked if isinstance(each, TransferRequest)] == ["n3"] * 3
+
+
+async def test_the_leaders_side_of_a_transfer(node: Node) -> None:
+    response = await node.handler.handle(TransferRequest(1, "n2"))
+    assert isinstance(response, FailureResponse)
+    assert response.reason == "NOT_LEADER"
+    await node.lead()
+    assert await node.handler.handle(TransferRequest(2, "n2")) == TransferResponse(2, "n2")
 
 
 # -- the leader's side of forwarding ------------------------------------------------------------------------------

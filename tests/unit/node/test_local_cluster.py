@@ -190,7 +190,26 @@ def test_more_handlers_stand_beside_the_file_handler(tmp_path: Path) -> None:
     assert {name: handler.kind for name, handler in handlers.items()} == {"index": "http", "file": "file"}
 
 
-@pytest.mark.parametrize("content", ["[handlers.file]\n", "[node]\n", "handlers = 7\n", "["])
+def test_the_file_handlers_bounds_can_be_set_and_its_roots_stay(tmp_path: Path) -> None:
+    more = tmp_path / "more.toml"
+    more.write_text('[handlers.file]\nattempt_timeout = "90s"\nslots = 3\n')
+    cluster = prepared(UpOptions(data_dir=tmp_path / "data", nodes=1, handlers=more))
+    handler = load_settings(cluster.nodes[0].config, {}).settings.handlers["file"]
+    assert (handler.attempt_timeout_ms, handler.slots_max) == (90_000, 3)
+    assert handler.revealed() == {"roots": {"files": str(tmp_path / "data" / "files")}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[handlers.file]\nroots = ["/"]\n',
+        '[handlers.file]\nkind = "http"\n',
+        "[handlers]\nfile = 7\n",
+        "[node]\n",
+        "handlers = 7\n",
+        "[",
+    ],
+)
 def test_a_handlers_file_that_holds_anything_else_is_refused(tmp_path: Path, content: str) -> None:
     more = tmp_path / "more.toml"
     more.write_text(content)

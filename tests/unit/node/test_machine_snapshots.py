@@ -8,7 +8,7 @@ import pytest
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.node import machine_snapshots
 from garbagetruck.cluster.node.machine_snapshots import MachineSnapshots
-from garbagetruck.cluster.raft.errors import SnapshotUnfit
+from garbagetruck.cluster.raft.errors import SnapshotUnfit, StateTooNew
 from tests.unit.node.rig import Rig, acquire
 
 
@@ -76,3 +76,13 @@ async def test_the_applier_goes_on_behind_a_restored_state(rig: Rig, snapshots: 
     assert (other.applier.applied_index, other.machine.digest()) == (index, digest)
     with pytest.raises(AssertionError, match="never goes back"):
         other.applier.on_restored(snapshots.decode(iter(pieces)), index - 1)
+
+
+async def test_what_needs_a_higher_level_is_no_damage(
+    rig: Rig, snapshots: MachineSnapshots, executor: Executor
+) -> None:
+    rig.machine.skip(5, 7)
+    pieces = [piece async for piece in snapshots.capture().chunks]
+    lower = MachineSnapshots(Machine(level=1), rig.applier, executor)
+    with pytest.raises(StateTooNew, match="snapshot of format 2, this node reads up to 1; set node"):
+        lower.decode(iter(pieces))

@@ -20,6 +20,10 @@ LEADER_OF_THREE = NodeFacts(
     batches_in_flight=1,
     storage_low=False,
     peers_connected=2,
+    feature_level=2,
+    digest_agreed_index=960,
+    digest_differences=0,
+    cleanups_held=False,
     not_ready=(),
 )
 

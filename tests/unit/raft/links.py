@@ -6,6 +6,14 @@ from garbagetruck.cluster.raft.link import Channel, LinkOwner
 from garbagetruck.cluster.raft.seams import Consensus, StockTransport
 from garbagetruck.cluster.raft.sessions import Session
 from garbagetruck.cluster.raft.tls import PeerNames
+from garbagetruck.cluster.raft.voters import Voters, founders_of
+
+
+def voting(node_id: str, *others: str) -> Voters:
+    """The voters as a founder of that name has them before the first entry."""
+    voters = Voters(node_id, f"disk-{node_id}")
+    voters.begin(founders_of((node_id, *others)), is_founder=True)
+    return voters
 
 
 class VirtualTime:

@@ -28,7 +28,7 @@ from garbagetruck.cluster.raft.sessions import Sessions
 from garbagetruck.cluster.raft.settings import Identity, RaftSettings
 from garbagetruck.cluster.raft.tls import PeerNames
 from garbagetruck.cluster.raft.transport import GuardedTransport, Surroundings
-from tests.unit.raft.links import NOBODY, BareTransport, FakeLink, Plug, VirtualTime
+from tests.unit.raft.links import NOBODY, BareTransport, FakeLink, Plug, VirtualTime, voting
 
 SETTINGS = RaftSettings()
 
@@ -84,6 +84,7 @@ class StageNode:
     ) -> None:
         self.node_id = node_id
         self._peer_ids = frozenset(peer_ids)
+        self.voters = voting(node_id, *self._peer_ids)
         self._clock = clock
         self._guarded = guarded
         self.echoes: list[tuple[str, wire.Echo]] = []
@@ -93,14 +94,14 @@ class StageNode:
         self.refusals = Refusals(node_id, clock.monotonic_ns)
         self.election = Election(
             node_id=node_id,
-            peer_ids=self._peer_ids,
+            voters=self.voters,
             settings=SETTINGS,
             random=random.Random(f"{node_id}{clock.now_ns}"),
             monotonic_ns=clock.monotonic_ns,
         )
         self.consensus = (Consensus if guarded else BareConsensus)(
             node_id=node_id,
-            peer_ids=self._peer_ids,
+            voters=self.voters,
             settings=SETTINGS,
             journal=self.journal,
             make_transport=self._make_transport,
@@ -108,7 +109,6 @@ class StageNode:
         )
         self.sessions = Sessions(
             door=Door(Identity("c", node_id, f"disk-{node_id}"), self._peer_ids, PeerDisks(folder / "peers.json")),
-            peer_ids=self._peer_ids,
             settings=SETTINGS,
             refusals=self.refusals,
             monotonic_ns=clock.monotonic_ns,
@@ -150,7 +150,7 @@ class StageNode:
         return FakeLink(self.sessions, self._clock, expected=peer_id, names=names).open()
 
     def hello_from(self, peer_id: str) -> wire.Hello:
-        return wire.Hello(wire.PROTOCOL, "c", 1, peer_id, f"disk-{peer_id}", self.node_id, wire.FORMAT)
+        return wire.Hello(wire.PROTOCOL, "c", 1, peer_id, f"disk-{peer_id}", self.node_id, wire.MEMBERSHIP_FORMAT)
 
     def connect(self, peer_id: str) -> None:
         if isinstance(self.transport, BareTransport):

@@ -3,10 +3,11 @@
 import pytest
 
 from garbagetruck.cluster.raft.confirm import EchoRound
+from tests.unit.raft.links import voting
 
 
 def round_of(*peers: str) -> EchoRound:
-    return EchoRound(term=4, sequence=7, commit_index=9, peers=frozenset(peers))
+    return EchoRound(term=4, sequence=7, commit_index=9, voters=voting("leader", *peers))
 
 
 @pytest.mark.parametrize(("peers", "needed"), [(0, 0), (1, 1), (2, 1), (3, 2), (4, 2)])

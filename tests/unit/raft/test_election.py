@@ -8,7 +8,8 @@ import pytest
 from garbagetruck.cluster.raft import wire
 from garbagetruck.cluster.raft.election import Election, Standing
 from garbagetruck.cluster.raft.log import Role
-from tests.unit.raft.links import VirtualTime
+from garbagetruck.cluster.raft.voters import founders_of
+from tests.unit.raft.links import VirtualTime, voting
 from tests.unit.raft.stage import SETTINGS, Stage, StageNode, appending
 
 MINIMUM_MS, MAXIMUM_MS = SETTINGS.election_timeout_ms_min, SETTINGS.election_timeout_ms_max
@@ -21,9 +22,10 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = VirtualTime()
+        self.voters = voting("n1", *PEERS)
         self.election = Election(
             node_id="n1",
-            peer_ids=PEERS,
+            voters=self.voters,
             settings=SETTINGS,
             random=random.Random(1),
             monotonic_ns=self.clock.monotonic_ns,
@@ -32,7 +34,7 @@ class Bench:
     def ask(self, standing: Standing = FOLLOWING) -> wire.PreVote:
         """Let the timer end."""
         self.clock.advance(MAXIMUM_MS)
-        question = self.election.ask(standing, self.election._peer_ids)
+        question = self.election.ask(standing, self.voters.others)
         assert question is not None
         return question
 
@@ -86,7 +88,7 @@ class TestAsking:
 
     def test_answers_count_for_their_own_round_and_once_for_each_voter(self) -> None:
         bench = Bench()
-        bench.election._peer_ids = frozenset({"n2", "n3", "n4", "n5"})
+        bench.voters.begin(founders_of(("n1", "n2", "n3", "n4", "n5")), is_founder=True)
         former = bench.ask()
         latter = bench.ask()
         bench.grant(former, "n2", "n3", "n4")

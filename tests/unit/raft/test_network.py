@@ -19,7 +19,7 @@ from garbagetruck.cluster.raft.dialling import Backoff
 from garbagetruck.cluster.raft.frames import Frame, FrameReader, FrameRefusedError, frame_of
 from garbagetruck.cluster.raft.link import Channel
 from garbagetruck.cluster.raft.network import TcpNetwork
-from garbagetruck.cluster.raft.seams import NoPoller
+from garbagetruck.cluster.raft.poller import NoPoller
 from garbagetruck.cluster.raft.settings import APPEND_BATCH_BYTES, PROPOSAL_BYTES_MAX, Member
 from garbagetruck.cluster.raft.transport import ENTRIES_MAX
 from tests.unit.raft.stage import Stage, appending
@@ -139,6 +139,29 @@ class TestAccepting:
             async with asyncio.timeout(5):
                 await host.opened.get()
         assert refused == ["accept failed"]
+
+    async def test_a_socket_is_closed_whose_greeting_is_cancelled_before_it_began(
+        self, network: TcpNetwork, host: Host
+    ) -> None:
+        """A task that is cancelled before its first step runs none of its own handlers."""
+        sockets: list[socket.socket] = []
+        ended = asyncio.Event()
+
+        class Cancelling(set[Any]):
+            def add(self, task: Any) -> None:  # type: ignore[explicit-override]
+                super().add(task)
+                sockets.append(task.get_coro().cr_frame.f_locals["accepted"])
+                task.add_done_callback(lambda _: ended.set())
+                task.cancel()
+
+        network._securing = Cancelling()
+        member = free_member()
+        await network.listen(member, host)
+        await network.dial(member, host)
+        async with asyncio.timeout(5):
+            await ended.wait()
+        assert [each.fileno() for each in sockets] == [-1]
+        assert not network._securing
 
     async def test_what_one_side_says_the_other_hears_until_it_ends(self, network: TcpNetwork, host: Host) -> None:
         member = free_member()

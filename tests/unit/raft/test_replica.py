@@ -64,6 +64,7 @@ class TestTheReplicasRounds:
         replica = Replica(
             identity=IDENTITY,
             members=MEMBERS,
+            founders=None,
             folder=Path("unused"),
             settings=SETTINGS,
             thread_factory=lambda target, name: threading.Thread(target=target, name=name, daemon=True),

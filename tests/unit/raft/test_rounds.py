@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from garbagetruck.cluster.raft import wire
+from garbagetruck.cluster.raft.changing import Changing
 from garbagetruck.cluster.raft.disk import RealDisk
 from garbagetruck.cluster.raft.engine import Engine
 from garbagetruck.cluster.raft.exchange import (
@@ -25,7 +26,7 @@ from garbagetruck.cluster.raft.exchange import (
 from garbagetruck.cluster.raft.log import Confirmation, Entry, LogStatus, Role
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
 from garbagetruck.cluster.raft.storage import Storage
-from tests.unit.raft.links import VirtualTime
+from tests.unit.raft.links import VirtualTime, voting
 from tests.unit.raft.stage import SETTINGS
 
 MEMBERS = [Member(f"n{i}", f"127.0.0.1:{7300 + i}") for i in (1, 2, 3)]
@@ -70,6 +71,16 @@ class FakeTransport:
         return leader != "n1"
 
 
+class Unmet:
+    """Nobody's disk is known."""
+
+    def disk_of(self, _node_id: str) -> str:
+        return ""
+
+    def was_removed(self, _node_id: str, _disk_id: str) -> bool:
+        return False
+
+
 class Bench:
     """An exchange whose surroundings are fakes; `step` is what happens once in each turn."""
 
@@ -79,7 +90,8 @@ class Bench:
         self.hand_offs: list[HandOff] = []
         self.exchange = Exchange(
             node_id="n1",
-            peer_ids=frozenset({"n2", "n3"}),
+            voters=voting("n1", "n2", "n3"),
+            changing=Changing("n1", Unmet()),
             settings=settings,
             monotonic_ns=self.clock.monotonic_ns,
             hand_over=self.hand_offs.append,
@@ -249,7 +261,8 @@ class TestTheEngine:
         clock = VirtualTime()
         engine = Engine(
             identity=IDENTITY,
-            members={member.node_id: member for member in MEMBERS},
+            members=MEMBERS,
+            founders=[member.node_id for member in MEMBERS],
             storage=Storage(tmp_path, RealDisk()),
             settings=SETTINGS,
             thread_factory=lambda target, name: threading.Thread(target=target, name=name, daemon=True),

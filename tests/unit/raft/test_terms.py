@@ -10,7 +10,7 @@ from pysyncobj.transport import Transport
 from garbagetruck.cluster.raft import wire
 from garbagetruck.cluster.raft.log import Role
 from garbagetruck.cluster.raft.seams import Consensus
-from tests.unit.raft.links import BareTransport
+from tests.unit.raft.links import BareTransport, voting
 from tests.unit.raft.stage import SETTINGS, Stage, StageNode, appending, opened
 
 
@@ -166,7 +166,7 @@ class TestReplicatedMethods:
         with pytest.raises(AssertionError, match="second replicated method"):
             Renumbered(
                 node_id="n1",
-                peer_ids=frozenset(),
+                voters=voting("n1"),
                 settings=SETTINGS,
                 journal=journal,
                 make_transport=BareTransport,

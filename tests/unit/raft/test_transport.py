@@ -27,6 +27,10 @@ class TestTheDoor:
     def door(self, tmp_path: Path) -> Door:
         return Door(Identity("c", "n2", "disk-n2"), frozenset({"n1", "n3"}), PeerDisks(tmp_path / "peers.json"))
 
+    def test_a_greeting_announces_what_its_node_reads(self, tmp_path: Path) -> None:
+        identity, disks = Identity("c", "n2", "disk-n2"), PeerDisks(tmp_path / "peers.json")
+        assert Door(identity, frozenset(), disks, entry_format=2).hello(to="n1").format == 2
+
     def test_a_peer_is_let_in(self, door: Door) -> None:
         assert door.reason_to_refuse(HELLO, None, None) is None
         assert door.reason_to_refuse(replace(HELLO, node_id="n1", disk_id="disk-n1"), "n1", None) is None

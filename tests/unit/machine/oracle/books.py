@@ -11,6 +11,7 @@ from garbagetruck.cluster.machine.model import (
     BrakeSettings,
     CleanupSettings,
     CleanupSpec,
+    Member,
     NamespaceLimits,
     ResourceState,
 )
@@ -109,6 +110,15 @@ class Books:
     incarnation: int = 0
     tokens: int = 0
     paused: bool = False
+    """Member -> feature level."""
+    notes: dict[int, int] = field(default_factory=dict)
+    """Index -> the digest that was noted."""
+    reports: dict[int, dict[str, int]] = field(default_factory=dict)
+    """Index -> node -> the digest that it told, from the first difference on."""
+    wait_ms: int = -1
+    """How long a restored cluster waits once it is resumed; -1 when there is nothing to wait for."""
+    wait_until_ms: int = -1
+    """Until when, once that is known."""
     bounds: Bounds = field(default_factory=Bounds)
     spaces: dict[str, Space] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
@@ -119,7 +129,15 @@ class Books:
     things: dict[ThingKey, Thing] = field(default_factory=dict)
     buried: dict[ThingKey, int] = field(default_factory=dict)
     """Cleaned resources and the generation that was."""
+    used: int = 1
+    """The highest feature level of anything that was ever done."""
+    members: dict[str, Member] = field(default_factory=dict)
     requests: dict[RequestKey, tuple[Operation, int, str | Outcome]] = field(default_factory=dict)
+
+    def level(self) -> int:
+        """What all who vote can read, and no less than what was used."""
+        voting = [each for each in self.members.values() if each.role != "learner"]
+        return max(self.used, min((max(1, each.feature_level) for each in voting), default=1))
 
     def token(self) -> int:
         self.tokens += 1
@@ -129,6 +147,12 @@ class Books:
         """When a wait is over that begins now, somewhere within the present millisecond."""
         return self.clock + (wait_ms + 1 if wait_ms > 0 else 0)
 
+    def waits(self) -> int:
+        """How long no cleanup may begin because of a restore; -1 when one may."""
+        if self.wait_until_ms < 0:
+            return self.wait_ms
+        return self.wait_until_ms - self.clock if self.wait_until_ms > self.clock else -1
+
     def leases_of(self, namespace: str, holder: str) -> list[str]:
         return [key for key, each in self.leases.items() if (each.namespace, each.holder) == (namespace, holder)]
 
@@ -137,6 +161,9 @@ class Books:
 
     def holders(self, namespace: str) -> set[str]:
         return {each.holder for each in self.leases.values() if each.namespace == namespace}
+
+    def contradicted(self, index: int) -> bool:
+        return any(digest != self.notes[index] for digest in self.reports.get(index, {}).values())
 
     def forget_oldest(self) -> None:
         while len(self.ended) > self.bounds.ended_leases_max:

@@ -80,6 +80,8 @@ def _may_claim(books: Books, asked: ClaimCleanup, thing: Thing | None, *, behind
         return no(Reason.HOLD_CONFLICT)
     if books.paused or space.paused or space.braked:
         return no(Reason.CLEANUPS_PAUSED)
+    if books.waits() >= 0:
+        return no(Reason.CLEANUPS_PAUSED, "", books.waits())
     if space.not_before_ms > books.clock:
         return no(Reason.CLEANUPS_PAUSED, "", space.not_before_ms - books.clock)
     if behind:

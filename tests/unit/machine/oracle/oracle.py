@@ -18,6 +18,7 @@ from garbagetruck.cluster.machine.model import (
 )
 from garbagetruck.cluster.machine.operations import (
     AcquireLease,
+    AddMember,
     Batch,
     ClaimCleanup,
     ClientOperation,
@@ -25,6 +26,7 @@ from garbagetruck.cluster.machine.operations import (
     CreateCluster,
     DiscardCleanup,
     EnterEpoch,
+    NoteDigest,
     OpenSession,
     Operation,
     PauseCleanups,
@@ -33,13 +35,16 @@ from garbagetruck.cluster.machine.operations import (
     ReleaseHolder,
     ReleaseLeases,
     RemoveHold,
+    RemoveMember,
     RenewLeases,
     RenewSessions,
     ReportCleanup,
+    ReportDigest,
     ResumeCleanups,
     RetryCleanup,
     SetBounds,
     SetNamespace,
+    SettleMember,
 )
 from garbagetruck.cluster.machine.outcomes import (
     Acknowledged,
@@ -49,7 +54,7 @@ from garbagetruck.cluster.machine.outcomes import (
     Refused,
     SessionOpened,
 )
-from tests.unit.machine.oracle import brake, cleanups, leases, sessions
+from tests.unit.machine.oracle import brake, cleanups, digests, leases, members, sessions
 from tests.unit.machine.oracle.books import Books, RequestKey, Space, no
 from tests.unit.machine.oracle.views import view, view_session
 
@@ -64,7 +69,10 @@ REMEMBERED = (
     | PauseCleanups
     | ResumeCleanups
     | SetNamespace
+    | AddMember
+    | RemoveMember
 )
+OF_LEVEL_2 = AddMember | RemoveMember | SettleMember | NoteDigest | ReportDigest
 
 
 def judge(books: Books, batch: Batch) -> list[Outcome] | Refused:
@@ -147,16 +155,32 @@ def _drain(books: Books, budget: int, touched: set[str]) -> int:
 
 
 def _judge_one(books: Books, asked: Operation) -> Outcome:
+    newer = isinstance(asked, OF_LEVEL_2) or (isinstance(asked, RegisterMember) and asked.member.peer != "")
+    if newer and books.level() < 2:
+        return no(Reason.FEATURE_NOT_ENABLED)
+    outcome = _judge_enabled(books, asked)
+    if newer and not isinstance(outcome, Refused):
+        books.used = 2
+    return outcome
+
+
+def _judge_enabled(books: Books, asked: Operation) -> Outcome:
     match asked:
         case EnterEpoch():
             return Acknowledged()
+        case NoteDigest():
+            return digests.note(books, asked)
+        case ReportDigest():
+            return digests.report(books, asked)
         case CreateCluster():
             return _create(books, asked)
         case SetBounds():
             books.bounds = asked.bounds
             return Acknowledged()
         case RegisterMember():
-            return no(Reason.MEMBER_UNKNOWN)
+            return members.register(books, asked)
+        case SettleMember():
+            return members.settle(books, asked)
         case ReportCleanup():
             return cleanups.report(books, asked)
         case ClaimCleanup():
@@ -170,7 +194,7 @@ def _judge_clients(books: Books, asked: ClientOperation) -> Outcome:
     if books.clock - asked.entered_ms > books.bounds.request_age_ms_max:
         return no(Reason.REQUEST_TOO_OLD, "", 0)
     whole = isinstance(asked, PauseCleanups | ResumeCleanups) and not asked.namespace
-    if not whole and not isinstance(asked, SetNamespace):
+    if not whole and not isinstance(asked, SetNamespace | AddMember | RemoveMember):
         refusal = _missing(books, asked.namespace)
         if refusal is not None:
             return refusal
@@ -187,6 +211,7 @@ def _create(books: Books, asked: CreateCluster) -> Outcome:
     if books.incarnation:
         return no(Reason.CLUSTER_EXISTS)
     books.incarnation = asked.incarnation
+    books.members = {each.id: each for each in asked.members}
     return Acknowledged()
 
 
@@ -242,6 +267,10 @@ def _resume(books: Books, asked: ResumeCleanups) -> Outcome:
         if not books.paused:
             return no(Reason.NOT_PAUSED, "namespace")
         books.paused = False
+        if books.wait_ms >= 0 and books.wait_until_ms < 0:
+            books.wait_until_ms = books.after(books.wait_ms)
+        for index in [each for each in books.notes if books.contradicted(each)]:
+            del books.notes[index], books.reports[index]
         return Acknowledged()
     space = books.spaces[asked.namespace]
     lifts = asked.release_brake and space.braked
@@ -296,4 +325,6 @@ CARRIED_OUT: dict[type[Operation], Callable[[Books, Any], Outcome]] = {
     PauseCleanups: _pause,
     ResumeCleanups: _resume,
     SetNamespace: _set_namespace,
+    AddMember: members.add,
+    RemoveMember: members.remove,
 }

@@ -114,7 +114,8 @@ class Follower:
         self._loop = Later()
         self.engine = Engine(
             identity=IDENTITY,
-            members=MEMBERS,
+            members=[*MEMBERS.values()],
+            founders=[*MEMBERS],
             storage=Storage(folder, disk, Snapshots(self, Inline())),
             settings=SETTINGS,
             thread_factory=lambda _target, _name: cast("Thread", IdleThread()),
@@ -125,7 +126,7 @@ class Follower:
         self.engine._loop = cast("asyncio.AbstractEventLoop", self._loop)
         self.engine._end = Future()  # type: ignore[assignment]
         self.engine._turned_ns = clock.now_ns
-        self.sessions = self.engine._open_log()
+        self.sessions = self.engine._open_log().sessions
         self.link = FakeLink(self.sessions, clock).open()
         self.link.hear(wire.Hello(wire.PROTOCOL, "c", 1, LEADER, f"disk-{LEADER}", "n1", wire.FORMAT))
         self.turn()
@@ -156,6 +157,7 @@ class Follower:
     async def _describe(self, index: int) -> SnapshotHeader | None:
         answer = self.engine.snapshots.describe(index)
         self._loop.run()
+        self._raise_bug()
         return answer.result()
 
     # --- what a test does -------------------------------------------------------------------------------------------

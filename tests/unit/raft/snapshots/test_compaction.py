@@ -11,7 +11,7 @@ from garbagetruck.chaos.simulator.disk import SimulatedDisk
 from garbagetruck.cluster.raft.compaction import Compaction
 from garbagetruck.cluster.raft.errors import LogDiverged
 from tests.unit.raft.links import VirtualTime
-from tests.unit.raft.snapshots.follower import Follower
+from tests.unit.raft.snapshots.follower import FOLDER, Follower
 
 
 @pytest.fixture
@@ -68,3 +68,11 @@ def test_hazard_2_what_follows_a_snapshot_stays_when_pysyncobj_loads_it(node: Fo
     again = Follower(node.disk, tmp_path, VirtualTime())
     assert again.restored == [store.newest.index]
     assert again.last_index == journal.last_index == 51
+
+
+def test_a_header_that_nobody_waits_for_any_more_is_no_bug() -> None:
+    """A node that is stopped while it takes a snapshot ends in peace."""
+    follower = Follower(SimulatedDisk(random.Random(0)), FOLDER, VirtualTime())
+    follower.append(2, 5)
+    assert follower.engine.snapshots.describe(5).cancel()
+    follower.turn()

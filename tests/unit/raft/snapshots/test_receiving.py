@@ -1,6 +1,7 @@
 """What a follower takes for a snapshot, what it says about it, and when it goes on from it."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from zlib import crc32
 
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 from garbagetruck.chaos.simulator.disk import SimulatedDisk
 from garbagetruck.cluster.raft import wire
 from garbagetruck.cluster.raft.disk import DiskFile
+from garbagetruck.cluster.raft.errors import SnapshotTooNew, StateTooNew
 from garbagetruck.cluster.raft.snapshots.format import decode_header
 from garbagetruck.cluster.raft.snapshots.store import SnapshotStore
 from tests.unit.raft.links import VirtualTime
@@ -147,3 +149,20 @@ def test_an_offer_counts_as_a_word_of_the_leader(node: Follower) -> None:
     assert consensus is not None
     node.hear(replace(OFFER, term=TERM + 1))
     assert (consensus.term, consensus.leader) == (TERM + 1, LEADER)
+
+
+def test_a_snapshot_that_is_whole_and_too_new_ends_the_node_and_is_not_called_damaged(
+    node: Follower, disk: SimulatedDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leader would take another, just as new, for ever."""
+
+    def too_new(_: object, chunks: Iterator[bytes]) -> None:
+        raise StateTooNew("snapshot of format 3, this node reads up to 2; start the version that wrote it")
+
+    monkeypatch.setattr(Follower, "decode", too_new)
+    before = disk.names(tmp_path / "snapshots")
+    node.hear(OFFER)
+    with pytest.raises(SnapshotTooNew, match=r"is too new: snapshot of format 3, .* The node does not go on"):
+        send_all(node, CONTENT)
+    assert (node.acknowledged, node.restored) == (7, [])
+    assert disk.names(tmp_path / "snapshots") == before

@@ -12,6 +12,7 @@ from garbagetruck.cluster.raft.journal.log import Journal
 from garbagetruck.cluster.raft.settings import Identity, RaftSettings
 from garbagetruck.cluster.raft.snapshots.store import SnapshotStore
 from garbagetruck.cluster.raft.snapshots.taking import INTERVAL_SPREAD, SETTLED_SHARE, SPREAD, Taking
+from garbagetruck.cluster.raft.voters import Voters
 
 SETTINGS = RaftSettings(snapshot_entries=1_000, snapshot_log_bytes=1_000_000, snapshot_interval_ms=60_000)
 
@@ -38,6 +39,7 @@ def node() -> Node:
         store=cast("SnapshotStore", SimpleNamespace(newest=None)),
         journal=cast("Journal", journal),
         compaction=cast("Compaction", None),
+        voters=cast("Voters", SimpleNamespace(is_certain=True)),
         random=random.Random(1),
         monotonic_ns=lambda: int(clock.now_ns),
         begin=lambda: asked.append(1),

@@ -1,0 +1,256 @@
+"""A cluster of real nodes under our hands: each a child process, behind wires of ours.
+
+Duty: folders, configuration, processes; signals to them; what they say of themselves.
+Invariants: only processes that were started here are ever signalled, and only until their end was seen; after `close`
+none is left. When this process is killed its nodes end, too. Every node reaches every other through a wire of ours, and
+only so.
+Must not know: why somebody is hurt, what clients do.
+Threads: the loop on which it was opened.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import grpc.aio
+import tomlkit
+
+from garbagetruck.chaos.processes import proc
+from garbagetruck.chaos.processes.wires import Kind, Wires
+from garbagetruck.cli.bench.throwaway import free_base_port
+from garbagetruck.client.endpoints import CHANNEL_OPTIONS, Stubs
+from garbagetruck.cluster.node.local import layout
+from garbagetruck.cluster.node.local.supervisor import node_environment
+from garbagetruck.v1 import cluster_pb2
+
+CLUSTER_ID = "chaos"
+SERVE = (
+    "import signal, sys; from garbagetruck.cli.bench.throwaway import end_with_parent;"
+    "from garbagetruck.cluster.node.__main__ import main; end_with_parent(signal.SIGKILL); sys.exit(main())"
+)
+"""SIGKILL, since a node that is stopped would never hear of SIGTERM."""
+READY_TIMEOUT_S = 90.0
+STATUS_TIMEOUT_S = 2.0
+STOP_TIMEOUT_S = 60.0
+POLL_S = 0.1
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    # Small ones, so that segments are finished and snapshots taken within a short run.
+    "raft": {"segment_bytes": 1 << 20, "snapshot_entries": 1_000, "free_bytes_alarm": 0},
+    "node": {"drain_timeout": "5s"},
+    # A claim whose executor was killed stands until its deadline, and a second longer.
+    "cleanup": {"attempt_timeout": "2s"},
+}
+
+
+class ClusterFailed(Exception):
+    """The cluster did not come up, or a node did not end; the message says what its log does."""
+
+
+@dataclass(slots=True)
+class Node:
+    """One node and its present process."""
+
+    id: str
+    api: str
+    data_dir: Path
+    config: Path
+    log: Path
+    stubs: Stubs
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None, "never started"
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
+    @property
+    def running(self) -> bool:
+        """Alive, and not stopped."""
+        return self.alive and proc.state_of(self.pid) != proc.STOPPED
+
+    def signal(self, number: signal.Signals) -> None:
+        """Nothing happens when it has ended."""
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    async def ended(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+        """Wait for the end of its process; answers the exit code, negative for a signal. Raises `TimeoutError`."""
+        assert self.process is not None, "never started"
+        async with asyncio.timeout(timeout_s):
+            return await self.process.wait()
+
+
+class Cluster:
+    """`async with`: its nodes serve inside, and are gone afterwards."""
+
+    def __init__(self, folder: Path, *, nodes: int = 3) -> None:
+        self.folder = folder
+        self.nodes: dict[str, Node] = {}
+        self._size = nodes
+        self._channels: list[grpc.aio.Channel] = []
+        self._wires: Wires | None = None
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(self.nodes)
+
+    @property
+    def files(self) -> Path:
+        """The root of its handler `file`."""
+        return self.folder / "files"
+
+    @property
+    def wires(self) -> Wires:
+        assert self._wires is not None, "not open"
+        return self._wires
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _open(self) -> None:
+        base_port = free_base_port(self._size)
+        options = layout.UpOptions(data_dir=self.folder, nodes=self._size, base_port=base_port)
+        layout.check(options)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        planned = layout.plan(options, new_cluster_id=CLUSTER_ID)
+        layout.prepare(planned, options)
+        listening = {(node.id, kind): getattr(node, kind.value) for node in planned.nodes for kind in Kind}
+        self._wires = Wires(listening)
+        await self._wires.open()
+        for node in planned.nodes:
+            _reconfigure(node, self._wires)
+            channel = grpc.aio.insecure_channel(node.api, options=CHANNEL_OPTIONS)
+            self._channels.append(channel)
+            self.nodes[node.id] = Node(node.id, node.api, node.data_dir, node.config, node.log, Stubs(channel))
+        for node_id in self.nodes:
+            await self.start(node_id, bootstrap=True)
+        await self.until_healthy(timeout_s=READY_TIMEOUT_S)
+
+    async def close(self) -> None:
+        """End every process: stopped ones go on first, and who does not end by himself is killed."""
+        for node in self.nodes.values():
+            node.signal(signal.SIGCONT)
+            node.signal(signal.SIGKILL)
+        for node in self.nodes.values():
+            if node.process is not None:
+                await node.process.wait()
+        for channel in self._channels:
+            await channel.close()
+        if self._wires is not None:
+            await self._wires.close()
+
+    # -- processes ----------------------------------------------------------------------------------------------
+
+    async def start(self, node_id: str, *, bootstrap: bool = False) -> None:
+        """Start a node that has ended, or never ran."""
+        node = self.nodes[node_id]
+        assert not node.alive, f"{node_id} runs already"
+        with node.log.open("ab") as log:
+            node.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                SERVE,
+                "--config",
+                str(node.config),
+                *(["--bootstrap"] if bootstrap else []),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C in the terminal is for us.
+                start_new_session=True,
+                env=node_environment(os.environ),
+            )
+
+    async def kill(self, node_ids: Iterable[str]) -> None:
+        """End nodes as `kill -9` does, all before any is waited for."""
+        nodes = [self.nodes[node_id] for node_id in node_ids]
+        for node in nodes:
+            node.signal(signal.SIGKILL)
+        for node in nodes:
+            await node.ended()
+
+    # -- what they say ------------------------------------------------------------------------------------------
+
+    async def status(self, node_id: str) -> cluster_pb2.ClusterStatus | None:
+        """The cluster as one node sees it; None when it does not answer."""
+        try:
+            answer = await self.nodes[node_id].stubs.cluster.GetStatus(
+                cluster_pb2.GetStatusRequest(), timeout=STATUS_TIMEOUT_S
+            )
+        except grpc.aio.AioRpcError:
+            return None
+        return answer.status
+
+    async def leader(self, *, timeout_s: float = READY_TIMEOUT_S) -> str:
+        """The node that a healthy majority says leads. Raises `ClusterFailed`."""
+        return (await self._until(_knows_leader, "no node knows a leader", timeout_s)).leader_id
+
+    async def until_healthy(self, *, timeout_s: float) -> cluster_pb2.ClusterStatus:
+        """Wait until all nodes serve and have what the others have. Raises `ClusterFailed`."""
+        return await self._until(self._all_serve, f"it was not healthy within {timeout_s:g} s", timeout_s)
+
+    def _all_serve(self, status: cluster_pb2.ClusterStatus) -> bool:
+        return status.healthy and len(status.nodes) == self._size
+
+    async def _until(self, holds: Any, otherwise: str, timeout_s: float) -> cluster_pb2.ClusterStatus:
+        last = cluster_pb2.ClusterStatus()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    for node_id, node in self.nodes.items():
+                        status = await self.status(node_id) if node.running else None
+                        if status is not None:
+                            last = status
+                            if holds(status):
+                                return status
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError as error:
+            said = "; ".join(last.warnings) or "nothing answers"
+            raise ClusterFailed(f"{otherwise}: {said}\n{self.tails()}") from error
+
+    def tails(self, lines: int = 3) -> str:
+        """The ends of the nodes' logs, for whoever must find out."""
+        return "\n".join(f"{node.id}: {line}" for node in self.nodes.values() for line in tail_of(node.log, lines))
+
+
+def tail_of(log: Path, lines: int) -> Sequence[str]:
+    try:
+        return log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    except OSError:
+        return []
+
+
+def _knows_leader(status: cluster_pb2.ClusterStatus) -> bool:
+    leading = [each.id for each in status.nodes if each.role == cluster_pb2.NODE_ROLE_LEADER and each.reachable]
+    return leading == [status.leader_id]
+
+
+def _reconfigure(node: layout.LocalNode, wires: Wires) -> None:
+    """Let a node find its peers at our wires, and listen where it would anyway."""
+    content = tomlkit.parse(node.config.read_text(encoding="utf-8")).unwrap()
+    others = [member["id"] for member in content["cluster"]["members"] if member["id"] != node.id]
+    for kind in Kind:
+        ways = [f"{each}={wires.address(node.id, each, kind)}" for each in others]
+        content["node"][f"{kind.value}_routes"] = ways
+    for section, settings in SETTINGS.items():
+        content.setdefault(section, {}).update(settings)
+    node.config.write_text(tomlkit.dumps(content), encoding="utf-8")

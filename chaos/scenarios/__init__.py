@@ -1,0 +1,34 @@
+"""Stories of what goes wrong, a few lines each. `garbagetruck chaos list` tells of all of them."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from garbagetruck.chaos.scenarios import absences, kills, networks, restarts, soak
+from garbagetruck.chaos.scenarios.scenario import Scenario
+
+SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
+    {
+        each.name: each
+        for each in (
+            kills.kill_all,
+            kills.kill_staggered,
+            kills.kill_leader,
+            kills.kill_follower,
+            absences.stop_leader,
+            absences.stop_follower,
+            absences.cut_node,
+            absences.minority_leader,
+            networks.flapping,
+            networks.one_way,
+            networks.bridge,
+            networks.halves,
+            networks.slow_network,
+            networks.cut_connections,
+            restarts.rolling_restart,
+            restarts.drain_leader,
+            restarts.wiped_follower,
+            restarts.wiped_majority,
+            soak.soak,
+        )
+    }
+)

@@ -1,0 +1,52 @@
+"""What a scenario is: a name, a sentence, and a few lines that play on a stage."""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from garbagetruck.chaos.stage import Stage
+
+Play = Callable[[Stage], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One story. The numbers are what it is played with unless somebody says otherwise."""
+
+    name: str
+    summary: str
+    play: Play
+    duration_s: float
+    outage_s: float
+    times: int
+    nodes: int
+    ends_serving: bool
+    """Whether a majority serves in the end, so that leases can be counted and orphans waited for."""
+
+
+def scenario(
+    name: str,
+    *,
+    duration_s: float = 20.0,
+    outage_s: float = 5.0,
+    times: int = 3,
+    nodes: int = 3,
+    ends_serving: bool = True,
+) -> Callable[[Play], Scenario]:
+    """Make a scenario of a function; its docstring is the summary."""
+
+    def made(play: Play) -> Scenario:
+        summary = " ".join((inspect.getdoc(play) or "").split())
+        assert summary, f"{name} says nothing of itself"
+        return Scenario(
+            name=name,
+            summary=summary,
+            play=play,
+            duration_s=duration_s,
+            outage_s=outage_s,
+            times=times,
+            nodes=nodes,
+            ends_serving=ends_serving,
+        )
+
+    return made

@@ -1,0 +1,139 @@
+"""What a scenario plays on: a cluster under load, faults that are put down with their proof, and checks of its own.
+
+Duty: the verbs of scenarios.
+Invariants: after `under` every fault is healed, whatever happened inside; a fault whose cure did not bring the cluster back
+within `RECOVERY_S_MAX` is a finding, not an error.
+Must not know: what is right in general; checkers say that.
+Threads: one loop.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from garbagetruck.chaos.faults.fault import Fault
+from garbagetruck.chaos.history import Attempt, Disturbance, Finding, History
+from garbagetruck.chaos.processes.cluster import Cluster, ClusterFailed
+
+RECOVERY_S_MAX = 60.0
+"""Until when all nodes must serve again after a fault is healed. They take a second or two on an idle machine."""
+PROGRESS_S_MAX = 30.0
+POLL_S = 0.05
+
+
+class FaultUnavailable(Exception):
+    """The fault cannot be injected here; the message says why. It is in the history, without a proof."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a scenario is played."""
+
+    seed: int
+    duration_s: float
+    """For how long scenarios go on that end by time."""
+    outage_s: float
+    """How long one fault lasts, where a scenario does not say it itself."""
+    times: int
+    """How often a scenario repeats itself, where it ends by number."""
+    nodes: int
+    clients: int
+
+
+class Stage:
+    """Everything a scenario may use."""
+
+    def __init__(
+        self, *, cluster: Cluster, history: History, plan: Plan, now_ns: Callable[[], int], say: Callable[[str], None]
+    ) -> None:
+        self.cluster = cluster
+        self.plan = plan
+        self.random = random.Random(f"{plan.seed}/scenario")
+        self._history = history
+        self._now_ns = now_ns
+        self._say = say
+
+    @asynccontextmanager
+    async def under(self, fault: Fault, *, recovers: bool = True) -> AsyncIterator[None]:
+        """Run the body under a fault; then heal it, and wait until the cluster is whole again if it `recovers`."""
+        why_not = fault.unavailable(self.cluster)
+        if why_not:
+            self._put_down(f"{fault.name} (cannot be had here: {why_not})", self._now_ns(), self._now_ns(), fault)
+            raise FaultUnavailable(f"{fault.name}: {why_not}")
+        began_ns = self._now_ns()
+        self._say(fault.name)
+        try:
+            await fault.inject(self.cluster)
+            yield
+        finally:
+            healed_ns = self._now_ns()
+            await fault.heal(self.cluster)
+            try:
+                if recovers:
+                    await self._recover(fault)
+            finally:
+                self._put_down(fault.name, began_ns, healed_ns, fault)
+
+    async def during(self, fault: Fault, seconds: float, *, recovers: bool = True) -> None:
+        """Let a fault last that long."""
+        async with self.under(fault, recovers=recovers):
+            await asyncio.sleep(seconds)
+
+    async def load(self, seconds: float) -> None:
+        """Let clients do their work that long, and something of it succeed."""
+        await asyncio.sleep(seconds)
+        await self.progress()
+
+    async def progress(self) -> None:
+        """Wait until a call succeeds that was sent after this one. Within `PROGRESS_S_MAX`, or it is a finding."""
+        since_ns, seen = self._now_ns(), len(self._history.records)
+        try:
+            async with asyncio.timeout(PROGRESS_S_MAX):
+                while True:
+                    fresh = self._history.records[seen:]
+                    if any(isinstance(each, Attempt) and each.ok and each.sent_ns >= since_ns for each in fresh):
+                        return
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            self.check(f"some call succeeds within {PROGRESS_S_MAX:g} s", holds=False)
+
+    def check(self, what: str, *, holds: bool) -> None:
+        """Put down something that must hold, and whether it does."""
+        self._history.add(Finding(what=what, holds=holds, at_ns=self._now_ns()))
+        self._say(f"  {'holds' if holds else 'DOES NOT HOLD'}: {what}")
+
+    def _put_down(self, name: str, began_ns: int, healed_ns: int, fault: Fault) -> None:
+        self._history.add(
+            Disturbance(
+                fault=name,
+                began_ns=began_ns,
+                healed_ns=healed_ns,
+                recovered_ns=self._now_ns(),
+                proof=fault.proof,
+                cut_off=fault.cut_off,
+            )
+        )
+        self._say(f"  {fault.proof or 'it did not bite'}")
+
+    # -- who is who ---------------------------------------------------------------------------------------------
+
+    async def leader(self) -> str:
+        return await self.cluster.leader()
+
+    async def follower(self) -> str:
+        """Any node that does not lead now."""
+        leader = await self.leader()
+        return self.random.choice([node_id for node_id in self.cluster.ids if node_id != leader])
+
+    async def term(self) -> int:
+        """The term of a cluster in which all nodes serve."""
+        return (await self.cluster.until_healthy(timeout_s=RECOVERY_S_MAX)).term
+
+    async def _recover(self, fault: Fault) -> None:
+        try:
+            await self.cluster.until_healthy(timeout_s=RECOVERY_S_MAX)
+        except ClusterFailed as error:
+            self.check(f"all nodes serve within {RECOVERY_S_MAX:g} s after {fault.name}: {error}", holds=False)
+            raise

@@ -1,0 +1,31 @@
+"""Everything outside the process's own memory, as far as a node uses it.
+
+Duty: one value that the process's entry makes and the composition root hands out: clocks, randomness, threads, variables,
+and the way to die. Must not know: what the parts do with it.
+"""
+
+import random
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from garbagetruck.cluster.cleanup.running import RunBlocking
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything outside the process's own memory, as far as a node uses it."""
+
+    monotonic_ns: Callable[[], int]
+    boottime_ns: Callable[[], int]
+    """Monotonic, and counts suspend: for deadlines of effects outside the cluster."""
+    random: random.Random
+    """A `random.SystemRandom`: lease ids are drawn from it."""
+    make_thread: Callable[[Callable[[], None], str], threading.Thread]
+    run_blocking: RunBlocking
+    snapshot_executor: Executor
+    """Of one thread: writes, reads and decodes snapshots."""
+    environ: Mapping[str, str]
+    on_fatal: Callable[[BaseException], None]
+    """Ends the process, promptly and with a failure."""

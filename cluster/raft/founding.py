@@ -1,0 +1,52 @@
+"""How the log of a folder began: with whom, and whether this node was one of them.
+
+Duty: keep that in one small JSON file, `founding.json`, written before anything else is in the folder, and never again. What a
+configuration says later about members changes nothing: the log does.
+
+Threads: the Raft thread only.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from garbagetruck.cluster.raft.disk import Disk
+from garbagetruck.cluster.raft.errors import JournalDamaged
+from garbagetruck.cluster.raft.small_files import read_file, replace_file
+
+
+class Founding(msgspec.Struct, frozen=True):
+    """The voters before the first entry of the log."""
+
+    voters: list[str]
+    is_founder: bool
+    """Whether this node is one of them. One that joins only knows what it was told: it counts no votes by that."""
+
+
+def found(
+    disk: Disk, folder: Path, *, node_id: str, told: Iterable[str], founders: Sequence[str] | None, has_log: bool
+) -> Founding:
+    """What was stored in `folder`, or what is from now on: `founders`, or with None, `told` without this node.
+
+    A folder with a log and without this file was made before members could change: they were those that it is `told`.
+    Raises JournalDamaged, DiskFailed, and ValueError when the founders are not this node and others.
+    """
+    path = folder / "founding.json"
+    content = read_file(disk, path)
+    try:
+        if content is not None:
+            return msgspec.json.decode(content, type=Founding)
+    except msgspec.MsgspecError as error:
+        raise JournalDamaged(path, str(error)) from error
+    if has_log:
+        founders = [*told]
+    if founders is not None and node_id not in founders:
+        raise ValueError(f"the founders of a log, {[*founders]}, do not include the node that begins it, {node_id}")
+    founding = (
+        Founding(sorted({*told} - {node_id}), is_founder=False)
+        if founders is None
+        else Founding(sorted(founders), is_founder=True)
+    )
+    replace_file(disk, path, msgspec.json.format(msgspec.json.encode(founding)))
+    return founding
