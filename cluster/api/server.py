@@ -170,16 +170,24 @@ class ApiServer:
         await self._health.enter_graceful_shutdown()
         self._calls.drain()
 
-    async def stop(self, grace_s: float) -> None:
-        """Drain, give calls that are running `grace_s` seconds to end, and close."""
-        if self._server is None:
-            return
+    async def leave(self, grace_s: float) -> None:
+        """Drain, give calls that are running `grace_s` seconds to end, and turn others away until the process ends.
+
+        A server that is closed tells CANCELLED to a call that arrives at that moment, which nobody may repeat. The end of
+        its process tells UNAVAILABLE.
+        """
         await self.drain()
         try:
             async with asyncio.timeout(grace_s):
                 await self._calls.wait_idle()
         except TimeoutError:
             pass  # what still runs is cut off now; its clients repeat it elsewhere
+
+    async def stop(self, grace_s: float) -> None:
+        """`leave`, and close: for a process that goes on."""
+        if self._server is None:
+            return
+        await self.leave(grace_s)
         server, self._server = self._server, None
         await server.stop(grace=FAREWELL_S)
 

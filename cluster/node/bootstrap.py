@@ -37,10 +37,6 @@ class NotThisClusterError(Exception):
     """The cluster does not know this node, or knows another disk under its name. The node must not serve."""
 
 
-class RemovedError(Exception):
-    """The cluster is without this node by now. The node ends, and its folder is over."""
-
-
 class Enrolment(ApplyListener):
     """This node's place in the cluster. Runs on the node's main loop."""
 

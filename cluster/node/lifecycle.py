@@ -4,8 +4,7 @@ Duty: `serve`. Open the folder, build the node, run it until a signal, drain, st
 
 - SIGTERM or SIGINT drains; a second one ends the process at once.
 - What a part cannot survive ends the process at once, too, with one last line, and `EXIT_BUG`, `EXIT_DAMAGED` or `EXIT_DISK`:
-  nothing is tried that
-  might acknowledge, expire or clean anything more.
+  nothing is tried that might acknowledge, expire or clean anything more.
 
 Threads are made here only: the Raft thread, one for snapshots, and a few for the handlers' blocking calls.
 Must not know: what the parts do.
@@ -27,7 +26,7 @@ import structlog
 
 from garbagetruck.cluster.cleanup.settings import HandlerSettingsError
 from garbagetruck.cluster.node.address_book import AddressBook
-from garbagetruck.cluster.node.bootstrap import NotThisClusterError, RemovedError
+from garbagetruck.cluster.node.bootstrap import NotThisClusterError
 from garbagetruck.cluster.node.compose import compose
 from garbagetruck.cluster.node.config.loading import LoadedSettings
 from garbagetruck.cluster.node.endings import EntryNotApplied, EntryTooNew, StateDiverged
@@ -63,7 +62,7 @@ _log = structlog.get_logger(__name__)
 
 
 def serve(loaded: LoadedSettings, *, bootstrap: bool, join: bool = False, environ: Mapping[str, str]) -> int:
-    """Run one node until it is told to stop. The answer is the process's exit code.
+    """Run one node until it is told to stop, and end the process. The answer is the exit code of one that could not serve.
 
     `bootstrap` makes an empty folder that of a founder of a new cluster, `join` that of a node of a cluster there is.
 
@@ -88,15 +87,13 @@ def serve(loaded: LoadedSettings, *, bootstrap: bool, join: bool = False, enviro
                 join_incarnation=settings.cluster.incarnation,
             )
             with asyncio.Runner(loop_factory=_new_loop) as runner:
-                return runner.run(_run(loaded, identity, folder, environ))
+                runner.run(_run(loaded, identity, folder, environ))
     except IdentityError as error:
         _log.critical("refused", reason=str(error))
     except HandlerSettingsError as error:
         _log.critical("refused", reason=str(problem_of(error)))
     except NotThisClusterError as error:
         _log.critical("refused", reason=str(error))
-    except RemovedError as error:
-        _log.critical("removed", reason=str(error))
     except StorageRefused as error:
         _log.critical("storage_refused", reason=str(error))
         return EXIT_DAMAGED
@@ -108,7 +105,8 @@ def serve(loaded: LoadedSettings, *, bootstrap: bool, join: bool = False, enviro
     return EXIT_REFUSED
 
 
-async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolder, environ: Mapping[str, str]) -> int:
+async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolder, environ: Mapping[str, str]) -> Never:
+    """Serve, drain, and end the process. Raises what keeps the node from serving."""
     loop = asyncio.get_running_loop()
     pool = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
     snapshot_pool = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
@@ -134,19 +132,20 @@ async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolde
         loop.add_signal_handler(number, _on_signal, number, stop)
     try:
         removed = await _serve_until(stop, node, folder, identity)
-        if removed or stop.is_set():
-            await node.drain()
-    finally:
+        await node.drain()
+        await node.leave()
+    except BaseException:
         await node.stop()
+        raise
+    finally:
         pool.shutdown(wait=False, cancel_futures=True)
         snapshot_pool.shutdown()
     if removed:
-        raise RemovedError(
-            f"node {identity.node_id} was removed from cluster {identity.cluster_id}; nothing is served from"
-            f" {folder.path} any more"
-        )
-    _log.info("stopped")
-    return EXIT_DONE
+        reason = f"node {identity.node_id} was removed from cluster {identity.cluster_id}"
+        _log.critical("removed", reason=f"{reason}; nothing is served from {folder.path} any more")
+    else:
+        _log.info("stopped")
+    _end(EXIT_REFUSED if removed else EXIT_DONE)
 
 
 async def _serve_until(stop: asyncio.Event, node: ServerNode, folder: DataFolder, identity: NodeIdentity) -> bool:
@@ -200,6 +199,12 @@ def die(error: BaseException) -> Never:
             _log.critical("node_died", reason=str(error))
         case _:
             _log.critical("node_died", reason=str(error) or type(error).__name__, exc_info=error)
+    _end(code)
+
+
+def _end(code: int) -> Never:
+    """End the process now, and with it its connections: what was started and is not stopped needs no farewell."""
+    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 

@@ -174,6 +174,12 @@ class ServerNode:
         self.forwarding.handler.drain()
         await asyncio.sleep(LEAVE_S)
 
+    async def leave(self) -> None:
+        """`stop` all but the API, which turns callers away until the process ends, as it must do next."""
+        await self.api.leave(self._settings.node.drain_timeout_ms / 1_000)
+        self._started.remove(self._stop_api)
+        await self.stop()
+
     async def stop(self) -> None:
         """Stop everything that was started, in reverse order; what one part raises does not keep the others from it."""
         for task in self._tasks:

@@ -3,6 +3,7 @@
 I1 to I8 are judged by its checkers, whose own tests show that each can fail.
 """
 
+import asyncio
 import json
 import os
 import subprocess
@@ -20,6 +21,8 @@ from garbagetruck.chaos.scenarios.scenario import scenario
 from garbagetruck.chaos.simulator.result import Verdict
 from garbagetruck.chaos.stage import Plan, Stage
 
+SABOTAGED = 20
+"""Files, of which some are leased: most are at most times."""
 COMMAND = (sys.executable, "-c", "from garbagetruck.cli.main import main; main()", "chaos", "run")
 
 
@@ -43,10 +46,14 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @scenario("sabotage")
 async def sabotage(stage: Stage) -> None:
-    """Somebody deletes what is leased, behind the cluster's back."""
+    """Somebody deletes what is leased, behind the cluster's back: what there is, and what comes, until it is enough."""
     async with stage.under(Cut()):
-        for path in stage.cluster.files.glob("shared-*"):
-            path.unlink()
+        deleted = 0
+        while deleted < SABOTAGED:
+            for path in stage.cluster.files.glob("shared-*"):
+                path.unlink(missing_ok=True)
+                deleted += 1
+            await asyncio.sleep(0.05)
     await stage.load(1.0)
 
 

@@ -85,6 +85,7 @@ def an_unknown_outcome_is_called_a_failure(patch: Patch) -> None:
 
 def answers_are_not_remembered(patch: Patch) -> None:
     patch.setattr(requests, "recall", lambda *_, **__: None)
+    patch.setattr(requests, "remember", lambda *_: None)
 
 
 def the_store_does_not_fence(patch: Patch) -> None:

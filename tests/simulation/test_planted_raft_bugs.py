@@ -98,7 +98,7 @@ def a_restart_goes_back_behind_the_last_changes(patch: Patch) -> None:
 BUGS: dict[Callable[[Patch], None], tuple[str, tuple[str, ...], int]] = {
     the_journal_does_not_sync: ("damaged", ("power_of_many", "power"), 1),
     what_a_failed_sync_left_in_memory_is_believed: ("damaged", ("disk_error", "power", "power_of_many"), 1),
-    acknowledgements_do_not_wait_for_the_disk: ("I3", ("power_of_slow",), 10),
+    acknowledgements_do_not_wait_for_the_disk: ("", ("power_of_slow",), 10),
     a_leader_counts_what_its_own_disk_has_not: ("I3", ("power_of_slow",), 3),
     votes_do_not_wait_for_the_disk: ("", ("slow_disks", "power_of_many", "hand_over", "power_step"), 15),
     a_follower_takes_messages_as_they_come: ("", ("slow", "reset", "lossy", "power_of_many"), 3),
