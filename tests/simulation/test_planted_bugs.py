@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from garbagetruck.chaos.simulator.log import SimulatedLog
+from garbagetruck.chaos.simulator.raft.life import SimulatedReplica
 from garbagetruck.chaos.simulator.simulation import simulate
 from garbagetruck.chaos.simulator.store import ObjectStore
 from garbagetruck.cluster.api.gateway import NotLeader
@@ -57,10 +57,10 @@ def the_probe_does_not_go_through_the_queue(patch: Patch) -> None:
 
 
 def nobody_confirms_leadership(patch: Patch) -> None:
-    async def confirm(self: SimulatedLog) -> Confirmation:
+    async def confirm(self: SimulatedReplica) -> Confirmation:
         return Confirmation(self.status.term, self.status.commit_index)
 
-    patch.setattr(SimulatedLog, "confirm", confirm)
+    patch.setattr(SimulatedReplica, "confirm", confirm)
 
 
 def a_vote_is_taken_for_leadership(patch: Patch) -> None:
@@ -120,16 +120,16 @@ def nothing_ticks(patch: Patch) -> None:
 
 
 BUGS: dict[Callable[[Patch], None], tuple[str, tuple[str, ...]]] = {
-    a_pause_counts_in_full: ("I7", ("stall",)),
+    a_pause_counts_in_full: ("I7", ("stall_main",)),
     the_drift_is_not_subtracted: ("I7", ()),
-    a_new_leader_adds_a_little_time: ("I7", ("crash",)),
+    a_new_leader_adds_a_little_time: ("I7", ("kill",)),
     the_probe_does_not_go_through_the_queue: ("I7", ("slow_disks",)),
     nobody_confirms_leadership: ("", ("pause",)),
-    a_vote_is_taken_for_leadership: ("", ("crash",)),
-    any_epoch_may_enter: ("", ("pause", "partition")),
+    a_vote_is_taken_for_leadership: ("", ("kill",)),
+    any_epoch_may_enter: ("", ("pause", "cut")),
     an_unknown_outcome_is_called_a_failure: ("I11", ("slow_disks",)),
     answers_are_not_remembered: ("I6", ()),
-    the_store_does_not_fence: ("", ("pause", "crash")),
+    the_store_does_not_fence: ("", ("pause", "kill")),
     leases_end_before_their_deadline: ("I7", ()),
     a_claim_is_not_checked_against_what_changed_since: ("", ()),
     nothing_ticks: ("I4", ()),

@@ -50,6 +50,14 @@ class RaftOracle:
     def applied_max(self) -> int:
         return len(self._history) - 1
 
+    def payload_at(self, index: int) -> bytes | None:
+        """What the one history has there, as far as anybody has applied it."""
+        return self._history[index]
+
+    def checksum_at(self, index: int) -> int:
+        """Of the one history up to there; 0 where nobody has got to yet."""
+        return self._checksums[index] if index < len(self._checksums) else 0
+
     # --- applying ---------------------------------------------------------------------------------------------------
 
     def applied(self, name: str, after: int, entries: Sequence[Entry], up_to: int, checksum: int) -> None:
