@@ -10,18 +10,18 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
+from garbagetruck.chaos.simulator.enlisting import VERSION, Enlisting
 from garbagetruck.chaos.simulator.network import Network
 from garbagetruck.chaos.simulator.raft.host import Host
-from garbagetruck.chaos.simulator.raft.life import CLUSTER_ID, Cluster, Life
+from garbagetruck.chaos.simulator.raft.life import Cluster, Life
 from garbagetruck.chaos.simulator.raft.network import WireNetwork
 from garbagetruck.chaos.simulator.store import STORE, ObjectStore, StoreHandler
 from garbagetruck.chaos.simulator.world import Process
 from garbagetruck.cluster.cleanup.executor import CleanupExecutor
 from garbagetruck.cluster.cleanup.registry import HandlerRegistry, Registered
 from garbagetruck.cluster.cleanup.settings import ExecutorSettings, HandlerSettings
-from garbagetruck.cluster.machine.features import LEVEL_NEWEST
 from garbagetruck.cluster.machine.machine import Applied, Machine
-from garbagetruck.cluster.machine.model import Bounds, Member
+from garbagetruck.cluster.machine.model import Bounds
 from garbagetruck.cluster.machine.operations import CreateCluster, Operation, SetBounds
 from garbagetruck.cluster.node.applier import Applier, ApplyListener
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
@@ -29,9 +29,11 @@ from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
 from garbagetruck.cluster.node.config.settings import ClockSection, QueueSection
 from garbagetruck.cluster.node.digests import EVERY_ENTRIES, DigestWatch
+from garbagetruck.cluster.node.directory import ApiAddresses
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.leadership import Leadership
 from garbagetruck.cluster.node.machine_snapshots import MachineSnapshots
+from garbagetruck.cluster.node.membership import MembershipDriver
 from garbagetruck.cluster.node.peers.connection import MessageBounds
 from garbagetruck.cluster.node.peers.forwarding import Forwarder, ForwardHandler
 from garbagetruck.cluster.node.peers.mesh import MemberDisks, PeerMesh
@@ -40,10 +42,10 @@ from garbagetruck.cluster.node.peers.wire import PEER
 from garbagetruck.cluster.node.proposer import Proposer
 from garbagetruck.cluster.node.reads import ReadIndex
 from garbagetruck.cluster.raft.log import Entry, LogStatus
+from garbagetruck.cluster.raft.settings import Member
 from garbagetruck.cluster.raft.snapshots.port import StateMachine
 
 OUTSTANDING_MAX = 256
-VERSION = "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,6 @@ class Surroundings:
 
     network: Network
     store: ObjectStore
-    names: tuple[str, ...]
     bounds: Bounds
     clock: ClockSection
     queue: QueueSection
@@ -70,13 +71,18 @@ class SimulatedNode(Life):
         self.monotonic_ns = host.clock.monotonic_ns
         self.machine = Machine()
         self.applier = Applier(machine=self.machine, monotonic_ns=self.monotonic_ns, on_fatal=self._fatal)
+        self._enlisting = Enlisting(host, self.machine, self.applier)
         super().__init__(host, cluster, number)
-        self._chance = cluster.world.random(f"node-{host.disk_id}-{number}")
+        self._chance = self._stream("node")
         self._build_core()
         self._build_cleaning()
         self._build_gateway(cluster, host)
         self.digests.report_through(self.gateway)
-        self.applier.listen(self.digests, self.leadership, self.ledger, _Ear(self))
+        self._enlisting.follow(self.replica.set_members, self.mesh.set_members)
+        enrolment, directory = self._enlisting.enrolment, self._enlisting.directory
+        self.applier.listen(
+            self.digests, self.leadership, self.ledger, enrolment, directory, self._driver, _Ear(self)
+        )
 
     @property
     def process(self) -> Process:
@@ -96,6 +102,10 @@ class SimulatedNode(Life):
     @override
     def _state_machine(self) -> StateMachine:
         return MachineSnapshots(self.machine, self.applier, self.executor)
+
+    @override
+    def _members(self) -> list[Member]:
+        return self._enlisting.at_raft()
 
     def _build_core(self) -> None:
         around = self._around
@@ -160,10 +170,10 @@ class SimulatedNode(Life):
         self.leadership.observe(self.cleanups)
 
     def _build_gateway(self, cluster: Cluster, host: Host) -> None:
-        around, addresses = self._around, {name: name for name in self._around.names}
+        around, addresses = self._around, ApiAddresses(self._enlisting.directory)
         self.mesh = PeerMesh(
             identity=self.identity,
-            members=self._members(),
+            members=self._enlisting.at_peer(),
             disks=MemberDisks(self.machine.members),
             settings=cluster.settings,
             outstanding_max=OUTSTANDING_MAX,
@@ -202,6 +212,16 @@ class SimulatedNode(Life):
             forwarder=forwarder,
             api_addresses=addresses,
         )
+        self._driver = MembershipDriver(
+            node_id=self.name,
+            log=self.replica,
+            machine=self.machine,
+            queue=self.queue,
+            leadership=self.leadership,
+            peers=self.mesh.calls,
+            on_fatal=self._fatal,
+        )
+        self.leadership.observe(self._driver)
         status = NodeStatusBoard(
             node_id=self.name,
             version=VERSION,
@@ -215,16 +235,17 @@ class SimulatedNode(Life):
         self.mesh.serve(handler, status.own)
 
     def _opening(self) -> Sequence[Operation]:
-        if self.machine.cluster_id:
-            return ()
-        members = tuple(Member(name, name, name, name, VERSION, "", LEVEL_NEWEST) for name in self._around.names)
-        return (CreateCluster(CLUSTER_ID, 1, members), SetBounds(self._around.bounds))
+        opening = self._enlisting.enrolment.opening()
+        if not any(isinstance(each, CreateCluster) for each in opening):
+            return opening
+        return (*opening, SetBounds(self._around.bounds))
 
     @override
     async def _start_parts(self) -> None:
         await self.registry.start()
         await super()._start_parts()
         await self.mesh.start()
+        self.main.loop.start(self._enlisting.take_part(self.gateway, self._host.exited))
 
     def _fatal(self, error: BaseException) -> None:
         super().on_fatal(error)

@@ -47,7 +47,10 @@ QUIT_MS = 19_000
 """Until then clients go on."""
 END_MS = 19_000 + 5_000 + 14_000
 """The longest TTL later, and what reclaiming may take after that (I4)."""
+HAND_OFF_MS = (0.05, 4.0)
 SEGMENT_BYTES = 64 * 1024
+LAG_MS = 1_000
+"""No node is further behind than this when all is well."""
 KEYS = ("a", "b", "b/inner", "c", "d/x", "d/y", "e", "f", "g", "h")
 """Leased by everybody; `b` contains `b/inner`, so that never both have an owner."""
 FOREIGN = ("foreign", "d/foreign", "e-not", "kept/foreign")
@@ -65,6 +68,7 @@ class Simulation:
         self._stamped_at: dict[bytes, int] = {}
         self._heard_index = 0
         self._events_heard = 0
+        self._known_near_end = 0
         self._brake = self._chance.happens(0.25)
         self._names = self._chance.choice((THREE,) * 4 + (FIVE,))
         self._log_oracle = RaftOracle(self._world.fail, self._look)
@@ -72,7 +76,6 @@ class Simulation:
         self._around = Surroundings(
             network=network,
             store=self._store,
-            names=self._names,
             bounds=Bounds(expirations_per_batch_max=self._chance.choice((2, 1_000))),
             clock=ClockSection(drift_ppm_max=DRIFT_PPM_MAX, tick_ms=self._chance.choice((200, 1_000))),
             queue=QueueSection(),
@@ -117,6 +120,8 @@ class Simulation:
             world.after(1_200 * NS_PER_MS, client.start)
             world.after(QUIT_MS * NS_PER_MS, client.stop)
         self._faults.schedule(FAULTS_MS)
+        world.run_until((END_MS - LAG_MS) * NS_PER_MS)
+        self._known_near_end = self._log_oracle.applied_max
         world.run_until(END_MS * NS_PER_MS)
         if not world.failures:
             self._judge_end()
@@ -134,6 +139,7 @@ class Simulation:
             peer_wires=Wires(self._world, network, "peer-wire"),
             make_life=lambda host, cluster, number: SimulatedNode(self._around, host, cluster, number),
             oracle=self._log_oracle,
+            hand_off_ms=HAND_OFF_MS,
             settings=RaftSettings(
                 heartbeat_ms=heartbeat_ms,
                 election_timeout_ms_min=5 * heartbeat_ms,
@@ -224,7 +230,10 @@ class Simulation:
         allowance_ms = 2 * self._around.clock.step_ms + self._around.clock.tick_ms + 50
         for from_ns, to_ns in self._faults.windows:
             self._oracle.no_majority(from_ns, to_ns, allowance_ms)
-        self._log_oracle.judge_end({node.name: node.checksums.index for node in self._nodes()})
+        applied = {node.name: node.applier.applied_index for node in self._nodes()}
+        if len(applied) < len(self._hosts):
+            self._world.fail(f"I4: only {sorted(applied)} run, long after all was healed")
+        self._log_oracle.judge_end(applied, self._known_near_end)
         left = self._oracle.orphans(sorted(self._store.objects))
         if left:
             self._world.fail(f"I4: {left} were orphaned and not reclaimed; {self._why_not()}")

@@ -34,6 +34,8 @@ class Host:
         self.disk_id = f"disk-{name}" if generation == 1 else f"disk-{name}-{generation}"
         self.told = tuple(founders or ())
         """Who the members are, as far as this node was told."""
+        self.book: object = None
+        """What a node keeps here of where the others are, beside its log."""
         self.is_retired = False
         world = cluster.world
         self._chance = world.random(f"host-{name}" if generation == 1 else f"host-{name}-{generation}")

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,13 +24,14 @@ from garbagetruck.chaos.simulator.raft.oracle import RaftOracle
 from garbagetruck.chaos.simulator.raft.threads import (
     DiskExecutor,
     DiskSpeed,
+    HandOffDelay,
     NodeThread,
     StartedLoop,
     WriterThread,
     as_thread,
 )
 from garbagetruck.chaos.simulator.raft.wires import Station, Wires
-from garbagetruck.chaos.simulator.world import ProcessClock, World
+from garbagetruck.chaos.simulator.world import Chance, ProcessClock, World
 from garbagetruck.cluster.raft.errors import ChangeRefused, ChangeUnknown, DiskFailed, LogStopped, NotLeader
 from garbagetruck.cluster.raft.journal.writer import JournalWriter
 from garbagetruck.cluster.raft.log import AddVoter, Entry, LogListener, LogStatus, RemoveVoter, Role
@@ -73,6 +75,8 @@ class Cluster:
     peer_wires: Wires
     """Between the nodes' main loops, beside the log's own."""
     make_life: "Callable[[Host, Cluster, int], Life]"
+    hand_off_ms: tuple[float, float] = (0.0, 0.0)
+    """What handing something over from the Raft thread to the main loop takes."""
     hosts: "dict[str, Host]" = field(default_factory=dict)
     """By their names; of those that had one name, the last."""
 
@@ -80,10 +84,17 @@ class Cluster:
 class SimulatedReplica(Replica):
     """The product's, but for the Raft thread: its loop is `raft`'s, which the world turns."""
 
-    def __init__(self, raft: NodeThread, on_proposed: Callable[[bytes, int], None], **options: Any) -> None:
+    def __init__(
+        self, raft: NodeThread, hand_off: HandOffDelay, on_proposed: Callable[[bytes, int], None], **options: Any
+    ) -> None:
         super().__init__(**options)
         self._raft = raft
+        self._hand_off = hand_off
         self._on_proposed = on_proposed
+
+    @override
+    def _post(self, callback: Callable[..., None], *arguments: Any) -> None:
+        self._hand_off(partial(super()._post, callback, *arguments))
 
     @override
     def propose(self, payload: bytes, *, term: int) -> None:
@@ -152,6 +163,7 @@ class Life(LogListener):
         )
         return SimulatedReplica(
             self.raft,
+            HandOffDelay(self.main, cluster.hand_off_ms, self._stream("hand-off")),
             self._proposed,
             identity=self.identity,
             members=self._members(),
@@ -160,11 +172,14 @@ class Life(LogListener):
             settings=settings,
             thread_factory=self._make_thread,
             monotonic_ns=host.clock.monotonic_ns,
-            random=cluster.world.random(f"replica-{host.disk_id.removeprefix('disk-')}-{self.number}"),
+            random=self._stream("replica"),
             snapshots=Snapshots(self._state_machine(), self.executor),
             disk=host.disk,
             network=network,
         )
+
+    def _stream(self, what: str) -> Chance:
+        return self.main.world.random(f"{what}-{self._host.disk_id.removeprefix('disk-')}-{self.number}")
 
     def _state_machine(self) -> StateMachine:
         """What snapshots are taken of."""
