@@ -18,6 +18,7 @@ from garbagetruck.chaos.simulator.raft.life import Cluster
 from garbagetruck.chaos.simulator.raft.oracle import RaftOracle
 from garbagetruck.chaos.simulator.raft.wires import Wires
 from garbagetruck.chaos.simulator.reader import Reader
+from garbagetruck.chaos.simulator.recruiter import Recruiter
 from garbagetruck.chaos.simulator.result import Result, Verdict
 from garbagetruck.chaos.simulator.rpc import Build, Port
 from garbagetruck.chaos.simulator.store import ObjectStore
@@ -47,6 +48,7 @@ QUIT_MS = 19_000
 """Until then clients go on."""
 END_MS = 19_000 + 5_000 + 14_000
 """The longest TTL later, and what reclaiming may take after that (I4)."""
+MEMBERS = "members"
 HAND_OFF_MS = (0.05, 4.0)
 SEGMENT_BYTES = 64 * 1024
 LAG_MS = 1_000
@@ -57,7 +59,9 @@ FOREIGN = ("foreign", "d/foreign", "e-not", "kept/foreign")
 
 
 class Simulation:
-    """One run; `run` is called once. `faults` names the kinds of faults to draw from; empty: all."""
+    """One run; `run` is called once. `faults` names the kinds of faults to draw from; empty: all. `members` among them has
+    nodes come and go; by default that is so in some runs.
+    """
 
     def __init__(self, seed: int, faults: Sequence[str] = ()) -> None:
         self._world = World(seed)
@@ -93,8 +97,11 @@ class Simulation:
             hosts=self._hosts,
             oracle=self._log_oracle,
             clients=CLIENTS,
-            only=faults,
+            only=[each for each in faults if each != MEMBERS],
         )
+        self._recruiter = Recruiter(self._cluster, self._hosts, self._log_oracle.electorate)
+        by_chance = not faults and self._world.random("members").happens(0.4)
+        self._members_change = MEMBERS in faults or by_chance
 
     def run(self) -> Result:
         """Let everything happen, and judge it. Raises `ValueError` for kinds of faults that there are not."""
@@ -120,6 +127,8 @@ class Simulation:
             world.after(1_200 * NS_PER_MS, client.start)
             world.after(QUIT_MS * NS_PER_MS, client.stop)
         self._faults.schedule(FAULTS_MS)
+        if self._members_change:
+            self._recruiter.schedule(FAULTS_MS)
         world.run_until((END_MS - LAG_MS) * NS_PER_MS)
         self._known_near_end = self._log_oracle.applied_max
         world.run_until(END_MS * NS_PER_MS)
@@ -228,7 +237,9 @@ class Simulation:
 
     def _judge_end(self) -> None:
         allowance_ms = 2 * self._around.clock.step_ms + self._around.clock.tick_ms + 50
-        for from_ns, to_ns in self._faults.windows:
+        if self._recruiter.is_busy:
+            self._world.fail("I4: a change of the members has not come to its end, long after all was healed")
+        for from_ns, to_ns in () if self._members_change else self._faults.windows:
             self._oracle.no_majority(from_ns, to_ns, allowance_ms)
         applied = {node.name: node.applier.applied_index for node in self._nodes()}
         if len(applied) < len(self._hosts):
@@ -255,7 +266,7 @@ class Simulation:
         log = self._log_oracle
         summary = (
             f"granted={granted} removed={len(oracle.removals)} checks={oracle.checks} entries={log.applied_max}"
-            f" terms={log.term_max} restored={log.restored_count} dark={sum(host.power_losses for host in self._hosts)} lost={self._network.lost} unanswered={self._port.unanswered} fenced={self._store.fenced}"
+            f" terms={log.term_max} restored={log.restored_count} changes={log.electorate.changes} dark={sum(host.power_losses for host in self._hosts)} lost={self._network.lost} unanswered={self._port.unanswered} fenced={self._store.fenced}"
             f" faults={dict(sorted(faults.bitten.items()))}"
         )
         self._world.note(f"end {summary}")
