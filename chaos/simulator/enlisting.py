@@ -95,9 +95,7 @@ class Enlisting:
         own = AddressOf(self._own, str(_address(self._own, kind)))
         return members_at(own, self.directory.places if places is None else places, address_of, {})
 
-    def follow(
-        self, log: Callable[[Sequence[AddressOf]], None], mesh: Callable[[Sequence[AddressOf]], None]
-    ) -> None:
+    def follow(self, log: Callable[[Sequence[AddressOf]], None], mesh: Callable[[Sequence[AddressOf]], None]) -> None:
         """Tell both of every change."""
         self.directory.listen(lambda places: log(self.at_raft(places)))
         self.directory.listen(lambda places: mesh(self.at_peer(places)))
@@ -130,8 +128,7 @@ def _address(name: str, kind: int) -> Address:
 
 def _addresses(name: str) -> dict[str, Address]:
     return {
-        field: _address(name, kind)
-        for field, kind in (("api", API), ("http", HTTP), ("raft", RAFT), ("peer", PEER))
+        field: _address(name, kind) for field, kind in (("api", API), ("http", HTTP), ("raft", RAFT), ("peer", PEER))
     }
 
 

@@ -10,12 +10,10 @@ from typing import Any
 
 from typing_extensions import override
 
-from garbagetruck.chaos.simulator.network import Network
 from garbagetruck.chaos.simulator.nodes import node_of
 from garbagetruck.chaos.simulator.raft.faults import Faults, Kind
-from garbagetruck.chaos.simulator.raft.host import Host
+from garbagetruck.chaos.simulator.raft.host import DRIFT_PPM_MAX, Host
 from garbagetruck.chaos.simulator.store import STORE
-from garbagetruck.chaos.simulator.world import NS_PER_MS
 
 
 class ClusterFaults(Faults):
@@ -47,6 +45,12 @@ class ClusterFaults(Faults):
                 self.windows.append((since_ns, self._world.now_ns))
 
         self._end_after(last_ms, go_on)
+
+    def _clock_rate(self, host: Host, last_ms: int) -> None:
+        """From as slow as a clock may be to as fast, or the other way, and back."""
+        drift_ppm = self._random.choice((-DRIFT_PPM_MAX, DRIFT_PPM_MAX))
+        host.clock.set_drift(drift_ppm)
+        self._end_after(last_ms, lambda: host.clock.set_drift(-drift_ppm))
 
     def _cut_client(self, host: Host, last_ms: int) -> None:
         del host
@@ -108,6 +112,7 @@ class ClusterFaults(Faults):
 _MORE: tuple[Kind, ...] = (
     ClusterFaults._stall_main,  # noqa: SLF001  # the kinds, by name
     ClusterFaults._stall_main,  # noqa: SLF001
+    ClusterFaults._clock_rate,  # noqa: SLF001
     ClusterFaults._cut_client,  # noqa: SLF001
     ClusterFaults._no_store,  # noqa: SLF001
 )

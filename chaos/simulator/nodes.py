@@ -76,13 +76,12 @@ class SimulatedNode(Life):
         self._chance = self._stream("node")
         self._build_core()
         self._build_cleaning()
-        self._build_gateway(cluster, host)
+        self._build_joints(cluster, host)
+        self._build_gateway()
         self.digests.report_through(self.gateway)
         self._enlisting.follow(self.replica.set_members, self.mesh.set_members)
         enrolment, directory = self._enlisting.enrolment, self._enlisting.directory
-        self.applier.listen(
-            self.digests, self.leadership, self.ledger, enrolment, directory, self._driver, _Ear(self)
-        )
+        self.applier.listen(self.digests, self.leadership, self.ledger, enrolment, directory, self._driver, _Ear(self))
 
     @property
     def process(self) -> Process:
@@ -146,9 +145,7 @@ class SimulatedNode(Life):
 
     def _build_cleaning(self) -> None:
         around = self._around
-        handler = StoreHandler(
-            world=self.main.world, network=around.network, process=self.main, store=around.store
-        )
+        handler = StoreHandler(world=self.main.world, network=around.network, process=self.main, store=around.store)
         self.registry = HandlerRegistry([Registered(HandlerSettings(name=STORE, kind=STORE, options={}), handler)])
         self.ledger = NodeLedger(
             machine=self.machine,
@@ -169,8 +166,8 @@ class SimulatedNode(Life):
         )
         self.leadership.observe(self.cleanups)
 
-    def _build_gateway(self, cluster: Cluster, host: Host) -> None:
-        around, addresses = self._around, ApiAddresses(self._enlisting.directory)
+    def _build_joints(self, cluster: Cluster, host: Host) -> None:
+        """What joins this node with the others."""
         self.mesh = PeerMesh(
             identity=self.identity,
             members=self._enlisting.at_peer(),
@@ -189,6 +186,19 @@ class SimulatedNode(Life):
                 language=PEER,
             ),
         )
+        self._driver = MembershipDriver(
+            node_id=self.name,
+            log=self.replica,
+            machine=self.machine,
+            queue=self.queue,
+            leadership=self.leadership,
+            peers=self.mesh.calls,
+            on_fatal=self._fatal,
+        )
+        self.leadership.observe(self._driver)
+
+    def _build_gateway(self) -> None:
+        around, addresses = self._around, ApiAddresses(self._enlisting.directory)
         read_index = ReadIndex(log=self.replica, leadership=self.leadership, clock=self.clock)
         bounds = MessageBounds(around.queue.batch_operations_max, around.queue.batch_bytes_max, OUTSTANDING_MAX)
         forwarder = Forwarder(link=self.mesh.calls, bounds=bounds, on_fatal=self._fatal)
@@ -212,16 +222,6 @@ class SimulatedNode(Life):
             forwarder=forwarder,
             api_addresses=addresses,
         )
-        self._driver = MembershipDriver(
-            node_id=self.name,
-            log=self.replica,
-            machine=self.machine,
-            queue=self.queue,
-            leadership=self.leadership,
-            peers=self.mesh.calls,
-            on_fatal=self._fatal,
-        )
-        self.leadership.observe(self._driver)
         status = NodeStatusBoard(
             node_id=self.name,
             version=VERSION,
