@@ -54,7 +54,7 @@ def simulate(
     start: Annotated[int, typer.Option(min=0, help="The first seed.")] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="How many processes share them.")] = 1,
     world: Annotated[
-        SimulatedWorld, typer.Option(help="Whole clusters over a model of the log, or the real log alone.")
+        SimulatedWorld, typer.Option(help="Whole clusters with their clients, or the log alone.")
     ] = SimulatedWorld.CLUSTER,
     output: Annotated[Shape, typer.Option("--output", "-o", help="How to print.")] = Shape.TABLE,
 ) -> None:

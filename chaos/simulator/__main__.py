@@ -1,7 +1,7 @@
 """`python -m garbagetruck.chaos.simulator --seeds N --start S`: run N seeds and say which of them broke an invariant.
 
-`--world cluster` runs whole clusters and their clients over a model of the log; `--world raft` runs the real log alone,
-pysyncobj and all, on simulated disks and connections.
+`--world cluster` runs whole clusters and their clients; `--world raft` runs the real log alone, which is faster and goes
+into more of what a log can meet. Both run pysyncobj, on simulated disks and connections.
 
 Exit codes: 0 all passed, 1 a violation, 3 none, but some undecided because no fault bit.
 """

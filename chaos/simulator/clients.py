@@ -131,7 +131,7 @@ class Client:
     # -- calls ------------------------------------------------------------------------------------------------
 
     def _node(self) -> str:
-        return self._random.choice(sorted(self._port.nodes))
+        return self._random.choice(sorted(self._port.hosts))
 
     async def _call(self, build: Build) -> Reply:
         return await self._port.call(self.process, self._node(), build)

@@ -1,214 +1,93 @@
-"""What goes wrong, and when: drawn from the seed.
+"""What goes wrong around whole nodes, beside what goes wrong with machines and wires (`raft.faults`).
 
-Duty: a schedule of episodes, each of which begins, lasts and ends; and the moments at which no node could have reached
-a majority.
-Invariants: at the end of the schedule everything is healed: what follows must recover.
+Duty: more kinds of faults; and the moments at which no node could have reached a majority.
 Must not know: clients, leases, what is right.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
-from garbagetruck.chaos.simulator.network import Network
-from garbagetruck.chaos.simulator.nodes import SimulatedNode
+from typing_extensions import override
+
+from garbagetruck.chaos.simulator.nodes import node_of
+from garbagetruck.chaos.simulator.raft.faults import Faults, Kind
+from garbagetruck.chaos.simulator.raft.host import DRIFT_PPM_MAX, Host
 from garbagetruck.chaos.simulator.store import STORE
-from garbagetruck.chaos.simulator.world import NS_PER_MS, World
-
-EPISODES = (4, 9)
 
 
-class Faults:
-    """Runs in the world, in no process. `restart` brings a crashed node back."""
+class ClusterFaults(Faults):
+    """`clients` are the names of those who may be cut off."""
 
-    def __init__(
-        self,
-        *,
-        world: World,
-        network: Network,
-        nodes: Mapping[str, SimulatedNode],
-        clients: list[str],
-        restart: Callable[[str], None],
-        only: Sequence[str] = (),
-    ) -> None:
-        """`only` names the kinds of faults to draw from; empty: all."""
-        self._world = world
-        self._network = network
-        self._nodes = nodes
+    def __init__(self, *, clients: Sequence[str], **options: Any) -> None:
+        super().__init__(more=_MORE, never_calm=True, **options)
         self._clients = clients
-        self._restart = restart
-        self._only = tuple(only)
-        self._random = world.random("faults")
         self._no_majority_since_ns: int | None = None
         self.windows: list[tuple[int, int]] = []
         """(from, to) between which no renewal could be accepted."""
-        self.bitten: Counter[str] = Counter()
 
-    def schedule(self, until_ms: int) -> None:
-        """Spread episodes over the time until everything is healed."""
-        kinds: list[Callable[[int], None]] = [
-            self._partition,
-            self._partition,
-            self._one_way,
-            self._pause,
-            self._pause,
-            self._stall,
-            self._crash,
-            self._crash,
-            self._crash_all,
-            self._slow_disk,
-            self._slow_disks,
-            self._lossy,
-            self._slow,
-            self._no_store,
-            self._cut_client,
-            self._hand_over,
-        ]
-        known = {_name(kind) for kind in kinds}
-        if not known.issuperset(self._only):
-            raise ValueError(
-                f"unknown kinds of faults in {', '.join(self._only)}; known are {', '.join(sorted(known))}"
-            )
-        if self._only:
-            kinds = [kind for kind in kinds if _name(kind) in self._only]
-        for _ in range(self._random.randint(*EPISODES)):
-            kind = self._random.choice(kinds)
-            at_ms = self._random.randrange(1_500, until_ms - 500)
-            last_ms = min(self._random.choice((300, 800, 1_500, 3_000, 6_000)), until_ms - at_ms)
-            self._world.after(at_ms * NS_PER_MS, partial(self._begin, kind, last_ms))
-        self._world.after(until_ms * NS_PER_MS, self._heal)
+    # --- kinds ------------------------------------------------------------------------------------------------------
 
-    def _begin(self, kind: Callable[[int], None], last_ms: int) -> None:
-        name = _name(kind)
-        self._world.note(f"fault {name} for {last_ms} ms")
-        kind(last_ms)
-        self.bitten[name] += 1
-        self._watch()
-
-    def _end_after(self, last_ms: int, end: Callable[[], object]) -> None:
-        def ended() -> None:
-            end()
-            self._watch()
-
-        self._world.after(last_ms * NS_PER_MS, ended)
-
-    def _heal(self) -> None:
-        self._world.note("everything is healed")
-        self._network.heal()
-        for name, node in sorted(self._nodes.items()):
-            if not node.process.alive:
-                self._restart(name)
-            self._nodes[name].process.stall(stalled=False)
-            self._nodes[name].disk.stalled = False
-            if self._nodes[name].process.paused:
-                self._nodes[name].process.resume()
-        self._watch()
-
-    # -- whom -------------------------------------------------------------------------------------------------
-
-    def _anyone(self) -> SimulatedNode:
-        return self._nodes[self._random.choice(sorted(self._nodes))]
-
-    def _leader_rather(self) -> SimulatedNode:
-        """The leader, two times out of three: it is where faults hurt."""
-        leaders = [node for _, node in sorted(self._nodes.items()) if node.process.alive and node.leadership.leading]
-        return leaders[0] if leaders and self._random.happens(0.67) else self._anyone()
-
-    # -- kinds ------------------------------------------------------------------------------------------------
-
-    def _partition(self, last_ms: int) -> None:
-        victim = self._leader_rather().name
-        self._cut(victim, sorted(self._nodes), last_ms)
-
-    def _one_way(self, last_ms: int) -> None:
-        victim = self._leader_rather().name
-        inbound = self._random.happens(0.5)
-        self._cut(victim, sorted(self._nodes), last_ms, inbound=inbound, outbound=not inbound)
-
-    def _cut_client(self, last_ms: int) -> None:
-        self._cut(self._random.choice(self._clients), sorted(self._nodes), last_ms)
-
-    def _no_store(self, last_ms: int) -> None:
-        self._cut(STORE, sorted(self._nodes), last_ms)
-
-    def _cut(
-        self, victim: str, others: list[str], last_ms: int, *, inbound: bool = True, outbound: bool = True
-    ) -> None:
-        before = set(self._network.weather.cut)
-        self._network.isolate(victim, others, inbound=inbound, outbound=outbound)
-        new = self._network.weather.cut - before
-        self._end_after(last_ms, lambda: self._network.weather.cut.difference_update(new))
-
-    def _pause(self, last_ms: int) -> None:
-        """SIGSTOP, and later SIGCONT."""
-        node = self._leader_rather()
-        if node.up:
-            node.process.pause()
-            self._end_after(last_ms, lambda: node.process.resume() if node.process.paused else None)
-
-    def _stall(self, last_ms: int) -> None:
+    def _stall_main(self, host: Host, last_ms: int) -> None:
         """The main loop hangs; the Raft thread goes on."""
-        node = self._leader_rather()
-        if node.process.stalled:
+        node = node_of(host)
+        if node is None or node.main.stalled:
             return
         epoch, since_ns = node.leadership.epoch, self._world.now_ns
-        node.process.stall(stalled=True)
+        node.main.stall(stalled=True)
 
         def go_on() -> None:
-            node.process.stall(stalled=False)
-            alone = all(other.raft.term <= epoch for other in self._nodes.values())
-            if node.up and node.raft.role == "leader" and node.raft.term == epoch and alone:
+            node.main.stall(stalled=False)
+            others = (node_of(each) for each in self._hosts)
+            alone = all(other is None or other.replica.status.term <= epoch for other in others)
+            if host.is_up and host.life is node and epoch and alone and self._oracle.term_max <= epoch:
                 # It led all the time, and heard no client: for renewals that is as good as no majority.
                 self.windows.append((since_ns, self._world.now_ns))
 
         self._end_after(last_ms, go_on)
 
-    def _crash(self, last_ms: int) -> None:
-        node = self._leader_rather()
-        if node.process.alive:
-            node.crash()
-            self._end_after(last_ms, lambda: self._come_back(node.name))
+    def _clock_rate(self, host: Host, last_ms: int) -> None:
+        """From as slow as a clock may be to as fast, or the other way, and back."""
+        drift_ppm = self._random.choice((-DRIFT_PPM_MAX, DRIFT_PPM_MAX))
+        host.clock.set_drift(drift_ppm)
+        self._end_after(last_ms, lambda: host.clock.set_drift(-drift_ppm))
 
-    def _crash_all(self, last_ms: int) -> None:
-        for _, node in sorted(self._nodes.items()):
-            if node.process.alive:
-                node.crash()
-                self._end_after(last_ms + self._random.randrange(200), partial(self._come_back, node.name))
+    def _cut_client(self, host: Host, last_ms: int) -> None:
+        del host
+        self._cut_off(self._random.choice(self._clients), last_ms)
 
-    def _come_back(self, name: str) -> None:
-        if not self._nodes[name].process.alive:
-            self._restart(name)
+    def _no_store(self, host: Host, last_ms: int) -> None:
+        del host
+        self._cut_off(STORE, last_ms)
 
-    def _slow_disk(self, last_ms: int) -> None:
-        disk = self._leader_rather().disk
-        disk.stalled = True
-        self._end_after(last_ms, lambda: setattr(disk, "stalled", False))
+    def _cut_off(self, name: str, last_ms: int) -> None:
+        before = set(self._weather.weather.cut)
+        self._weather.isolate(name, [each.name for each in self._hosts])
+        self._mend_after(last_ms, before)
 
-    def _slow_disks(self, last_ms: int) -> None:
-        """On a majority: heartbeats go through, and nothing is committed."""
-        for name in self._random.sample(sorted(self._nodes), k=2):
-            disk = self._nodes[name].disk
-            disk.stalled = True
-            self._end_after(last_ms, partial(setattr, disk, "stalled", False))
+    # --- majorities -------------------------------------------------------------------------------------------------
 
-    def _lossy(self, last_ms: int) -> None:
-        weather = self._network.weather
-        weather.loss = self._random.choice((0.02, 0.1, 0.3))
-        self._end_after(last_ms, lambda: setattr(weather, "loss", 0.0))
+    @override
+    def _strike(self, host: Host, last_ms: int) -> None:
+        super()._strike(host, last_ms)
+        self._watch()
 
-    def _slow(self, last_ms: int) -> None:
-        weather = self._network.weather
-        calm = weather.delay_ms
-        weather.delay_ms = self._random.choice(((1.0, 20.0), (5.0, 80.0), (20.0, 400.0)))
-        self._end_after(last_ms, lambda: setattr(weather, "delay_ms", calm))
+    @override
+    def _end_after(self, last_ms: int, end: Callable[[], object]) -> None:
+        def ended() -> None:
+            end()
+            self._watch()
 
-    def _hand_over(self, last_ms: int) -> None:
-        del last_ms
-        node = self._leader_rather()
-        if node.up and node.leadership.leading:
-            node.process.loop.start(node.leadership.hand_over())
+        super()._end_after(last_ms, ended)
 
-    # -- majorities -------------------------------------------------------------------------------------------
+    @override
+    def _heal(self) -> None:
+        super()._heal()
+        for host in self._hosts:
+            node = node_of(host)
+            if node is not None:
+                node.main.stall(stalled=False)
+        self._watch()
 
     def _watch(self) -> None:
         now_ns = self._world.now_ns
@@ -221,18 +100,19 @@ class Faults:
 
     def _majority(self) -> bool:
         """Whether some node could hear, and be heard by, a majority whose disks work, itself included."""
-        up = [node.name for _, node in sorted(self._nodes.items()) if node.up]
-        for name in up:
-            heard = [
-                other
-                for other in up
-                if not self._nodes[other].disk.stalled
-                and (other == name or (self._network.passes(name, other) and self._network.passes(other, name)))
-            ]
-            if len(heard) * 2 > len(self._nodes):
-                return True
-        return False
+        up = [host for host in self._hosts if host.is_up]
+        return any(sum(map(partial(self._hears, host), up)) * 2 > len(self._hosts) for host in up)
+
+    def _hears(self, host: Host, other: Host) -> bool:
+        passes = self._weather.passes
+        linked = other is host or (passes(host.name, other.name) and passes(other.name, host.name))
+        return linked and not other.speed.is_stalled
 
 
-def _name(kind: Callable[[int], None]) -> str:
-    return kind.__name__.strip("_")
+_MORE: tuple[Kind, ...] = (
+    ClusterFaults._stall_main,  # noqa: SLF001  # the kinds, by name
+    ClusterFaults._stall_main,  # noqa: SLF001
+    ClusterFaults._clock_rate,  # noqa: SLF001
+    ClusterFaults._cut_client,  # noqa: SLF001
+    ClusterFaults._no_store,  # noqa: SLF001
+)

@@ -1,7 +1,6 @@
-"""A node of the simulation: the real core, around it what the world models.
+"""A whole node of the simulation: the real core, over the real log, with the real connections to its peers.
 
-Duty: build the parts as the composition root does, start them in the node's process, and let it die and come back with
-what its disk kept.
+Duty: build the parts as the composition root does, above a life of the log, and start them in the node's process.
 Must not know: clients, faults, what is right.
 """
 
@@ -11,18 +10,18 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-from garbagetruck.chaos.simulator.links import LinkFabric
-from garbagetruck.chaos.simulator.log import SimulatedLog
+from garbagetruck.chaos.simulator.enlisting import VERSION, Enlisting
 from garbagetruck.chaos.simulator.network import Network
-from garbagetruck.chaos.simulator.raft_model import Disk, History, RaftNode
+from garbagetruck.chaos.simulator.raft.host import Host
+from garbagetruck.chaos.simulator.raft.life import Cluster, Life
+from garbagetruck.chaos.simulator.raft.network import WireNetwork
 from garbagetruck.chaos.simulator.store import STORE, ObjectStore, StoreHandler
-from garbagetruck.chaos.simulator.world import Process, ProcessClock, World
+from garbagetruck.chaos.simulator.world import Process
 from garbagetruck.cluster.cleanup.executor import CleanupExecutor
 from garbagetruck.cluster.cleanup.registry import HandlerRegistry, Registered
 from garbagetruck.cluster.cleanup.settings import ExecutorSettings, HandlerSettings
-from garbagetruck.cluster.machine.features import LEVEL_NEWEST
 from garbagetruck.cluster.machine.machine import Applied, Machine
-from garbagetruck.cluster.machine.model import Bounds, Member
+from garbagetruck.cluster.machine.model import Bounds
 from garbagetruck.cluster.machine.operations import CreateCluster, Operation, SetBounds
 from garbagetruck.cluster.node.applier import Applier, ApplyListener
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
@@ -30,153 +29,179 @@ from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
 from garbagetruck.cluster.node.config.settings import ClockSection, QueueSection
 from garbagetruck.cluster.node.digests import EVERY_ENTRIES, DigestWatch
+from garbagetruck.cluster.node.directory import ApiAddresses
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.leadership import Leadership
+from garbagetruck.cluster.node.machine_snapshots import MachineSnapshots
+from garbagetruck.cluster.node.membership import MembershipDriver
 from garbagetruck.cluster.node.peers.connection import MessageBounds
 from garbagetruck.cluster.node.peers.forwarding import Forwarder, ForwardHandler
+from garbagetruck.cluster.node.peers.mesh import MemberDisks, PeerMesh
+from garbagetruck.cluster.node.peers.status import NodeStatusBoard
+from garbagetruck.cluster.node.peers.wire import PEER
 from garbagetruck.cluster.node.proposer import Proposer
 from garbagetruck.cluster.node.reads import ReadIndex
-from garbagetruck.cluster.raft.log import LogStatus
+from garbagetruck.cluster.raft.log import Entry, LogStatus
+from garbagetruck.cluster.raft.settings import Member
+from garbagetruck.cluster.raft.snapshots.port import StateMachine
 
-CLOCK_DRIFT_PPM_MAX = 500
-CLUSTER_ID = "simulated"
+OUTSTANDING_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all nodes share."""
+    """What all nodes share, beside their log's."""
 
-    world: World
     network: Network
-    fabric: LinkFabric
     store: ObjectStore
-    history: History
-    rafts: dict[str, RaftNode]
-    forwards: bool
-    names: tuple[str, ...]
     bounds: Bounds
     clock: ClockSection
     queue: QueueSection
     on_proposed: Callable[[bytes], None]
     on_applied: Callable[["SimulatedNode", Applied], None]
+    on_restored: Callable[["SimulatedNode"], None]
 
 
-class SimulatedNode(ApplyListener):
-    """One life of one node. After `crash`, another one begins with the same disk."""
+class SimulatedNode(Life):
+    """One life of one node."""
 
-    def __init__(self, around: Surroundings, name: str, disk: Disk, clock: ProcessClock) -> None:
-        self.name = name
-        self.disk = disk
+    def __init__(self, around: Surroundings, host: Host, cluster: Cluster, number: int) -> None:
         self._around = around
-        world = around.world
-        self.process = Process(world, name, clock)
-        chance = world.random(f"node-{name}-{world.now_ns}")
-        self.raft = RaftNode(
-            world=world,
-            process=self.process,
-            network=around.network,
-            disk=disk,
-            history=around.history,
-            peers=around.rafts,
-            forwards=around.forwards,
-        )
-        around.rafts[name] = self.raft
-        monotonic_ns = clock.monotonic_ns
-        self.log = SimulatedLog(
-            process=self.process, raft=self.raft, peers=around.names, on_proposed=around.on_proposed
-        )
+        self._log_settings = cluster.settings
+        self.monotonic_ns = host.clock.monotonic_ns
         self.machine = Machine()
-        self.applier = Applier(machine=self.machine, monotonic_ns=monotonic_ns, on_fatal=self._fatal)
-        self.clock = ClusterClock(
-            monotonic_ns=monotonic_ns, step_ms=around.clock.step_ms, drift_ppm=around.clock.drift_ppm_max
-        )
-        proposer = Proposer(node_id=name, log=self.log, random=chance)
-        self.queue = CommitQueue(
-            proposer=proposer,
-            clock=self.clock,
-            bounds=around.queue,
-            on_fatal=self._fatal,
-            not_enabled=self.machine.not_enabled,
-        )
-        self.leadership = Leadership(
-            node_id=name,
-            log=self.log,
-            machine=self.machine,
-            proposer=proposer,
-            clock=self.clock,
-            queue=self.queue,
-            settings=around.clock,
-            monotonic_ns=monotonic_ns,
-            on_fatal=self._fatal,
-        )
-        self.leadership.open_with(self._opening)
-        self.digests = self._watch()
-        self._build_cleaning(chance)
+        self.applier = Applier(machine=self.machine, monotonic_ns=self.monotonic_ns, on_fatal=self._fatal)
+        self._enlisting = Enlisting(host, self.machine, self.applier)
+        super().__init__(host, cluster, number)
+        self._chance = self._stream("node")
+        self._build_core()
+        self._build_cleaning()
+        self._build_joints(cluster, host)
         self._build_gateway()
         self.digests.report_through(self.gateway)
-        self.applier.listen(self.digests, self.leadership, self.ledger, self)
-        self.process.loop.start(self._start())
+        self._enlisting.follow(self.replica.set_members, self.mesh.set_members)
+        enrolment, directory = self._enlisting.enrolment, self._enlisting.directory
+        self.applier.listen(self.digests, self.leadership, self.ledger, enrolment, directory, self._driver, _Ear(self))
 
     @property
-    def up(self) -> bool:
-        """Whether the process runs: neither dead nor stopped."""
-        return self.process.alive and not self.process.paused
-
-    def crash(self) -> None:
-        """Die at once: what was not on disk is gone."""
-        self.process.kill()
-        self.raft.crash()
-        self._around.fabric.killed(self.process)
+    def process(self) -> Process:
+        """What the node's main loop runs in."""
+        return self.main
 
     def fresh_id(self) -> str:
         """An id as a door draws it."""
-        return f"{self.name}-{self._ids.getrandbits(80):020x}"
+        return f"{self.name}-{self._chance.getrandbits(80):020x}"
 
     def target_of(self, parameters: Mapping[str, str]) -> str:
         """The canonical target, as a door completes a cleanup with it."""
         return self.registry.canonical_target(STORE, parameters)
 
-    def _watch(self) -> DigestWatch:
-        return DigestWatch(
+    # --- the parts --------------------------------------------------------------------------------------------------
+
+    @override
+    def _state_machine(self) -> StateMachine:
+        return MachineSnapshots(self.machine, self.applier, self.executor)
+
+    @override
+    def _members(self) -> list[Member]:
+        return self._enlisting.at_raft()
+
+    def _build_core(self) -> None:
+        around = self._around
+        self.clock = ClusterClock(
+            monotonic_ns=self.monotonic_ns, step_ms=around.clock.step_ms, drift_ppm=around.clock.drift_ppm_max
+        )
+        proposer = Proposer(node_id=self.name, log=self.replica, random=self._chance)
+        self.queue = CommitQueue(
+            proposer=proposer,
+            clock=self.clock,
+            bounds=around.queue,
+            on_fatal=self._fatal,
+            low_on_space=lambda: self.replica.status.low_on_space,
+            not_enabled=self.machine.not_enabled,
+        )
+        self.leadership = Leadership(
+            node_id=self.name,
+            log=self.replica,
+            machine=self.machine,
+            proposer=proposer,
+            clock=self.clock,
+            queue=self.queue,
+            settings=around.clock,
+            monotonic_ns=self.monotonic_ns,
+            on_fatal=self._fatal,
+        )
+        self.leadership.open_with(self._opening)
+        self.digests = DigestWatch(
             node_id=self.name,
             machine=self.machine,
             applied_index=lambda: self.applier.applied_index,
             leading=self.leadership,
             queue=self.queue,
-            monotonic_ns=self.process.clock.monotonic_ns,
+            monotonic_ns=self.monotonic_ns,
             on_fatal=self._fatal,
             noted_after_entries=EVERY_ENTRIES,
         )
 
-    def _build_cleaning(self, chance: random.Random) -> None:
-        around, monotonic_ns = self._around, self.process.clock.monotonic_ns
-        handler = StoreHandler(world=around.world, network=around.network, process=self.process, store=around.store)
+    def _build_cleaning(self) -> None:
+        around = self._around
+        handler = StoreHandler(world=self.main.world, network=around.network, process=self.main, store=around.store)
         self.registry = HandlerRegistry([Registered(HandlerSettings(name=STORE, kind=STORE, options={}), handler)])
         self.ledger = NodeLedger(
             machine=self.machine,
             queue=self.queue,
             leadership=self.leadership,
             clock=self.clock,
+            proved_within_ms=self._log_settings.election_timeout_ms_max,
             held=lambda: self.digests.holds_cleanups,
         )
-        self.executor = CleanupExecutor(
+        self.cleanups = CleanupExecutor(
             node_id=self.name,
             ledger=self.ledger,
             registry=self.registry,
             settings=ExecutorSettings(slots_max=4, attempt_timeout_ms=1_500, observe_timeout_ms=1_000, rest_ms=50),
-            monotonic_ns=monotonic_ns,
-            random=chance,
+            monotonic_ns=self.monotonic_ns,
+            random=self._chance,
             on_fatal=self._fatal,
         )
-        self.leadership.observe(self.executor)
-        self._ids = chance
+        self.leadership.observe(self.cleanups)
+
+    def _build_joints(self, cluster: Cluster, host: Host) -> None:
+        """What joins this node with the others."""
+        self.mesh = PeerMesh(
+            identity=self.identity,
+            members=self._enlisting.at_peer(),
+            disks=MemberDisks(self.machine.members),
+            settings=cluster.settings,
+            outstanding_max=OUTSTANDING_MAX,
+            monotonic_ns=self.monotonic_ns,
+            random=random.Random(self._chance.getrandbits(64)),
+            on_fatal=self._fatal,
+            network=WireNetwork(
+                wires=cluster.peer_wires,
+                station=host.peer_station,
+                process=self.main,
+                handshake_s=cluster.settings.handshake_ms_max / 1_000,
+                on_bug=self._fatal,
+                language=PEER,
+            ),
+        )
+        self._driver = MembershipDriver(
+            node_id=self.name,
+            log=self.replica,
+            machine=self.machine,
+            queue=self.queue,
+            leadership=self.leadership,
+            peers=self.mesh.calls,
+            on_fatal=self._fatal,
+        )
+        self.leadership.observe(self._driver)
 
     def _build_gateway(self) -> None:
-        around = self._around
-        addresses = {name: name for name in around.names}
-        read_index = ReadIndex(log=self.log, leadership=self.leadership, clock=self.clock)
-        bounds = MessageBounds(around.queue.batch_operations_max, around.queue.batch_bytes_max, 256)
-        forwarder = Forwarder(link=around.fabric.link(self.process), bounds=bounds, on_fatal=self._fatal)
+        around, addresses = self._around, ApiAddresses(self._enlisting.directory)
+        read_index = ReadIndex(log=self.replica, leadership=self.leadership, clock=self.clock)
+        bounds = MessageBounds(around.queue.batch_operations_max, around.queue.batch_bytes_max, OUTSTANDING_MAX)
+        forwarder = Forwarder(link=self.mesh.calls, bounds=bounds, on_fatal=self._fatal)
         handler = ForwardHandler(
             machine=self.machine,
             queue=self.queue,
@@ -185,10 +210,9 @@ class SimulatedNode(ApplyListener):
             api_addresses=addresses,
             on_report=self.digests.hear,
         )
-        around.fabric.handlers[self.name] = (self.process, handler)
         self.gateway = NodeGateway(
             node_id=self.name,
-            log=self.log,
+            log=self.replica,
             machine=self.machine,
             applier=self.applier,
             clock=self.clock,
@@ -198,33 +222,105 @@ class SimulatedNode(ApplyListener):
             forwarder=forwarder,
             api_addresses=addresses,
         )
-
-    async def _start(self) -> None:
-        await self.registry.start()
-        await self.log.start(self.applier)
+        status = NodeStatusBoard(
+            node_id=self.name,
+            version=VERSION,
+            log=self.replica,
+            machine=self.machine,
+            applier=self.applier,
+            clock=self.clock,
+            leadership=self.leadership,
+            peers=self.mesh.calls,
+        )
+        self.mesh.serve(handler, status.own)
 
     def _opening(self) -> Sequence[Operation]:
-        if self.machine.cluster_id:
-            return ()
-        members = tuple(Member(name, name, name, name, "0", name, LEVEL_NEWEST) for name in self._around.names)
-        return (CreateCluster(CLUSTER_ID, 1, members), SetBounds(self._around.bounds))
+        opening = self._enlisting.enrolment.opening()
+        if not any(isinstance(each, CreateCluster) for each in opening):
+            return opening
+        return (*opening, SetBounds(self._around.bounds))
+
+    @override
+    async def _start_parts(self) -> None:
+        await self.registry.start()
+        await super()._start_parts()
+        await self.mesh.start()
+        self.main.loop.start(self._enlisting.take_part(self.gateway, self._host.exited))
 
     def _fatal(self, error: BaseException) -> None:
-        self._around.world.fail(f"{self.name} died of a bug: {error!r}")
+        super().on_fatal(error)
+
+    # --- the log says -----------------------------------------------------------------------------------------------
 
     @override
-    def on_applied(self, applied: Applied) -> None:
-        self._around.on_applied(self, applied)
+    def on_restored(self, state: object, index: int) -> None:
+        super().on_restored((index, self._cluster.oracle.checksum_at(index)), index)
+        self.applier.on_restored(state, index)
 
     @override
-    def on_restored(self) -> None:
-        """The model's log has no snapshots."""
-
-    @override
-    def on_progress(self) -> None:
-        if self.digests.holds_cleanups:
-            self._around.world.fail(f"I3: {self.name} took what is one history for two")
+    def on_entries(self, entries: Sequence[Entry], applied_index: int) -> None:
+        super().on_entries(entries, applied_index)
+        self.applier.on_entries(entries, applied_index)
 
     @override
     def on_status(self, status: LogStatus) -> None:
-        """The model tells by itself."""
+        super().on_status(status)
+        self.applier.on_status(status)
+
+    @override
+    def on_fatal(self, error: BaseException) -> None:
+        self.applier.on_fatal(error)
+
+    # --- the applier says -------------------------------------------------------------------------------------------
+
+    def on_applied(self, applied: Applied) -> None:
+        self._around.on_applied(self, applied)
+
+    def on_machine_restored(self) -> None:
+        self._around.on_restored(self)
+
+    def on_progress(self) -> None:
+        if self.digests.holds_cleanups:
+            self.main.world.fail(f"I3: {self.name} took what is one history for two")
+
+    # --- whoever disturbs says --------------------------------------------------------------------------------------
+
+    @override
+    def _proposed(self, payload: bytes, term: int) -> None:
+        super()._proposed(payload, term)
+        self._around.on_proposed(payload)
+
+    @override
+    async def hand_over(self) -> None:
+        if self.leadership.leading:
+            await self.leadership.hand_over()
+
+
+class _Ear(ApplyListener):
+    """Tells a node what its applier tells."""
+
+    def __init__(self, node: SimulatedNode) -> None:
+        self._node = node
+
+    @override
+    def on_applied(self, applied: Applied) -> None:
+        self._node.on_applied(applied)
+
+    @override
+    def on_restored(self) -> None:
+        self._node.on_machine_restored()
+
+    @override
+    def on_progress(self) -> None:
+        self._node.on_progress()
+
+    @override
+    def on_status(self, status: LogStatus) -> None:
+        """The log tells the node by itself."""
+
+
+def node_of(host: Host) -> SimulatedNode | None:
+    """The node that lives there at the moment."""
+    life = host.life
+    assert life is None or isinstance(life, SimulatedNode)
+    return life

@@ -211,6 +211,12 @@ class Oracle:
         if first != digest:
             self.fail(f"I3: at index {index}, {node} and {who} have different digests")
 
+    def restored(self, node: str, index: int, digest: int) -> None:
+        """A node goes on from a state that is said to be the one behind an entry, or behind what came after it."""
+        known = max((each for each in self._digests if each <= index), default=0)
+        if known and self._digests[known][0] != digest:
+            self.fail(f"I3: {node} was restored as behind {index}, with another digest than others behind {known}")
+
     def stamped(self, clock_ms: int, stamped_at_ns: int) -> None:
         """A batch was committed; when it was stamped, and with what. In the order of the log."""
         self.checks += 1

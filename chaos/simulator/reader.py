@@ -37,7 +37,7 @@ class Reader:
                 self._process.loop.start(self._read(self._random.choice(recent)))
 
     async def _read(self, lease_id: str) -> None:
-        name = self._random.choice(sorted(self._port.nodes))
+        name = self._random.choice(sorted(self._port.hosts))
         state = await self._port.read_lease(self._process, name, lease_id)
         if state not in ("", LeaseState.ACTIVE.value):
             self._oracle.told_ended(lease_id, f"read as {state} at {name}")

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from garbagetruck.chaos.simulator.network import Network
-from garbagetruck.chaos.simulator.nodes import SimulatedNode
+from garbagetruck.chaos.simulator.nodes import SimulatedNode, node_of
+from garbagetruck.chaos.simulator.raft.host import Host
 from garbagetruck.chaos.simulator.world import NS_PER_MS, Process, World
 from garbagetruck.cluster.api.gateway import Consistency, OperatingError
 from garbagetruck.cluster.machine.operations import ClientOperation
@@ -43,10 +44,10 @@ UNKNOWN = "OutcomeUnknown"
 class Port:
     """The way from clients to the nodes' doors."""
 
-    def __init__(self, world: World, network: Network, nodes: Mapping[str, SimulatedNode]) -> None:
+    def __init__(self, world: World, network: Network, hosts: Mapping[str, Host]) -> None:
         self.world = world
         self.network = network
-        self.nodes = nodes
+        self.hosts = hosts
         self.unanswered = 0
         """Calls whose outcome their caller never learned."""
 
@@ -82,20 +83,21 @@ class Port:
 
     async def _send(self, client: Process, name: str, serve: Callable[[SimulatedNode], Awaitable[Answer]]) -> Reply:
         sent_ns = self.world.now_ns
-        node = self.nodes[name]
+        host = self.hosts[name]
+        node = node_of(host)
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
         def resolve(answer: Answer) -> None:
             if not answered.done():
                 answered.set_result(answer)
 
-        async def work() -> None:
+        async def work(node: SimulatedNode) -> None:
             answer = await serve(node)
             self.network.send(name, client, lambda: client.loop.call_soon(resolve, answer))
 
-        if node.process.alive:
-            self.network.send(client.name, node.process, lambda: node.process.loop.start(work()))
-        else:
+        if node is not None:
+            self.network.send(client.name, node.process, lambda: node.process.loop.start(work(node)))
+        elif not host.station.is_dark:
             client.post(NS_PER_MS, lambda: client.loop.call_soon(resolve, ((), "NoLeader")))
         try:
             async with asyncio.timeout(PATIENCE_S):

@@ -8,13 +8,17 @@ import asyncio
 from collections.abc import Sequence
 
 from garbagetruck.chaos.simulator.clients import Client
-from garbagetruck.chaos.simulator.faults import Faults
-from garbagetruck.chaos.simulator.links import LinkFabric
+from garbagetruck.chaos.simulator.faults import ClusterFaults
 from garbagetruck.chaos.simulator.network import Network
-from garbagetruck.chaos.simulator.nodes import CLOCK_DRIFT_PPM_MAX, SimulatedNode, Surroundings
+from garbagetruck.chaos.simulator.nodes import SimulatedNode, Surroundings, node_of
 from garbagetruck.chaos.simulator.oracle import Oracle
-from garbagetruck.chaos.simulator.raft_model import Disk, History
+from garbagetruck.chaos.simulator.raft.electorate import Seen
+from garbagetruck.chaos.simulator.raft.host import DRIFT_PPM_MAX, Host
+from garbagetruck.chaos.simulator.raft.life import Cluster
+from garbagetruck.chaos.simulator.raft.oracle import RaftOracle
+from garbagetruck.chaos.simulator.raft.wires import Wires
 from garbagetruck.chaos.simulator.reader import Reader
+from garbagetruck.chaos.simulator.recruiter import Recruiter
 from garbagetruck.chaos.simulator.result import Result, Verdict
 from garbagetruck.chaos.simulator.rpc import Build, Port
 from garbagetruck.chaos.simulator.store import ObjectStore
@@ -31,8 +35,10 @@ from garbagetruck.cluster.machine.model import (
 )
 from garbagetruck.cluster.machine.operations import ClientOperation, EnterEpoch, ResumeCleanups, SetNamespace
 from garbagetruck.cluster.node.config.settings import ClockSection, QueueSection
+from garbagetruck.cluster.raft.seams import virtual_time
+from garbagetruck.cluster.raft.settings import RaftSettings
 
-NODES = ("n1", "n2", "n3")
+THREE, FIVE = ("n1", "n2", "n3"), ("n1", "n2", "n3", "n4", "n5")
 CLIENTS = ("c1", "c2", "c3", "c4", "c5", "c6")
 OPERATOR = "operator"
 READER = "reader"
@@ -42,13 +48,20 @@ QUIT_MS = 19_000
 """Until then clients go on."""
 END_MS = 19_000 + 5_000 + 14_000
 """The longest TTL later, and what reclaiming may take after that (I4)."""
+MEMBERS = "members"
+HAND_OFF_MS = (0.05, 4.0)
+SEGMENT_BYTES = 64 * 1024
+LAG_MS = 1_000
+"""No node is further behind than this when all is well."""
 KEYS = ("a", "b", "b/inner", "c", "d/x", "d/y", "e", "f", "g", "h")
 """Leased by everybody; `b` contains `b/inner`, so that never both have an owner."""
 FOREIGN = ("foreign", "d/foreign", "e-not", "kept/foreign")
 
 
 class Simulation:
-    """One run; `run` is called once. `faults` names the kinds of faults to draw from; empty: all."""
+    """One run; `run` is called once. `faults` names the kinds of faults to draw from; empty: all. `members` among them has
+    nodes come and go; by default that is so in some runs.
+    """
 
     def __init__(self, seed: int, faults: Sequence[str] = ()) -> None:
         self._world = World(seed)
@@ -56,52 +69,55 @@ class Simulation:
         self._oracle = Oracle(now_ns=lambda: self._world.now_ns, fail=self._world.fail)
         self._store = ObjectStore(self._world, self._oracle.removed)
         network = self._network = Network(self._world)
-        self._history = History(self._world)
         self._stamped_at: dict[bytes, int] = {}
         self._heard_index = 0
         self._events_heard = 0
+        self._known_near_end = 0
         self._brake = self._chance.happens(0.25)
+        self._names = self._chance.choice((THREE,) * 4 + (FIVE,))
+        self._log_oracle = RaftOracle(self._world.fail, self._look)
+        self._cluster = self._make_cluster(network)
         self._around = Surroundings(
-            world=self._world,
             network=network,
-            fabric=LinkFabric(self._world, network),
             store=self._store,
-            history=self._history,
-            rafts={},
-            forwards=self._chance.happens(0.34),
-            names=NODES,
             bounds=Bounds(expirations_per_batch_max=self._chance.choice((2, 1_000))),
-            clock=ClockSection(drift_ppm_max=CLOCK_DRIFT_PPM_MAX, tick_ms=self._chance.choice((200, 1_000))),
+            clock=ClockSection(drift_ppm_max=DRIFT_PPM_MAX, tick_ms=self._chance.choice((200, 1_000))),
             queue=QueueSection(),
             on_proposed=self._proposed,
             on_applied=self._applied,
+            on_restored=self._restored,
         )
-        self._clocks = {name: self._clock() for name in (*NODES, *CLIENTS, OPERATOR, READER)}
-        self._nodes: dict[str, SimulatedNode] = {}
-        self._port = Port(self._world, network, self._nodes)
-        self._faults = Faults(
+        self._hosts = [Host(self._cluster, name, founders=self._names) for name in self._names]
+        self._cluster.hosts.update({host.name: host for host in self._hosts})
+        self._clocks = {name: self._clock() for name in (*CLIENTS, OPERATOR, READER)}
+        self._port = Port(self._world, network, self._cluster.hosts)
+        self._faults = ClusterFaults(
             world=self._world,
-            network=network,
-            nodes=self._nodes,
-            clients=list(CLIENTS),
-            restart=self._start_node,
-            only=faults,
+            weather=network,
+            hosts=self._hosts,
+            oracle=self._log_oracle,
+            clients=CLIENTS,
+            only=[each for each in faults if each != MEMBERS],
         )
+        self._recruiter = Recruiter(self._cluster, self._hosts, self._log_oracle.electorate)
+        by_chance = not faults and self._world.random("members").happens(0.4)
+        self._members_change = MEMBERS in faults or by_chance
 
     def run(self) -> Result:
         """Let everything happen, and judge it. Raises `ValueError` for kinds of faults that there are not."""
-        try:
-            return self._run()
-        finally:
-            self._world.bury()
+        with virtual_time(self._world.running_s, self._world.random("pysyncobj")):
+            try:
+                return self._run()
+            finally:
+                self._world.bury()
 
     def _run(self) -> Result:
         world = self._world
         for key in FOREIGN:
             self._store.write(key, 1)
             self._oracle.foreign.add(key)
-        for name in NODES:
-            self._start_node(name)
+        for host in self._hosts:
+            world.after(self._chance.randrange(300) * NS_PER_MS, host.start)
         operator = Process(world, OPERATOR, self._clocks[OPERATOR])
         operator.loop.start(self._administer(operator))
         clients = [self._client(name) for name in CLIENTS]
@@ -111,6 +127,10 @@ class Simulation:
             world.after(1_200 * NS_PER_MS, client.start)
             world.after(QUIT_MS * NS_PER_MS, client.stop)
         self._faults.schedule(FAULTS_MS)
+        if self._members_change:
+            self._recruiter.schedule(FAULTS_MS)
+        world.run_until((END_MS - LAG_MS) * NS_PER_MS)
+        self._known_near_end = self._log_oracle.applied_max
         world.run_until(END_MS * NS_PER_MS)
         if not world.failures:
             self._judge_end()
@@ -118,15 +138,34 @@ class Simulation:
 
     # -- the parts --------------------------------------------------------------------------------------------
 
-    def _clock(self) -> ProcessClock:
-        drift_ppm = self._chance.randint(-CLOCK_DRIFT_PPM_MAX, CLOCK_DRIFT_PPM_MAX)
-        return ProcessClock(self._world, offset_ns=self._chance.randrange(1_000) * NS_PER_S, drift_ppm=drift_ppm)
+    def _make_cluster(self, network: Network) -> Cluster:
+        wires = Wires(self._world, network)
+        wires.tap = self._log_oracle.said
+        heartbeat_ms = self._chance.choice((50, 100, 100))
+        return Cluster(
+            world=self._world,
+            wires=wires,
+            peer_wires=Wires(self._world, network, "peer-wire"),
+            make_life=lambda host, cluster, number: SimulatedNode(self._around, host, cluster, number),
+            oracle=self._log_oracle,
+            hand_off_ms=HAND_OFF_MS,
+            settings=RaftSettings(
+                heartbeat_ms=heartbeat_ms,
+                election_timeout_ms_min=5 * heartbeat_ms,
+                election_timeout_ms_max=10 * heartbeat_ms,
+                leader_fallback_ms=5 * heartbeat_ms,
+                segment_bytes=SEGMENT_BYTES,
+                snapshot_entries=self._chance.choice((24, 120, 100_000)),
+            ),
+        )
 
-    def _start_node(self, name: str) -> None:
-        former = self._nodes.get(name)
-        disk = former.disk if former is not None else Disk()
-        self._world.note(f"node {name} starts with {len(disk.entries)} entries")
-        self._nodes[name] = SimulatedNode(self._around, name, disk, self._clocks[name])
+    def _look(self, name: str) -> tuple[int, Seen | None]:
+        host = self._cluster.hosts[name]
+        return host.generation, None if host.life is None else host.life.replica.seen
+
+    def _clock(self) -> ProcessClock:
+        drift_ppm = self._chance.randint(-DRIFT_PPM_MAX, DRIFT_PPM_MAX)
+        return ProcessClock(self._world, offset_ns=self._chance.randrange(1_000) * NS_PER_S, drift_ppm=drift_ppm)
 
     def _client(self, name: str) -> Client:
         process = Process(self._world, name, self._clocks[name])
@@ -160,10 +199,10 @@ class Simulation:
             await asyncio.sleep(1.0)
 
     async def _insist(self, operator: Process, build: Build) -> None:
-        reply = await self._port.call(operator, self._chance.choice(NODES), build)
+        reply = await self._port.call(operator, self._chance.choice(self._names), build)
         while reply.error:
             await asyncio.sleep(0.1)
-            reply = await self._port.call(operator, self._chance.choice(NODES), build)
+            reply = await self._port.call(operator, self._chance.choice(self._names), build)
 
     # -- what the oracle hears --------------------------------------------------------------------------------
 
@@ -176,7 +215,7 @@ class Simulation:
         if index <= self._heard_index:
             return
         self._heard_index = index
-        payload = self._history.entries[index - 1][1]
+        payload = self._log_oracle.payload_at(index)
         assert payload is not None
         batch = decode_batch(payload)
         kinds = ",".join(type(each).__name__ for each in batch.operations)
@@ -191,12 +230,21 @@ class Simulation:
             if event.type is EventType.LEASE_ACQUIRED:
                 self._oracle.created(event.lease_id)
 
+    def _restored(self, node: SimulatedNode) -> None:
+        self._oracle.restored(node.name, node.applier.applied_index, node.machine.digest())
+
     # -- the end ----------------------------------------------------------------------------------------------
 
     def _judge_end(self) -> None:
         allowance_ms = 2 * self._around.clock.step_ms + self._around.clock.tick_ms + 50
-        for from_ns, to_ns in self._faults.windows:
+        if self._recruiter.is_busy:
+            self._world.fail("I4: a change of the members has not come to its end, long after all was healed")
+        for from_ns, to_ns in () if self._members_change else self._faults.windows:
             self._oracle.no_majority(from_ns, to_ns, allowance_ms)
+        applied = {node.name: node.applier.applied_index for node in self._nodes()}
+        if len(applied) < len(self._hosts):
+            self._world.fail(f"I4: only {sorted(applied)} run, long after all was healed")
+        self._log_oracle.judge_end(applied, self._known_near_end)
         left = self._oracle.orphans(sorted(self._store.objects))
         if left:
             self._world.fail(f"I4: {left} were orphaned and not reclaimed; {self._why_not()}")
@@ -205,21 +253,24 @@ class Simulation:
         if not self._oracle.kept <= set(self._store.objects):
             self._world.fail(f"I1: kept keys are gone: {sorted(self._oracle.kept - set(self._store.objects))}")
 
+    def _nodes(self) -> list[SimulatedNode]:
+        return [node for node in map(node_of, self._hosts) if node is not None]
+
     def _why_not(self) -> str:
-        node = next((each for each in self._nodes.values() if each.leadership.leading), None)
+        node = next((each for each in self._nodes() if each.leadership.leading), None)
         return "no node leads" if node is None else f"{node.name} says {node.machine.summary()}"
 
     def _result(self, clients: Sequence[Client]) -> Result:
         oracle, faults = self._oracle, self._faults
         granted = sum(client.granted for client in clients)
-        terms = max(node.log.status.term for node in self._nodes.values())
+        log = self._log_oracle
         summary = (
-            f"granted={granted} removed={len(oracle.removals)} checks={oracle.checks} entries={len(self._history.entries)}"
-            f" terms={terms} lost={self._network.lost} unanswered={self._port.unanswered} fenced={self._store.fenced}"
+            f"granted={granted} removed={len(oracle.removals)} checks={oracle.checks} entries={log.applied_max}"
+            f" terms={log.term_max} restored={log.restored_count} changes={log.electorate.changes} dark={sum(host.power_losses for host in self._hosts)} lost={self._network.lost} unanswered={self._port.unanswered} fenced={self._store.fenced}"
             f" faults={dict(sorted(faults.bitten.items()))}"
         )
         self._world.note(f"end {summary}")
-        bitten = self._network.lost or terms > 1 or self._port.unanswered or self._world.deferred
+        bitten = self._network.lost or log.term_max > 1 or self._port.unanswered or self._world.deferred
         if self._world.failures:
             verdict = Verdict.VIOLATED
         elif bitten and granted and oracle.removals:

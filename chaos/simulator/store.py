@@ -26,6 +26,8 @@ from garbagetruck.cluster.cleanup.handler import (
 
 STORE = "store"
 CALL_S_MAX = 1.0
+HANGS, RAISES = 0.03, 0.05
+"""In that share of its calls the handler never answers, or breaks."""
 
 
 class ObjectStore:
@@ -96,6 +98,11 @@ class StoreHandler(Handler):
     async def clean(self, call: CleanupCall) -> CleanupResult:
         if self._random.happens(0.2):
             await asyncio.sleep(self._random.uniform(0.0, 1.5))
+        mishap = self._random.random()
+        if mishap < HANGS:
+            await asyncio.get_running_loop().create_future()
+        if mishap < HANGS + RAISES:
+            raise OSError("the handler's own trouble")
         if not call.may_proceed():
             return CleanupResult.failed("the attempt is over")
         self._world.note(f"handler {self._process.name} deletes {call.target} token={call.fencing_token}")

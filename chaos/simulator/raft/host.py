@@ -13,7 +13,7 @@ from pathlib import Path
 from garbagetruck.chaos.simulator.disk import SimulatedDisk
 from garbagetruck.chaos.simulator.raft.life import FOLDER, Cluster, Life
 from garbagetruck.chaos.simulator.raft.threads import DiskSpeed
-from garbagetruck.chaos.simulator.raft.wires import Station
+from garbagetruck.chaos.simulator.raft.wires import End
 from garbagetruck.chaos.simulator.world import NS_PER_S, ProcessClock
 
 DRIFT_PPM_MAX = 500
@@ -34,6 +34,8 @@ class Host:
         self.disk_id = f"disk-{name}" if generation == 1 else f"disk-{name}-{generation}"
         self.told = tuple(founders or ())
         """Who the members are, as far as this node was told."""
+        self.book: object = None
+        """What a node keeps here of where the others are, beside its log."""
         self.is_retired = False
         world = cluster.world
         self._chance = world.random(f"host-{name}" if generation == 1 else f"host-{name}-{generation}")
@@ -41,8 +43,8 @@ class Host:
         self.disk.make_folder(FOLDER)
         self.disk.on_dark = lambda: world.after(0, self._fall_dark)
         self.speed = DiskSpeed(world, world.random(f"speed-{self.disk_id.removeprefix('disk-')}"))
-        self.station = Station(name)
-        cluster.wires.stations[name] = self.station
+        self.station = cluster.wires.station(name)
+        self.peer_station = cluster.peer_wires.station(name)
         self.clock = self._boot()
         self.life: Life | None = None
         self._lives = 0
@@ -54,6 +56,11 @@ class Host:
         drift_ppm = self._chance.randint(-DRIFT_PPM_MAX, DRIFT_PPM_MAX)
         offset_ns = self._chance.randrange(100_000) * NS_PER_S
         return ProcessClock(self._cluster.world, offset_ns=offset_ns, drift_ppm=drift_ppm)
+
+    @property
+    def ends(self) -> list[End]:
+        """This machine's ends of all connections."""
+        return [*self.station.ends, *self.peer_station.ends]
 
     @property
     def is_up(self) -> bool:
@@ -69,11 +76,11 @@ class Host:
         if self.life is not None or self.is_retired:
             return
         if self.station.is_dark:
-            self.station.is_dark = False
+            self.station.is_dark = self.peer_station.is_dark = False
             self.clock = self._boot()
         self._lives += 1
         self._cluster.world.note(f"{self.name} begins life {self._lives}")
-        self.life = Life(self, self._cluster, self._lives)
+        self.life = self._cluster.make_life(self, self._cluster, self._lives)
 
     def tell(self, names: tuple[str, ...]) -> None:
         """The members are these from now on."""
@@ -135,11 +142,13 @@ class Host:
         self.speed.forget()
         what = "is killed" if self._kill_only else "loses power"
         self._cluster.world.note(f"{self.name} {what}")
-        if self._kill_only:
-            self._cluster.wires.killed(self.station, self._chance)
-        else:
-            self.station.is_dark = True
-            self._cluster.wires.went_dark(self.station)
+        cluster = self._cluster
+        for wires, station in ((cluster.wires, self.station), (cluster.peer_wires, self.peer_station)):
+            if self._kill_only:
+                wires.killed(station, self._chance)
+            else:
+                station.is_dark = True
+                wires.went_dark(station)
 
     def exited(self, error: BaseException) -> None:
         """The node ends itself, as it does when its disk fails."""

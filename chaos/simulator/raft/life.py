@@ -1,6 +1,7 @@
 """One life of one node: the real `Replica` on two virtual loops, its main one and that of its Raft thread.
 
 Duty: put a replica together as the composition root does, have it take part, and tell the oracle what it hears and is told.
+A life of a whole node (`chaos.simulator.nodes`) adds what stands above the log.
 
 Must not know: when it dies, what goes wrong, what is right.
 """
@@ -9,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,24 +24,26 @@ from garbagetruck.chaos.simulator.raft.oracle import RaftOracle
 from garbagetruck.chaos.simulator.raft.threads import (
     DiskExecutor,
     DiskSpeed,
+    HandOffDelay,
     NodeThread,
     StartedLoop,
     WriterThread,
     as_thread,
 )
 from garbagetruck.chaos.simulator.raft.wires import Station, Wires
-from garbagetruck.chaos.simulator.world import ProcessClock, World
+from garbagetruck.chaos.simulator.world import Chance, ProcessClock, World
 from garbagetruck.cluster.raft.errors import ChangeRefused, ChangeUnknown, DiskFailed, LogStopped, NotLeader
 from garbagetruck.cluster.raft.journal.writer import JournalWriter
 from garbagetruck.cluster.raft.log import AddVoter, Entry, LogListener, LogStatus, RemoveVoter, Role
 from garbagetruck.cluster.raft.replica import Replica
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
-from garbagetruck.cluster.raft.snapshots.port import Snapshots
+from garbagetruck.cluster.raft.snapshots.port import Snapshots, StateMachine
 
 if TYPE_CHECKING:
     from garbagetruck.chaos.simulator.raft.host import Host
 
 FOLDER = Path("/data/raft")
+CLUSTER_ID = "simulated"
 
 
 class Housing(Protocol):
@@ -53,6 +57,7 @@ class Housing(Protocol):
     disk: SimulatedDisk
     speed: DiskSpeed
     station: Station
+    peer_station: Station
     clock: ProcessClock
 
     def exited(self, error: BaseException) -> None:
@@ -67,6 +72,11 @@ class Cluster:
     wires: Wires
     oracle: RaftOracle
     settings: RaftSettings
+    peer_wires: Wires
+    """Between the nodes' main loops, beside the log's own."""
+    make_life: "Callable[[Host, Cluster, int], Life]"
+    hand_off_ms: tuple[float, float] = (0.0, 0.0)
+    """What handing something over from the Raft thread to the main loop takes."""
     hosts: "dict[str, Host]" = field(default_factory=dict)
     """By their names; of those that had one name, the last."""
 
@@ -74,9 +84,22 @@ class Cluster:
 class SimulatedReplica(Replica):
     """The product's, but for the Raft thread: its loop is `raft`'s, which the world turns."""
 
-    def __init__(self, raft: NodeThread, **options: Any) -> None:
+    def __init__(
+        self, raft: NodeThread, hand_off: HandOffDelay, on_proposed: Callable[[bytes, int], None], **options: Any
+    ) -> None:
         super().__init__(**options)
         self._raft = raft
+        self._hand_off = hand_off
+        self._on_proposed = on_proposed
+
+    @override
+    def _post(self, callback: Callable[..., None], *arguments: Any) -> None:
+        self._hand_off(partial(super()._post, callback, *arguments))
+
+    @override
+    def propose(self, payload: bytes, *, term: int) -> None:
+        super().propose(payload, term=term)
+        self._on_proposed(payload, term)
 
     @override
     def _run(self) -> None:
@@ -111,12 +134,13 @@ class Life(LogListener):
     def __init__(self, host: Housing, cluster: Cluster, number: int) -> None:
         self.name = host.name
         self.number = number
+        self.identity = Identity(CLUSTER_ID, host.name, host.disk_id)
         self._host = host
         self._cluster = cluster
         world = cluster.world
         self.main = NodeThread(world, host.name, host.clock)
         self.raft = NodeThread(world, f"{host.name}-raft", host.clock)
-        self.machine = ChecksumMachine()
+        self.checksums = ChecksumMachine()
         self.executor = DiskExecutor(self.main, host.speed)
         self.writer: WriterThread | None = None
         self.role = Role.FOLLOWER
@@ -139,20 +163,30 @@ class Life(LogListener):
         )
         return SimulatedReplica(
             self.raft,
-            identity=Identity("simulated", self.name, host.disk_id),
+            HandOffDelay(self.main, cluster.hand_off_ms, self._stream("hand-off")),
+            self._proposed,
+            identity=self.identity,
             members=self._members(),
             founders=host.founders,
             folder=FOLDER,
             settings=settings,
             thread_factory=self._make_thread,
             monotonic_ns=host.clock.monotonic_ns,
-            random=cluster.world.random(f"replica-{host.disk_id.removeprefix('disk-')}-{self.number}"),
-            snapshots=Snapshots(self.machine, self.executor),
+            random=self._stream("replica"),
+            snapshots=Snapshots(self._state_machine(), self.executor),
             disk=host.disk,
             network=network,
         )
 
+    def _stream(self, what: str) -> Chance:
+        return self.main.world.random(f"{what}-{self._host.disk_id.removeprefix('disk-')}-{self.number}")
+
+    def _state_machine(self) -> StateMachine:
+        """What snapshots are taken of."""
+        return self.checksums
+
     def _members(self) -> list[Member]:
+        """Everybody to talk to, as far as is known here."""
         return [Member(each, f"127.0.0.1:{each.removeprefix('n')}") for each in self._host.told]
 
     def _break(self, error: BaseException) -> None:
@@ -168,23 +202,26 @@ class Life(LogListener):
 
     async def _start(self) -> None:
         try:
-            await self.replica.start(self)
+            await self._start_parts()
         except PowerLoss:
             return
         except DiskFailed as error:
             self._host.exited(error)
 
+    async def _start_parts(self) -> None:
+        await self.replica.start(self)
+
     # --- the log says -----------------------------------------------------------------------------------------------
 
     @override
     def on_restored(self, state: object, index: int) -> None:
-        self.machine.restore(state)
-        self._cluster.oracle.restored(self.name, index, self.machine.index, self.machine.checksum)
-        self.machine.index = index
+        self.checksums.restore(state)
+        self._cluster.oracle.restored(self.name, index, self.checksums.index, self.checksums.checksum)
+        self.checksums.index = index
 
     @override
     def on_entries(self, entries: Sequence[Entry], applied_index: int) -> None:
-        machine, oracle = self.machine, self._cluster.oracle
+        machine, oracle = self.checksums, self._cluster.oracle
         for entry in entries:
             machine.apply(entry)
             term = self._pending.pop(entry.payload, None)
@@ -196,8 +233,8 @@ class Life(LogListener):
 
     @override
     def on_status(self, status: LogStatus) -> None:
-        if status.applied_index > self.machine.index:
-            self.on_entries((), status.applied_index)
+        if status.applied_index > self.checksums.index:
+            Life.on_entries(self, (), status.applied_index)
         if self.name in status.voters and self.replica.seen.is_certain:
             self._cluster.oracle.electorate.applied_up_to(self.name, status.applied_index, status.voters)
         if status.role is not self.role:
@@ -225,7 +262,9 @@ class Life(LogListener):
             self.replica.propose(payload, term=status.term)
         except LogStopped:
             return
-        self._pending[payload] = status.term
+
+    def _proposed(self, payload: bytes, term: int) -> None:
+        self._pending[payload] = term
 
     async def confirm(self) -> None:
         """Have leadership confirmed, and check what that promises."""

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from garbagetruck.chaos.simulator.raft.wires import RETRY_NS, Accept, End, Station, Wires
 from garbagetruck.chaos.simulator.world import Process
-from garbagetruck.cluster.raft.frames import RAFT
+from garbagetruck.cluster.raft.frames import RAFT, Language
 from garbagetruck.cluster.raft.link import Link, LinkOwner
 from garbagetruck.cluster.raft.network import Network
 from garbagetruck.cluster.raft.settings import Member
@@ -30,12 +30,14 @@ class WireNetwork(Network):
         process: Process,
         handshake_s: float,
         on_bug: Callable[[BaseException], None],
+        language: Language = RAFT,
     ) -> None:
         self._wires = wires
         self._station = station
         self._process = process
         self._handshake_s = handshake_s
         self._on_bug = on_bug
+        self._language = language
 
     @override
     async def listen(self, own: Member, owner: LinkOwner) -> None:
@@ -60,7 +62,7 @@ class WireNetwork(Network):
 
     def _link(self, owner: LinkOwner, expected: str | None, end: End) -> Link:
         return Link(
-            language=RAFT,
+            language=self._language,
             owner=owner,
             expected=expected,
             address=end.other.station.name,

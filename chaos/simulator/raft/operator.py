@@ -15,7 +15,7 @@ from functools import partial
 
 from garbagetruck.chaos.simulator.raft.electorate import Electorate
 from garbagetruck.chaos.simulator.raft.host import Host
-from garbagetruck.chaos.simulator.raft.life import Cluster
+from garbagetruck.chaos.simulator.raft.life import Cluster, Life
 from garbagetruck.chaos.simulator.world import NS_PER_MS
 from garbagetruck.cluster.raft.log import AddVoter, RemoveVoter, Role
 
@@ -30,11 +30,12 @@ REMOVED_MS = 1_500
 
 
 @dataclass(slots=True)
-class _Task:
+class Task:
     """`host` is to vote, or not to."""
 
     host: Host
     wanted: bool
+    number: int
 
 
 class Operator:
@@ -47,9 +48,10 @@ class Operator:
         self._electorate = electorate
         self._chance = cluster.world.random("operator")
         self._is_hasty = self._chance.happens(0.5)
-        self._tasks: list[_Task] = []
+        self._tasks: list[Task] = []
         self._resting_until_ns = 0
         self._until_ns = 0
+        self._number = 0
         self.done = 0
 
     @property
@@ -113,23 +115,27 @@ class Operator:
         return host
 
     def _await_vote(self, host: Host) -> None:
-        self._tasks.append(_Task(host, wanted=True))
+        self._tasks.append(Task(host, wanted=True, number=self._next_number()))
 
     def _remove(self, host: Host) -> None:
         self._world.note(f"operator removes {host.name}")
-        self._tasks.append(_Task(host, wanted=False))
+        self._tasks.append(Task(host, wanted=False, number=self._next_number()))
 
     def _replace(self, host: Host) -> None:
         """Its disk is gone. Some do not wait until it is removed before they start it with another."""
         self._world.note(f"operator replaces {host.name}: its disk {host.disk_id} is lost")
         host.retire()
-        self._tasks.append(_Task(host, wanted=False))
+        self._tasks.append(Task(host, wanted=False, number=self._next_number()))
         if self._chance.happens(0.5):
             self._start(host.name)
 
     # --- until it is so ---------------------------------------------------------------------------------------------
 
-    def _advance(self, task: _Task) -> None:
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _advance(self, task: Task) -> None:
         host = task.host
         votes = host.is_voter(self._electorate.newest.disks)
         if votes is not task.wanted:
@@ -151,19 +157,22 @@ class Operator:
         elif self._chance.happens(0.5):
             self._world.after(REMOVED_MS * NS_PER_MS, host.retire)
 
-    def _ask(self, task: _Task) -> None:
+    def _ask(self, task: Task) -> None:
         """Whoever believes to lead."""
-        host = task.host
         for leader in self._hosts:
             life = leader.life
             if life is None or leader.is_paused or life.role is not Role.LEADER:
                 continue
-            if task.wanted:
-                life.main.loop.start(life.change(AddVoter(host.name, host.disk_id)))
-            elif leader is host:
-                life.main.loop.start(life.hand_over())
-            else:
-                life.main.loop.start(life.change(RemoveVoter(host.name)))
+            self._ask_at(leader, life, task)
+
+    def _ask_at(self, leader: Host, life: Life, task: Task) -> None:
+        host = task.host
+        if task.wanted:
+            life.main.loop.start(life.change(AddVoter(host.name, host.disk_id)))
+        elif leader is host:
+            life.main.loop.start(life.hand_over())
+        else:
+            life.main.loop.start(life.change(RemoveVoter(host.name)))
 
     def _tell(self) -> None:
         """Everybody who is up, sooner or later, who the members are."""

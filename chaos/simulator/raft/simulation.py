@@ -11,7 +11,7 @@ from garbagetruck.chaos.simulator.network import Network
 from garbagetruck.chaos.simulator.raft.electorate import Seen
 from garbagetruck.chaos.simulator.raft.faults import Faults
 from garbagetruck.chaos.simulator.raft.host import Host
-from garbagetruck.chaos.simulator.raft.life import Cluster
+from garbagetruck.chaos.simulator.raft.life import Cluster, Life
 from garbagetruck.chaos.simulator.raft.operator import Operator
 from garbagetruck.chaos.simulator.raft.oracle import RaftOracle
 from garbagetruck.chaos.simulator.raft.wires import Wires
@@ -50,6 +50,8 @@ class RaftSimulation:
         self._cluster = Cluster(
             world=self._world,
             wires=self._wires,
+            peer_wires=Wires(self._world, weather, "peer-wire"),
+            make_life=Life,
             oracle=self._oracle,
             settings=RaftSettings(
                 heartbeat_ms=heartbeat_ms,
@@ -132,7 +134,7 @@ class RaftSimulation:
         self._acknowledged_by_recovery = self._oracle.acknowledgements
 
     def _judge_end(self) -> None:
-        applied = {host.name: host.life.machine.index for host in self._hosts if host.life is not None}
+        applied = {host.name: host.life.checksums.index for host in self._hosts if host.life is not None}
         if len(applied) < len(self._hosts):
             self._world.fail(f"I4: only {sorted(applied)} run, long after all was healed")
         self._oracle.judge_end(applied)

@@ -75,6 +75,26 @@ class NodeThread(Process):
             super()._error(message, error)
 
 
+class HandOffDelay:
+    """What one thread tells another is heard a little later, in the same order; the less often the longer."""
+
+    def __init__(self, listener: Process, delay_ms: tuple[float, float], chance: Chance) -> None:
+        self._listener = listener
+        self._delay_ms = delay_ms
+        self._chance = chance
+        self._last_ns = 0
+
+    def __call__(self, tell: Callable[[], None]) -> None:
+        low, high = self._delay_ms
+        if not high:
+            tell()
+            return
+        now_ns = self._listener.world.now_ns
+        at_ns = now_ns + int((low + (high - low) * self._chance.random() ** 4) * NS_PER_MS)
+        self._last_ns = max(at_ns, self._last_ns + 1)
+        self._listener.post(self._last_ns - now_ns, tell)
+
+
 class StartedLoop:
     """Stands for a thread that runs a loop: that loop is the world's, and the function only starts something on it."""
 

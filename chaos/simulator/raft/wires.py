@@ -45,15 +45,21 @@ class Station:
 
 
 class Wires:
-    """All connections. `tap` hears everything that is said, by whom and to whom, as it is said."""
+    """All connections of one kind. `tap` hears everything that is said, by whom and to whom, as it is said."""
 
-    def __init__(self, world: World, weather: Weather) -> None:
+    def __init__(self, world: World, weather: Weather, name: str = "wire") -> None:
         self.world = world
+        self._name = name
         self.stations: dict[str, Station] = {}
         self.tap: Callable[[str, str, bytes], None] = lambda _source, _target, _data: None
         self.lost = 0
         self._weather = weather
         self._chances: dict[tuple[str, str], Chance] = {}
+
+    def station(self, name: str) -> Station:
+        """A place for a machine that was not there; who had the name has it no more."""
+        self.stations[name] = Station(name)
+        return self.stations[name]
 
     def passes(self, source: Station, target: Station) -> bool:
         """Whether what is sent now gets through."""
@@ -74,7 +80,7 @@ class Wires:
     def _chance(self, source: Station, target: Station) -> Chance:
         pair = (source.name, target.name)
         if pair not in self._chances:
-            self._chances[pair] = self.world.random(f"wire-{source.name}-{target.name}")
+            self._chances[pair] = self.world.random(f"{self._name}-{source.name}-{target.name}")
         return self._chances[pair]
 
     def killed(self, station: Station, chance: Chance) -> None:
