@@ -18,7 +18,7 @@ from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.model import Member
 from garbagetruck.cluster.node.address_book import AddressBook, Page, Place
 from garbagetruck.cluster.node.applier import Applier
-from garbagetruck.cluster.node.bootstrap import Enrolment, RemovedError
+from garbagetruck.cluster.node.bootstrap import Enrolment
 from garbagetruck.cluster.node.config.settings import ClusterSection, NodeSection, NodeSettings
 from garbagetruck.cluster.node.config.tables import MemberSettings
 from garbagetruck.cluster.node.config.values import Address
@@ -31,6 +31,11 @@ VERSION = "0"
 LOOPBACK = "127.0.0.1"
 API, HTTP, RAFT, PEER = 1_000, 2_000, 0, 3_000
 """Added to a node's number, these are its ports."""
+
+
+class RemovedError(Exception):
+    """The cluster is without this node, whose process ends."""
+
 
 ResultT = TypeVar("ResultT")
 

@@ -131,7 +131,7 @@ BUGS: dict[Callable[[Patch], None], tuple[str, tuple[str, ...], int]] = {
     a_vote_is_taken_for_leadership: ("", ("kill",), 1),
     any_epoch_may_enter: ("I7", ("stall",), 1),
     an_unknown_outcome_is_called_a_failure: ("I11", ("slow_disks",), 1),
-    answers_are_not_remembered: ("request", (), 1),
+    answers_are_not_remembered: ("I6", (), 1),
     the_store_does_not_fence: ("", ("pause", "kill"), 3),
     leases_end_before_their_deadline: ("I7", (), 2),
     a_claim_is_not_checked_against_what_changed_since: ("", (), 4),
