@@ -1,0 +1,20 @@
+"""`garbagetruck chaos mutants` with real child processes: a mutant that a test catches, and one that a simulator does."""
+
+import json
+import subprocess
+import sys
+
+COMMAND = (sys.executable, "-c", "from garbagetruck.cli.main import main; main()", "chaos", "mutants")
+BY_TEST, BY_SIMULATOR = "any-echo-counts", "tokens-repeat-themselves"
+
+
+def test_a_handful_of_mutants_is_caught_and_the_control_passes() -> None:
+    ran = subprocess.run(
+        [*COMMAND, BY_TEST, BY_SIMULATOR, "-o", "json"], capture_output=True, text=True, timeout=110, check=False
+    )
+    assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}"
+    shown = json.loads(ran.stdout)
+    assert shown["control"] == "passed"
+    by_test, by_simulator = shown["mutants"]
+    assert by_test["said"].startswith("unit/raft/test_confirm.py::"), "the test that failed is named"
+    assert by_simulator["said"].startswith("seed "), "the seed that found it is named"
