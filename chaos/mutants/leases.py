@@ -2,8 +2,9 @@
 
 from garbagetruck.chaos.mutants.mutant import by_test, in_cluster, mutant
 from garbagetruck.chaos.mutants.patch import Patch
-from garbagetruck.cluster.machine import leases, machine, requests, resources, views
+from garbagetruck.cluster.machine import leases, machine, requests, resources
 from garbagetruck.cluster.machine.model import ResourceKey
+from garbagetruck.cluster.machine.request_table import RequestKey
 from garbagetruck.cluster.machine.state import State
 from garbagetruck.cluster.machine.targets import TargetIndex
 
@@ -13,7 +14,14 @@ TOKEN_STEPS_LOST = 3
 @mutant(guard="request table", breaks="I6", catcher=in_cluster(names="I6"))
 def answers_are_not_remembered(patch: Patch) -> None:
     """A request that is repeated is another operation."""
+    original = requests.remember
+
+    def remember(state: State, key: RequestKey, payload: int, subject: str) -> None:
+        if key not in state.requests:
+            original(state, key, payload, subject)
+
     patch.setattr(requests, "recall", lambda *_, **__: None)
+    patch.setattr(requests, "remember", remember)
 
 
 @mutant(
@@ -80,15 +88,24 @@ def what_is_being_cleaned_is_adopted(patch: Patch) -> None:
 
 
 @mutant(
-    guard="sessions: their leases are over with them",
-    breaks="I7",
+    guard="request table: operators' operations",
+    breaks="I6",
     catcher=by_test(
-        "unit/machine/test_sessions.py::test_leases_of_an_ended_session_are_over_for_every_reader_and_writer_at_once"
+        "unit/machine/test_requests.py::test_i6_an_operators_repeated_mutation_has_one_effect_and_the_first_answer"
     ),
 )
+def an_operators_word_counts_each_time(patch: Patch) -> None:
+    """A hold, a pause or a retry that is repeated takes effect again."""
+    patch.setattr(machine.Machine, "_once", machine.Machine._mutate)
+
+
+@mutant(
+    guard="sessions: their leases are over with them",
+    breaks="I1",
+    catcher=by_test("unit/machine/test_sessions.py::test_a_lease_of_an_ended_session_cannot_be_given_back"),
+)
 def a_lease_outlives_its_session(patch: Patch) -> None:
-    """Until it is swept, a lease of a session that is over is told as held."""
-    patch.setattr(views, "is_over", lambda state, lease: False)
+    """Until it is swept, a lease of a session that expired can be given back, and its resource taken off the books."""
     patch.setattr(leases, "is_over", lambda state, lease: False)
 
 

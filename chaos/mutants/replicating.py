@@ -36,7 +36,7 @@ def a_follower_takes_messages_as_they_come(patch: Patch) -> None:
 @mutant(
     guard="hazard 4: acknowledgements wait for the disk",
     breaks="I2",
-    catcher=in_raft("power_of_slow", names="I3", first=10, seeds=SEEDS),
+    catcher=in_raft("power_of_slow", first=10, seeds=SEEDS),
 )
 def acknowledgements_do_not_wait_for_the_disk(patch: Patch) -> None:
     """A follower acknowledges what a loss of power takes from it."""

@@ -8,10 +8,11 @@ Must not know: what a mutant does.
 import asyncio
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from garbagetruck.chaos.mutants.trial import Fate, Trial
 
 TRIAL_S_MAX = 900.0
 """Nothing takes a tenth of it on an idle machine."""
+ENDING_S_MAX = 5.0
 TEST_SEED = "1"
 """Of tests that draw something: a mutant is caught, or not, the same way every time."""
 PASSED, FAILED = 0, 1
@@ -53,9 +55,15 @@ class Bench:
         tests = dict.fromkeys(
             test for each in mutants if isinstance(each.catcher, ByTests) for test in each.catcher.tests
         )
-        asked = [self._simulate([CONTROL, *share]) for share in shares if share]
-        trials = await asyncio.gather(*asked, *([self._test("", tuple(tests))] if tests else []))
-        return next((each.said for each in trials if each.fate is not Fate.SURVIVED), None)
+
+        async def in_turn(trial: Coroutine[Any, Any, Trial]) -> Trial:
+            async with self._room:
+                return await trial
+
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(in_turn(self._simulate([CONTROL, *share]))) for share in shares if share]
+            asked += [group.create_task(in_turn(self._test("", tuple(tests))))] if tests else []
+        return next((each.result().said for each in asked if each.result().fate is not Fate.SURVIVED), None)
 
     async def judge(self, mutants: Sequence[Mutant], on_judged: Callable[[Judged], None]) -> list[Judged]:
         """All of them, in this order; `on_judged` hears of each as soon as it is known."""
@@ -63,12 +71,13 @@ class Bench:
         async def one(mutant: Mutant) -> Judged:
             async with self._room:
                 began_s = time.monotonic()
-                trial = await self._try(mutant)
-            judged = Judged(mutant, trial, time.monotonic() - began_s)
+                judged = Judged(mutant, await self._try(mutant), time.monotonic() - began_s)
             on_judged(judged)
             return judged
 
-        return await asyncio.gather(*map(one, mutants))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(each)) for each in mutants]
+        return [task.result() for task in tasks]
 
     async def _try(self, mutant: Mutant) -> Trial:
         match mutant.catcher:
@@ -118,11 +127,12 @@ def judge_tests(code: int, told: Sequence[Mapping[str, Any]], said: str) -> Tria
 
 
 async def _run(command: Sequence[str], environment: Mapping[str, str], *, cwd: Path | None = None) -> tuple[int, str]:
-    """Exit code and output; of a process that was killed for its time -9."""
+    """Exit code and output; of a process that took too long, as if it had been killed."""
+    around = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**around, **environment},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -131,14 +141,23 @@ async def _run(command: Sequence[str], environment: Mapping[str, str], *, cwd: P
         async with asyncio.timeout(TRIAL_S_MAX):
             said, _ = await process.communicate()
     except TimeoutError:
-        process.kill()
-        await process.wait()
-        return -9, f"it did not end within {TRIAL_S_MAX:.0f} s"
+        return -signal.SIGKILL, f"it did not end within {TRIAL_S_MAX:.0f} s"
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await _end(process)
     return process.returncode or 0, said.decode(errors="replace")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End it, if it goes on: first as Ctrl-C does, so that a test ends what it has started."""
+    if process.returncode is not None:
+        return
+    process.send_signal(signal.SIGINT)
+    try:
+        async with asyncio.timeout(ENDING_S_MAX):
+            await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.communicate()
 
 
 def _end_of(said: str) -> str:

@@ -18,6 +18,7 @@ from garbagetruck.cluster.raft.snapshots.catching_up import CatchingUp
 from garbagetruck.cluster.raft.snapshots.format import SnapshotHeader
 from garbagetruck.cluster.raft.snapshots.receiving import Receiver
 from garbagetruck.cluster.raft.snapshots.store import SnapshotStore, name_of
+from garbagetruck.cluster.raft.snapshots.taking import Taking
 
 A_SEGMENT_OF_ENTRIES = 1_000
 
@@ -105,6 +106,28 @@ def a_snapshot_empties_the_log(patch: Patch) -> None:
         self._entries, self._next_index, self._previous_term, self._putting_back = [], 1, 0, None
 
     patch.setattr(Journal, "clear", clear)
+
+
+@mutant(
+    guard="hazard 2: the log goes when its snapshot is durable",
+    breaks="I2",
+    catcher=by_test(
+        "unit/raft/snapshots/test_power_loss.py::test_i2_nothing_acknowledged_is_lost_wherever_power_is_lost"
+    ),
+)
+def the_log_goes_before_its_snapshot_is_durable(patch: Patch) -> None:
+    """The journal is compacted as soon as a snapshot is begun."""
+    original = Taking.describe
+
+    def describe(self: Taking, index: int) -> SnapshotHeader | None:
+        header = original(self, index)
+        if header is not None:
+            self._journal.writer._segments._roll()  # so that there is a segment to delete
+            self._journal.deleteEntriesTo(index - 1 - self._journal[0][1])
+            self._journal.writer.write_waiting()
+        return header
+
+    patch.setattr(Taking, "describe", describe)
 
 
 @mutant(

@@ -3,10 +3,20 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from garbagetruck.chaos.mutants import agreeing, cleaning, clocks, leading, leases, peering, replicating, storing
+from garbagetruck.chaos.mutants import (
+    agreeing,
+    claiming,
+    cleaning,
+    clocks,
+    leading,
+    leases,
+    peering,
+    replicating,
+    storing,
+)
 from garbagetruck.chaos.mutants.mutant import Mutant
 
-_AREAS = (clocks, leading, leases, cleaning, agreeing, replicating, storing, peering)
+_AREAS = (clocks, leading, leases, claiming, cleaning, agreeing, replicating, storing, peering)
 
 MUTANTS: Mapping[str, Mutant] = MappingProxyType(
     {each.name: each for area in _AREAS for each in vars(area).values() if isinstance(each, Mutant)}
