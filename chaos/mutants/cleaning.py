@@ -53,7 +53,7 @@ def an_effect_may_always_begin(patch: Patch) -> None:
     patch.setattr(CleanupCall, "may_proceed", lambda self: True)
 
 
-@mutant(guard="fencing at the object store", breaks="I5", catcher=in_cluster("pause", "crash"))
+@mutant(guard="fencing at the object store", breaks="I5", catcher=in_cluster("pause", "crash", first=6))
 def the_store_does_not_fence(patch: Patch) -> None:
     """A store deletes what bears a higher token than the claim."""
 

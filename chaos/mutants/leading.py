@@ -19,7 +19,7 @@ from garbagetruck.cluster.raft.exchange import Exchange, Propose
 from garbagetruck.cluster.raft.log import Confirmation, Role
 
 
-@mutant(guard="reads and credits: a majority's echo", breaks="I8", catcher=in_cluster("pause"))
+@mutant(guard="reads and credits: a majority's echo", breaks="I8", catcher=in_cluster("pause", first=12))
 def nobody_confirms_leadership(patch: Patch) -> None:
     """A leader believes to lead until it is told otherwise."""
 
@@ -74,14 +74,16 @@ def a_vote_is_taken_for_leadership(patch: Patch) -> None:
     patch.setattr(Leadership, "_enter", enter)
 
 
-@mutant(guard="apply: a batch counts in its own epoch", breaks="I8", catcher=in_cluster("pause", "partition"))
+@mutant(guard="apply: a batch counts in its own epoch", breaks="I8", catcher=in_cluster("pause", "partition", first=8))
 def any_epoch_may_enter(patch: Patch) -> None:
     """What a deposed leader had in flight is applied behind its successor's entries."""
     patch.setattr(Machine, "_may_enter", lambda self, batch: True)
 
 
 @mutant(
-    guard="commit queue: an unknown outcome is called so", breaks="I11", catcher=in_cluster("slow_disks", names="I11")
+    guard="commit queue: an unknown outcome is called so",
+    breaks="I11",
+    catcher=in_cluster("slow_disks", names="I11", first=5),
 )
 def an_unknown_outcome_is_called_a_failure(patch: Patch) -> None:
     """A batch that may still be applied is told to its callers as not applied."""

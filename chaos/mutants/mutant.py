@@ -22,7 +22,8 @@ SEEDS_MAX = 40
 class BySimulator:
     """A simulated world must show a violation that has `names` in it (empty: any), within `seeds` seeds from `first` on.
 
-    `faults` are those that bring it to light; empty: all.
+    `faults` are those that bring it to light; empty: all. `first` is a seed that did so once: until something else changes
+    chance it is the very first.
     """
 
     world: str

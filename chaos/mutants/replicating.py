@@ -201,7 +201,7 @@ def a_peer_votes_twice(patch: Patch) -> None:
 @mutant(
     guard="hazard 17: one change of the voters at a time",
     breaks="I3",
-    catcher=in_raft("members", "slow", "split", "kill", first=10, seeds=SEEDS),
+    catcher=in_raft("members", "slow", "split", "kill", first=23, seeds=SEEDS),
 )
 def a_second_change_does_not_wait_for_the_first(patch: Patch) -> None:
     """Two changes are under way at once, and their majorities have nobody in common."""
@@ -212,7 +212,7 @@ def a_second_change_does_not_wait_for_the_first(patch: Patch) -> None:
 @mutant(
     guard="hazard 17: the restart rule",
     breaks="I3",
-    catcher=in_raft("members", "kill_many", "split", "power_of_many", seeds=SEEDS),
+    catcher=in_raft("members", "kill_many", "split", "power_of_many", first=5, seeds=SEEDS),
 )
 def a_restart_goes_back_behind_the_last_changes(patch: Patch) -> None:
     """A node that starts counts votes by a configuration that is over."""
