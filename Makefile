@@ -31,18 +31,22 @@ up: $(RUNTIME) ## a three-node cluster in the foreground; Ctrl-C stops it
 bench: $(RUNTIME) ## the benchmark suite
 	$(BIN)/garbagetruck bench $(BENCH)
 
-# A quarter of an hour. Every part runs, whatever became of the others; the worst of their exit codes is the whole's.
-# CHAOS_SEEDS, CHAOS_SCENARIOS, CHAOS_SOAK and CHAOS_SEED choose otherwise; docs/chaos.md tells more.
+# Half an hour. Every part runs, whatever became of the others; the worst of their exit codes is the whole's.
+# CHAOS_SEEDS, CHAOS_MUTANTS, CHAOS_SCENARIOS, CHAOS_SOAK and CHAOS_SEED choose otherwise; docs/chaos.md tells more.
 CHAOS_SEEDS ?= 300
 CHAOS_SEED ?= 1
 CHAOS_SOAK ?= 2m
+# Names; none: all.
+CHAOS_MUTANTS ?=
 CHAOS_SCENARIOS ?= kill-all kill-staggered kill-leader kill-follower stop-leader stop-follower cut-node minority-leader \
 	flapping one-way bridge halves slow-network cut-connections rolling-restart drain-leader wiped-follower wiped-majority
 
-chaos: $(RUNTIME) ## the long chaos and simulation run
+# Mutants that tests catch need what the tests need.
+chaos: $(DEVELOPMENT) ## the long chaos and simulation run
 	@code=0; worst() { case $$1 in 0) ;; 3) [ $$code -ne 0 ] || code=3 ;; *) code=$$1 ;; esac; }; \
 	$(BIN)/garbagetruck chaos simulate --seeds $(CHAOS_SEEDS) --start $(CHAOS_SEED) --jobs 2; worst $$?; \
 	$(BIN)/garbagetruck chaos simulate --world raft --seeds $(CHAOS_SEEDS) --start $(CHAOS_SEED) --jobs 2; worst $$?; \
+	$(BIN)/garbagetruck chaos mutants $(CHAOS_MUTANTS) --jobs 2; worst $$?; \
 	$(BIN)/garbagetruck chaos run $(CHAOS_SCENARIOS) --seed $(CHAOS_SEED); worst $$?; \
 	$(BIN)/garbagetruck chaos run soak --duration $(CHAOS_SOAK) --seed $(CHAOS_SEED); worst $$?; \
 	exit $$code

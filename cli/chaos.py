@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from garbagetruck.cli import chaos_simulate
+from garbagetruck.cli import chaos_mutants, chaos_simulate
 from garbagetruck.cli.bench.command import interrupted_by_termination
 from garbagetruck.cli.exits import Exit
 from garbagetruck.cli.invocation import examples_text
@@ -34,6 +34,7 @@ app = typer.Typer(
 )
 
 chaos_simulate.register(app)
+chaos_mutants.register(app)
 
 
 def register(root: typer.Typer) -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
+from garbagetruck.chaos.mutants.strays import let_proposals_stray
 from garbagetruck.chaos.simulator.result import Verdict
 from garbagetruck.chaos.simulator.simulation import simulate
-from tests.simulation.strays import let_proposals_stray
 
 SEEDS = (1, 2, 3)
 

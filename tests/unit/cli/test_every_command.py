@@ -35,7 +35,7 @@ OFFLINE = {"snapshot list", "snapshot verify", "snapshot restore"}
 LOCAL = (
     OFFLINE
     | {"up", "serve", "bench", "version", "config check", "config show", "config example", "tls init"}
-    | {"chaos list", "chaos run", "chaos simulate"}
+    | {"chaos list", "chaos run", "chaos simulate", "chaos mutants"}
 )
 """Commands that are no call to a cluster, and so have none of the common flags."""
 NOT_OURS = {"help", "install_completion", "show_completion"}

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from garbagetruck.cluster.machine.model import Lease, Session
 from garbagetruck.cluster.machine.tables import DeadlineTable, DigestSum
 from tests.unit.machine import integrity
-from tests.unit.machine.scribe import Scribe, file
+from tests.unit.machine.scribe import AT_ONCE, Scribe, file
 
 Rows = dict[str, Lease]
 
@@ -84,3 +84,20 @@ def test_i3_a_lease_renewed_twice_in_one_operation_counts_once() -> None:
     assert log.renew(first.id, first.id, ttl_ms=2_000).remaining_ms == (2_000, 2_000)
     integrity.check(log.machine)
     assert integrity.restored(log.machine).digest() == log.machine.digest()
+
+
+def test_i3_a_request_counts_for_as_long_as_it_is_remembered() -> None:
+    """And which one it was. A retry that only some nodes remember is one operation there, and two elsewhere (I6)."""
+    logs = [Scribe().begin() for _ in range(3)]
+    for log, request_id in zip(logs, ("", "one", "two"), strict=True):
+        log.one(log.acquiring(request_id=request_id, ttl_ms=120_000))
+    assert len({log.machine.digest() for log in logs}) == 3
+    for log in logs:
+        log.advance(log.machine.bounds.request_age_ms_max + 1)
+    assert len({log.machine.digest() for log in logs}) == 1
+
+
+def test_i3_what_a_namespace_is_set_to_counts() -> None:
+    """Nodes that wait differently for a holder clean differently."""
+    logs = [Scribe().begin(cleanup=replace(AT_ONCE, grace_ms_min=grace_ms)) for grace_ms in (0, 1)]
+    assert len({log.machine.digest() for log in logs}) == 2

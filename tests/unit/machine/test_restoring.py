@@ -128,6 +128,7 @@ def test_i9_nothing_is_claimed_before_an_operator_resumes_however_long_that_take
     restore(log)
     for wait_ms in (0, LONGEST_TTL_MS, 30 * 24 * 3_600_000):
         log.advance(wait_ms)
+        assert log.machine.cleanups_paused
         assert log.machine.ready(1) == []
         refused(log.one(log.claiming("r")), Reason.CLEANUPS_PAUSED)
 

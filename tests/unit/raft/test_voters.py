@@ -4,16 +4,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from garbagetruck.cluster.raft import voter_change
+from garbagetruck.cluster.raft import voter_change, wire
 from garbagetruck.cluster.raft.disk import REAL_DISK
 from garbagetruck.cluster.raft.errors import JournalDamaged
 from garbagetruck.cluster.raft.founding import Founding, found
+from garbagetruck.cluster.raft.log import Role
 from garbagetruck.cluster.raft.peers import PeerDisks, VoterDisks
 from garbagetruck.cluster.raft.snapshots.format import SnapshotHeader, decode_header, encode_header
 from garbagetruck.cluster.raft.voter_change import NAME_CHARS_MAX, VOTERS_MAX, VoterChange
 from garbagetruck.cluster.raft.voters import Voters, founders_of
 from tests.unit.raft.links import voting
+from tests.unit.raft.stage import Stage, appending
 
 TRIO = founders_of(("n1", "n2", "n3"))
 KNOWN = {"n1": "disk-n1", "n2": "disk-n2", "n3": "disk-n3"}
@@ -224,3 +227,27 @@ class TestDisks:
         assert again.was_removed("n2", "first")
         assert not again.is_known_or_new("n2", "third")
         assert again.is_known_or_new("n2", "second")
+
+
+class TestADiskThatDoesNotCountYet:
+    """It says that it votes by a change that is not applied here: it may be the leader, and so it is let in."""
+
+    def test_i3_it_is_heard_as_a_leader_and_its_vote_is_not_counted(self, stage: Stage) -> None:
+        node = stage.node("n1")
+        node.sessions._door._voters = node.voters
+        node.disconnect("n2")
+        node.connections["n2"] = link = node.accept()
+        link.hear(replace(node.hello_from("n2"), disk_id="another", voting_since=9))
+        assert "n2" not in node.sessions.connected
+        node.stand_for_election()
+        node.hear("n2", wire.Vote(node.consensus.term))
+        assert node.consensus.role is Role.CANDIDATE
+        assert node.guard.counts["word of a disk that does not count yet"] == 1
+        node.hear("n2", appending(node.consensus.term, 1, 0, [node.consensus.term]))
+        assert node.consensus.leader == "n2"
+
+    def test_the_same_word_of_the_disk_that_counts_elects(self, stage: Stage) -> None:
+        node = stage.node("n1")
+        node.stand_for_election()
+        node.hear("n2", wire.Vote(node.consensus.term))
+        assert node.consensus.role is Role.LEADER

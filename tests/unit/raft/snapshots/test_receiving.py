@@ -122,12 +122,17 @@ def test_a_snapshot_no_newer_than_what_was_applied_is_not_wanted(node: Follower)
     assert node.restored == []
 
 
-def test_what_was_applied_while_a_snapshot_came_is_not_rolled_back(node: Follower) -> None:
+@pytest.mark.parametrize(("applied", "has_a_later_snapshot"), [(61, False), (70, True)])
+def test_what_was_applied_while_a_snapshot_came_is_not_rolled_back(
+    node: Follower, applied: int, has_a_later_snapshot: bool
+) -> None:
     node.answers(OFFER, *(part(offset) for offset in range(0, len(CONTENT) - 4_000, 4_000)))
-    node.append(8, 70)
+    node.append(8, INDEX - 1)
+    node.append(INDEX, applied)
+    assert (node.taken > INDEX) is has_a_later_snapshot
     node.answers(part((len(CONTENT) - 1) // 4_000 * 4_000))
-    assert (node.restored, node.applied_index, node.last_index) == ([], 70, 70)
-    assert node.entries == state_at(70)
+    assert (node.restored, node.applied_index, node.last_index) == ([], applied, applied)
+    assert node.entries == state_at(applied)
 
 
 def test_what_the_log_has_behind_a_snapshot_stays_and_is_not_acknowledged_by_it(node: Follower) -> None:

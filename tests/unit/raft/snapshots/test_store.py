@@ -9,7 +9,7 @@ import pytest
 from garbagetruck.chaos.simulator.disk import PowerLoss, SimulatedDisk
 from garbagetruck.cluster.raft.errors import JournalForeign, JournalTooNew, SnapshotDamaged
 from garbagetruck.cluster.raft.snapshots.format import SnapshotHeader
-from garbagetruck.cluster.raft.snapshots.store import SnapshotStore
+from garbagetruck.cluster.raft.snapshots.store import SnapshotStore, name_of
 
 ROOT = Path("/node")
 FOLDER = ROOT / "snapshots"
@@ -58,6 +58,18 @@ def test_hazard_18_an_older_snapshot_never_takes_the_place_of_a_newer() -> None:
     for index in (8, 9):
         with pytest.raises(AssertionError, match="older snapshot"):
             store.begin(header(index))
+
+
+def test_hazard_18_one_that_was_under_way_when_a_newer_came_is_given_up() -> None:
+    disk = SimulatedDisk(random.Random(0))
+    store = store_on(disk)
+    store.open()
+    slow = store.begin(header(8))
+    write(store, 9)
+    slow.write(b"x")
+    assert slow.finish() is False
+    assert store.newest == header(9)
+    assert disk.names(FOLDER) == [name_of(header(9))]
 
 
 def test_an_abandoned_snapshot_leaves_nothing() -> None:

@@ -1,14 +1,21 @@
 """A log that breaks a promise, as stock pysyncobj does: what a deposed leader cannot append any more is appended by
-whoever leads next (DESIGN section 6, 16)."""
+whoever leads next (DESIGN section 6, 16).
+"""
 
-import pytest
+from typing import Protocol
 
 from garbagetruck.chaos.simulator.simulation import Simulation
 from garbagetruck.cluster.raft.exchange import Exchange, Propose, Request
 from garbagetruck.cluster.raft.log import Role
 
 
-def let_proposals_stray(patch: pytest.MonkeyPatch) -> list[bytes]:
+class Planting(Protocol):
+    """A `Patch`, or a test's own."""
+
+    def setattr(self, target: object, name: str, value: object) -> None: ...
+
+
+def let_proposals_stray(patch: Planting) -> list[bytes]:
     """Plant it in all nodes of a simulation; the answer grows with every payload that has strayed."""
     dropped: list[bytes] = []
     strayed: list[bytes] = []

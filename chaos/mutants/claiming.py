@@ -1,0 +1,172 @@
+"""Mutants of what may be cleaned: claims, the brake, and restores (I1, I4, I5, I9)."""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from garbagetruck.chaos.mutants.mutant import by_test, in_cluster, mutant
+from garbagetruck.chaos.mutants.patch import Patch
+from garbagetruck.cluster.machine import brake, cleanups, quarantine, restoring
+from garbagetruck.cluster.machine.operations import ReportCleanup
+from garbagetruck.cluster.machine.outcomes import Reason, Refused
+from garbagetruck.cluster.machine.state import State
+
+
+def _claims_but_for(reason: Reason) -> Callable[..., Refused | None]:
+    """`_may_claim` that is never kept from it by this."""
+    original = cleanups._may_claim
+
+    def may_claim(*arguments: Any, **named: Any) -> Refused | None:
+        refusal = original(*arguments, **named)
+        return None if refusal is not None and refusal.reason is reason else refusal
+
+    return may_claim
+
+
+@mutant(guard="claims: as the leader saw it", breaks="I1", catcher=in_cluster(first=4))
+def a_claim_is_not_checked_against_what_changed_since(patch: Patch) -> None:
+    """What was an orphan when the leader looked is claimed, whatever came before the claim in the log."""
+    patch.setattr(cleanups, "_may_claim", lambda *_, **__: None)
+
+
+@mutant(
+    guard="claims: holds",
+    breaks="I1",
+    catcher=by_test("unit/machine/test_resources.py::test_a_hold_between_two_attempts_stops_the_next"),
+)
+def a_hold_stops_no_claim(patch: Patch) -> None:
+    """What an operator holds is claimed."""
+    patch.setattr(cleanups, "_may_claim", _claims_but_for(Reason.HOLD_CONFLICT))
+
+
+@mutant(
+    guard="claims: pauses",
+    breaks="I1",
+    catcher=by_test("unit/machine/test_cleanups.py::test_no_claim_is_made_while_cleanups_are_paused"),
+)
+def a_pause_stops_no_claim(patch: Patch) -> None:
+    """Cleanups go on though an operator, a difference of digests or the brake has paused them."""
+    patch.setattr(cleanups, "_may_claim", _claims_but_for(Reason.CLEANUPS_PAUSED))
+
+
+@mutant(
+    guard="claims: the sweep has caught up",
+    breaks="I1",
+    catcher=by_test("unit/machine/test_cleanups.py::test_claims_wait_until_the_sweep_has_caught_up"),
+)
+def a_claim_does_not_wait_for_the_sweep(patch: Patch) -> None:
+    """Of a mass expiry the first orphans are cleaned before the brake has seen the rest."""
+    patch.setattr(cleanups, "_may_claim", _claims_but_for(Reason.SWEEP_BEHIND))
+
+
+@mutant(
+    guard="claims: only its own token reports",
+    breaks="I5",
+    catcher=by_test("unit/machine/test_cleanups.py::test_i5_only_the_claims_own_token_reports_its_end"),
+)
+def any_token_reports(patch: Patch) -> None:
+    """A report of a claim that was overtaken settles the later one."""
+    original = cleanups.report
+
+    def report(state: State, operation: ReportCleanup) -> Any:
+        resource = state.resources.get((operation.namespace, operation.resource))
+        if resource is not None and resource.claim is not None:
+            operation = replace(operation, token=resource.claim.token)
+        return original(state, operation)
+
+    patch.setattr(cleanups, "report", report)
+
+
+@mutant(
+    guard="claims: one that lapsed counts",
+    breaks="I4",
+    catcher=by_test(
+        "unit/machine/test_cleanups.py::test_a_claim_that_lapses_because_its_leader_is_gone_uses_up_an_attempt",
+        "unit/machine/test_cleanups.py::test_i4_a_handler_that_takes_its_leader_down_each_time_ends_as_a_dead_letter",
+    ),
+)
+def an_attempt_nobody_reported_does_not_count(patch: Patch) -> None:
+    """A handler that takes its node down each time never ends as a dead letter."""
+
+    def fail(state: State, resource: Any, made: Any, error: str, *, not_before_ms: int = 0) -> Any:
+        return cleanups._wait_again(state, resource, made, error, failed=False, not_before_ms=not_before_ms)
+
+    patch.setattr(cleanups, "_fail", fail)
+
+
+@mutant(
+    guard="brake",
+    breaks="I1",
+    catcher=by_test("unit/machine/test_brake.py::test_most_holders_expiring_together_engage_it_and_nothing_is_claimed"),
+)
+def the_brake_never_engages(patch: Patch) -> None:
+    """When all holders are cut off at once, all that they have is cleaned."""
+    patch.setattr(brake, "judge", lambda state, namespace_name: None)
+
+
+@mutant(
+    guard="brake: holders that come back",
+    breaks="I4",
+    catcher=by_test(
+        "unit/machine/test_brake.py::test_it_ends_when_enough_holders_are_heard_again_and_orphans_get_fresh_grace"
+    ),
+)
+def nobody_is_heard_again(patch: Patch) -> None:
+    """An engaged brake waits for ever for holders that came back."""
+    patch.setattr(brake, "note_return", lambda state, namespace_name, holder: None)
+
+
+@mutant(
+    guard="restore: the longest TTL runs once more",
+    breaks="I9",
+    catcher=by_test(
+        "unit/machine/test_restoring.py::test_i9_the_longest_ttl_runs_once_more_after_the_resume_whether_that_is_early_or_late"
+    ),
+)
+def a_restored_cluster_waits_for_nobody(patch: Patch) -> None:
+    """As soon as an operator resumes, what a forgotten lease still holds is cleaned."""
+    patch.setattr(quarantine, "left_ms", lambda state: None)
+
+
+@mutant(
+    guard="restore: tokens above all before",
+    breaks="I5",
+    catcher=by_test(
+        "unit/machine/test_restoring.py::test_i9_i5_every_token_is_above_any_before_and_one_that_nobody_saved_is_too"
+    ),
+)
+def a_restored_cluster_issues_tokens_anew(patch: Patch) -> None:
+    """Tokens go on from what was saved, and the old cluster may have issued the same."""
+    original = State.next_token
+
+    def next_token(self: State) -> int:
+        former, self.incarnation = self.incarnation, 1
+        try:
+            return original(self)
+        finally:
+            self.incarnation = former
+
+    patch.setattr(State, "next_token", next_token)
+
+
+@mutant(
+    guard="restore: full TTLs",
+    breaks="I9",
+    catcher=by_test("unit/machine/test_restoring.py::test_i9_every_lease_and_session_has_its_full_ttl_again"),
+)
+def a_restore_prolongs_nothing(patch: Patch) -> None:
+    """Leases that were renewed after what was saved end by their former deadline."""
+    patch.setattr(restoring, "_prolong", lambda state: None)
+
+
+@mutant(
+    guard="restore: paused",
+    breaks="I9",
+    catcher=by_test(
+        "unit/machine/test_restoring.py::test_i9_nothing_is_claimed_before_an_operator_resumes_however_long_that_takes",
+    ),
+)
+def a_restore_pauses_nothing(patch: Patch) -> None:
+    """A restored cluster cleans by itself."""
+    patch.setattr(restoring, "_pause", lambda state, source: None)

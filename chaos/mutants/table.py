@@ -1,0 +1,23 @@
+"""All mutants, by name. `garbagetruck chaos mutants --list` prints the table."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from garbagetruck.chaos.mutants import (
+    agreeing,
+    claiming,
+    cleaning,
+    clocks,
+    leading,
+    leases,
+    peering,
+    replicating,
+    storing,
+)
+from garbagetruck.chaos.mutants.mutant import Mutant
+
+_AREAS = (clocks, leading, leases, claiming, cleaning, agreeing, replicating, storing, peering)
+
+MUTANTS: Mapping[str, Mutant] = MappingProxyType(
+    {each.name: each for area in _AREAS for each in vars(area).values() if isinstance(each, Mutant)}
+)
