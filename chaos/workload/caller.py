@@ -19,7 +19,7 @@ from garbagetruck.chaos.history import Attempt, History, Outcome, Verb
 from garbagetruck.client.endpoints import Stubs
 from garbagetruck.client.errors import OutcomeUnknown, Refused, Unavailable
 from garbagetruck.client.failures import error_of_call, never_sent
-from garbagetruck.v1 import lease_pb2, session_pb2
+from garbagetruck.v1 import lease_pb2, resource_pb2, session_pb2
 
 ATTEMPT_TIMEOUT_S = 2.0
 REQUEST_LABEL = "request"
@@ -83,6 +83,12 @@ class Caller:
         asked = replace(self._asked(Verb.READ), lease_id=lease_id)
         return await self._send(asked, lambda stubs: stubs.lease.GetLease, lease_pb2.GetLeaseRequest(lease_id=lease_id))
 
+    async def look(self, key: str) -> Attempt:
+        """At a resource and its leases. Linearizable."""
+        asked = replace(self._asked(Verb.LOOK), key=key)
+        request = resource_pb2.GetResourceRequest(resource=key)
+        return await self._send(asked, lambda stubs: stubs.resource.GetResource, request)
+
     async def open_session(self, request_id: str, *, ttl_ms: int) -> Attempt:
         asked = replace(self._asked(Verb.OPEN_SESSION), request_id=request_id, ttl_ms=ttl_ms)
         request = session_pb2.OpenSessionRequest(request_id=request_id, holder=self.name, ttl_ms=ttl_ms)
@@ -136,6 +142,8 @@ def _answered(asked: Attempt, answer: Any) -> Attempt:
         case Verb.READ:
             over = answer.lease.state != lease_pb2.LEASE_STATE_ACTIVE
             return replace(done, outcome=Outcome.REFUSED, reason="ended") if over else done
+        case Verb.LOOK:
+            return replace(done, seen=tuple(each.labels[REQUEST_LABEL] for each in answer.resource.leases))
         case _:
             return done
 

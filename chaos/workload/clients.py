@@ -83,12 +83,15 @@ class Client:
         if held is None:
             return
         self._write(held)
+        await self._call.look(self._random.choice(SHARED_KEYS))
         for _ in range(self._random.randrange(6)):
             await self._pause(held.ttl_ms / 1_000 * self._random.uniform(0.2, 0.5))
             if self._stopping.is_set() or not await self._renew(held):
                 return
             if self._happens(0.3):
                 await self._call.read(held.id)
+            if self._happens(0.3):
+                await self._call.look(key)
         if self._happens(0.5):  # else it dies with its leases on
             await self._call.release(held.id)
 
