@@ -52,10 +52,10 @@ async def run_scenario(
     """Play it once below `folder`, which is left for whoever wants to look. Raises `ClusterFailed` when no cluster came up."""
     began_ns = boottime_ns()
     history = History(grace_ms=GRACE_MS)
-    async with Cluster(folder / "cluster", nodes=plan.nodes) as cluster:
-        around = Around(
-            nodes={node.id: node.stubs for node in cluster.nodes.values()}, history=history, now_ns=boottime_ns
-        )
+    async with Cluster(
+        folder / "cluster", nodes=plan.nodes, spare=scenario.spare, feature_level=scenario.feature_level
+    ) as cluster:
+        around = Around(nodes=cluster.doors, history=history, now_ns=boottime_ns)
         await _set_up(cluster)
         stage = Stage(cluster=cluster, history=history, plan=plan, now_ns=boottime_ns, say=say)
         async with _watched(cluster, history) as shelf:

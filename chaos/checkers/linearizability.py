@@ -121,9 +121,9 @@ def _answers(attempt: Attempt, promises: Promises) -> Iterable[tuple[str, Call]]
     elif attempt.outcome is Outcome.REFUSED and NOBODY_REASONS.get(attempt.verb) == attempt.reason:
         yield attempt.key, _call(attempt, Act.HOLDS, frozenset())
     elif attempt.verb is Verb.CLOSE_SESSION and attempt.ok:
-        for promise in promises.by_lease.values():
-            if promise.session_id == attempt.session_id:
-                yield promise.key, _call(attempt, Act.ENDS, frozenset({promise.request_id}))
+        for each in promises.by_lease.values():
+            if each.session_id == attempt.session_id:
+                yield each.key, _call(attempt, Act.ENDS, frozenset({each.request_id}))
     promise = promises.by_lease.get(attempt.lease_id)
     if promise is None:
         return

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from garbagetruck.chaos.scenarios import absences, kills, networks, restarts, soak
+from garbagetruck.chaos.scenarios import absences, disks, kills, networks, restarts, soak
 from garbagetruck.chaos.scenarios.scenario import Scenario
 
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
@@ -24,6 +24,9 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             networks.halves,
             networks.slow_network,
             networks.cut_connections,
+            disks.disk_full_,
+            disks.fsync_fails,
+            disks.slow_disk,
             restarts.rolling_restart,
             restarts.drain_leader,
             restarts.wiped_follower,

@@ -36,6 +36,7 @@ from garbagetruck.cluster.node.identity import DataFolder, IdentityError, NodeId
 from garbagetruck.cluster.node.logs import configure_logs
 from garbagetruck.cluster.node.server_node import ServerNode
 from garbagetruck.cluster.node.world import World
+from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
 from garbagetruck.cluster.raft.errors import DiskFailed, RaftError, StorageRefused
 
 EXIT_DONE = 0
@@ -62,10 +63,18 @@ ResultT = TypeVar("ResultT")
 _log = structlog.get_logger(__name__)
 
 
-def serve(loaded: LoadedSettings, *, bootstrap: bool, join: bool = False, environ: Mapping[str, str]) -> int:
+def serve(
+    loaded: LoadedSettings,
+    *,
+    bootstrap: bool,
+    join: bool = False,
+    environ: Mapping[str, str],
+    disk: Disk = REAL_DISK,
+) -> int:
     """Run one node until it is told to stop. The answer is the process's exit code.
 
     `bootstrap` makes an empty folder that of a founder of a new cluster, `join` that of a node of a cluster there is.
+    `disk` is for those who hurt nodes on purpose.
 
     Configures logging and installs signal handlers: for the main thread of a process of its own.
     """
@@ -88,7 +97,7 @@ def serve(loaded: LoadedSettings, *, bootstrap: bool, join: bool = False, enviro
                 join_incarnation=settings.cluster.incarnation,
             )
             with asyncio.Runner(loop_factory=_new_loop) as runner:
-                return runner.run(_run(loaded, identity, folder, environ))
+                return runner.run(_run(loaded, identity, folder, environ, disk))
     except IdentityError as error:
         _log.critical("refused", reason=str(error))
     except HandlerSettingsError as error:
@@ -108,7 +117,9 @@ def serve(loaded: LoadedSettings, *, bootstrap: bool, join: bool = False, enviro
     return EXIT_REFUSED
 
 
-async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolder, environ: Mapping[str, str]) -> int:
+async def _run(
+    loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolder, environ: Mapping[str, str], disk: Disk
+) -> int:
     loop = asyncio.get_running_loop()
     pool = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
     snapshot_pool = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
@@ -125,6 +136,7 @@ async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolde
         snapshot_executor=snapshot_pool,
         environ=environ,
         on_fatal=die,
+        disk=disk,
     )
     node = compose(loaded.settings, identity, folder, world, AddressBook(folder.path).load())
     for difference in node.membership.directory.differences():
