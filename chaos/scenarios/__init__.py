@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from garbagetruck.chaos.scenarios import absences, disks, kills, networks, restarts, soak
+from garbagetruck.chaos.scenarios import absences, disks, kills, networks, operators, restarts, soak
 from garbagetruck.chaos.scenarios.scenario import Scenario
 
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
@@ -31,6 +31,9 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             restarts.drain_leader,
             restarts.wiped_follower,
             restarts.wiped_majority,
+            operators.member_replaced,
+            operators.rolling_upgrade,
+            operators.leader_transfer,
             soak.soak,
         )
     }
