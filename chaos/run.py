@@ -57,7 +57,7 @@ async def run_scenario(
     ) as cluster:
         around = Around(nodes=cluster.doors, history=history, now_ns=boottime_ns)
         await _set_up(cluster)
-        stage = Stage(cluster=cluster, history=history, plan=plan, now_ns=boottime_ns, say=say)
+        stage = Stage(cluster=cluster, around=around, plan=plan, say=say)
         async with _watched(cluster, history) as shelf:
             clients: list[Worker] = [Hoarder("hoarder", plan.seed, around)]
             clients += (Client(f"c{number}", plan.seed, around, shelf) for number in range(1, plan.clients + 1))

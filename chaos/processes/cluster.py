@@ -21,7 +21,8 @@ from typing import Any, Self
 import grpc.aio
 import tomlkit
 
-from garbagetruck.chaos.processes import proc
+from garbagetruck.chaos.processes import proc, vault_handler
+from garbagetruck.chaos.processes.vault import Vault
 from garbagetruck.chaos.processes.wires import Kind, Wires
 from garbagetruck.cli.bench.throwaway import free_base_port
 from garbagetruck.client.endpoints import CHANNEL_OPTIONS, Stubs
@@ -125,6 +126,15 @@ class Cluster:
         return self.folder / "files"
 
     @property
+    def vault(self) -> Path:
+        """The folder of its handler `vault`."""
+        return self.folder / "vault"
+
+    @property
+    def _plug_ins(self) -> Path:
+        return self.folder / "plug-ins"
+
+    @property
     def wires(self) -> Wires:
         assert self._wires is not None, "not open"
         return self._wires
@@ -148,11 +158,13 @@ class Cluster:
         self.folder.mkdir(parents=True, exist_ok=True)
         planned = layout.plan(options, new_cluster_id=CLUSTER_ID)
         layout.prepare(planned, options)
+        vault_handler.install(self._plug_ins)
+        Vault(self.vault).make()
         listening = {(node.id, kind): getattr(node, kind.value) for node in planned.nodes for kind in Kind}
         self._wires = Wires(listening)
         await self._wires.open()
         for node in planned.nodes:
-            _reconfigure(node, self._wires, founders=self._size)
+            _reconfigure(node, self._wires, founders=self._size, vault=self.vault)
             self.nodes[node.id] = self._node(node)
         for node_id in list(self.nodes)[: self._size]:
             self.admit(node_id)
@@ -218,6 +230,7 @@ class Cluster:
                 sys.executable,
                 *NODE,
                 str(node.orders),
+                str(self._plug_ins),
                 "--config",
                 str(node.config),
                 *flags,
@@ -236,6 +249,10 @@ class Cluster:
             node.signal(signal.SIGKILL)
         for node in nodes:
             await node.ended()
+
+    def node_of(self, pid: int) -> str:
+        """Whose process it is."""
+        return next(node.id for node in self.nodes.values() if node.alive and node.pid == pid)
 
     # -- what they say ------------------------------------------------------------------------------------------
 
@@ -294,14 +311,17 @@ def _knows_leader(status: cluster_pb2.ClusterStatus) -> bool:
     return leading == [status.leader_id]
 
 
-def _reconfigure(node: layout.LocalNode, wires: Wires, *, founders: int) -> None:
-    """Let a node find its peers at our wires, and listen where it would anyway. It is told of that many members."""
+def _reconfigure(node: layout.LocalNode, wires: Wires, *, founders: int, vault: Path) -> None:
+    """Let a node find its peers at our wires, and listen where it would anyway. It is told of that many members, and
+    of the vault.
+    """
     content = tomlkit.parse(node.config.read_text(encoding="utf-8")).unwrap()
     others = [each for each in wires.nodes if each != node.id]
     content["cluster"]["members"] = content["cluster"]["members"][:founders]
     for kind in Kind:
         ways = [f"{each}={wires.address(node.id, each, kind)}" for each in others]
         content["node"][f"{kind.value}_routes"] = ways
+    content["handlers"]["vault"] = {"kind": vault_handler.KIND, "folder": str(vault)}
     for section, settings in SETTINGS.items():
         content.setdefault(section, {}).update(settings)
     node.config.write_text(tomlkit.dumps(content), encoding="utf-8")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from garbagetruck.chaos.scenarios import absences, disks, kills, networks, operators, restarts, soak
+from garbagetruck.chaos.scenarios import absences, disks, handlers, kills, networks, operators, restarts, soak
 from garbagetruck.chaos.scenarios.scenario import Scenario
 
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
@@ -34,6 +34,8 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             operators.member_replaced,
             operators.rolling_upgrade,
             operators.leader_transfer,
+            handlers.stale_handler,
+            handlers.kill_mid_cleanup,
             soak.soak,
         )
     }
