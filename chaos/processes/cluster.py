@@ -41,7 +41,7 @@ STOP_TIMEOUT_S = 60.0
 POLL_S = 0.1
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     # Small ones, so that segments are finished and snapshots taken within a short run.
-    "raft": {"segment_bytes": 1 << 20, "snapshot_entries": 1_000, "free_bytes_alarm": 0},
+    "raft": {"segment_bytes": 1 << 18, "snapshot_entries": 1_000, "free_bytes_alarm": 0},
     "node": {"drain_timeout": "5s"},
     # A claim whose executor was killed stands until its deadline, and a second longer.
     "cleanup": {"attempt_timeout": "2s"},

@@ -3,7 +3,18 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from garbagetruck.chaos.scenarios import absences, disks, handlers, kills, networks, operators, restarts, soak
+from garbagetruck.chaos.scenarios import (
+    absences,
+    damages,
+    disks,
+    handlers,
+    kills,
+    masses,
+    networks,
+    operators,
+    restarts,
+    soak,
+)
 from garbagetruck.chaos.scenarios.scenario import Scenario
 
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
@@ -36,6 +47,9 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             operators.leader_transfer,
             handlers.stale_handler,
             handlers.kill_mid_cleanup,
+            damages.corrupt_journal,
+            damages.corrupt_snapshot,
+            masses.mass_expiry_leader_dies,
             soak.soak,
         )
     }
