@@ -14,7 +14,7 @@ SNAPSHOTS = 2
 SNAPSHOTS_S_MAX = 120.0
 
 
-@scenario("corrupt-journal", times=1)
+@scenario("corrupt-journal", covers=(10, 17), times=1)
 async def corrupt_journal(stage: Stage) -> None:
     """A byte in the middle of a follower's journal turns over: it refuses with 65, and comes back with an empty disk."""
     for _ in range(stage.plan.times):
@@ -24,7 +24,7 @@ async def corrupt_journal(stage: Stage) -> None:
     await stage.load(LOAD_S)
 
 
-@scenario("corrupt-snapshot", times=1)
+@scenario("corrupt-snapshot", covers=(10, 17), times=1)
 async def corrupt_snapshot(stage: Stage) -> None:
     """A follower's newest snapshot is damaged: it begins with the one before; all are: it refuses with 65, and comes back empty."""
     for _ in range(stage.plan.times):

@@ -10,19 +10,19 @@ LOAD_S = 1.5
 SLOW_SYNC_S = 0.1
 
 
-@scenario("disk-full", times=1)
+@scenario("disk-full", covers=(18,), times=1)
 async def disk_full_(stage: Stage) -> None:
     """A follower's disk is full, then the leader's: the node ends with 74, the others go on, and it comes back."""
     await _ended_by(stage, disk_full)
 
 
-@scenario("fsync-fails", times=1)
+@scenario("fsync-fails", covers=(18,), times=1)
 async def fsync_fails(stage: Stage) -> None:
     """A follower's fsync fails, then the leader's: the node ends with 74 and what it had not synced was not acknowledged."""
     await _ended_by(stage, sync_fails)
 
 
-@scenario("slow-disk", times=1, outage_s=8.0)
+@scenario("slow-disk", covers=(18,), times=1, outage_s=8.0)
 async def slow_disk(stage: Stage) -> None:
     """Every fsync of a follower, then of the leader, takes 100 ms longer: work goes on, and nothing ends early."""
     for _ in range(stage.plan.times):

@@ -16,7 +16,7 @@ SOON_S_MAX = 45.0
 """An attempt's time, an election, a claim's deadline, and the second after it."""
 
 
-@scenario("stale-handler", times=2)
+@scenario("stale-handler", covers=(6,), times=2)
 async def stale_handler(stage: Stage) -> None:
     """A leader stops between claim and deletion; another cleans, the resource is made anew and leased: the stale token deletes nothing."""
     for number in range(1, stage.plan.times + 1):
@@ -25,7 +25,7 @@ async def stale_handler(stage: Stage) -> None:
     await stage.load(LOAD_S)
 
 
-@scenario("kill-mid-cleanup", times=1)
+@scenario("kill-mid-cleanup", covers=(13,), times=1)
 async def kill_mid_cleanup(stage: Stage) -> None:
     """Kill -9 of the leader after its claim, then after its handler and before its report: the next one ends it, once."""
     for number in range(1, stage.plan.times + 1):

@@ -30,7 +30,7 @@ LOAD_S = 1.0
 AnswerT = TypeVar("AnswerT")
 
 
-@scenario("mass-expiry-leader-dies")
+@scenario("mass-expiry-leader-dies", covers=(20,))
 async def mass_expiry_leader_dies(stage: Stage) -> None:
     """100,000 leases end together, and the leader is killed meanwhile: none ends early, all end, and clients go on."""
     mass = _Mass(stage)

@@ -8,7 +8,7 @@ LOAD_S = 1.5
 OLDER, NEWER = 1, 2
 
 
-@scenario("member-replaced", times=1, spare=1)
+@scenario("member-replaced", covers=(17,), times=1, spare=1)
 async def member_replaced(stage: Stage) -> None:
     """A node is let in and the leader removed; then a follower is replaced at its own address, on an empty disk."""
     await stage.load(LOAD_S)
@@ -22,7 +22,7 @@ async def member_replaced(stage: Stage) -> None:
     await stage.load(LOAD_S)
 
 
-@scenario("rolling-upgrade", times=1, feature_level=OLDER)
+@scenario("rolling-upgrade", covers=(16,), times=1, feature_level=OLDER)
 async def rolling_upgrade(stage: Stage) -> None:
     """A node is upgraded and taken back before anything new is used; then all are, one after the other, the leader last."""
     await stage.load(LOAD_S)
