@@ -8,10 +8,10 @@ Must not know: objects, nodes, faults.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from garbagetruck.chaos.checkers.promises import Promises, promises_of
+from garbagetruck.chaos.checkers.promises import Promise, Promises, promises_of
 from garbagetruck.chaos.checkers.search import STEPS_MAX, Act, Call, Calls, Found, Verdict, search
 from garbagetruck.chaos.history import NEVER_NS, NS_PER_MS, Attempt, History, Outcome, Verb
 
@@ -65,8 +65,11 @@ def calls_of(history: History) -> dict[str, Calls]:
     resources: dict[str, _Resource] = defaultdict(_Resource)
     _acquires(promises, resources)
     _endings(history, promises, resources)
+    of_session: dict[str, list[Promise]] = defaultdict(list)
+    for promise in promises.by_lease.values():
+        of_session[promise.session_id].append(promise)
     for attempt in history.of(Attempt):
-        for key, call in _answers(attempt, promises):
+        for key, call in _answers(attempt, promises, of_session):
             resources[key].answered.append(call)
     return {key: resource.made() for key, resource in resources.items()}
 
@@ -114,16 +117,17 @@ def _endings(history: History, promises: Promises, resources: dict[str, _Resourc
         ends_ns[promise.request_id] = min(ends_ns[promise.request_id], closed_ns.get(promise.session_id, NEVER_NS))
 
 
-def _answers(attempt: Attempt, promises: Promises) -> Iterable[tuple[str, Call]]:
+def _answers(
+    attempt: Attempt, promises: Promises, of_session: Mapping[str, Sequence[Promise]]
+) -> Iterable[tuple[str, Call]]:
     """What an attempt's answer shows, of which resource. Acquires that were granted are not among them."""
     if attempt.verb is Verb.LOOK and attempt.ok:
         yield attempt.key, _call(attempt, Act.HOLDS, frozenset(attempt.seen))
     elif attempt.outcome is Outcome.REFUSED and NOBODY_REASONS.get(attempt.verb) == attempt.reason:
         yield attempt.key, _call(attempt, Act.HOLDS, frozenset())
     elif attempt.verb is Verb.CLOSE_SESSION and attempt.ok:
-        for each in promises.by_lease.values():
-            if each.session_id == attempt.session_id:
-                yield each.key, _call(attempt, Act.ENDS, frozenset({each.request_id}))
+        for each in of_session.get(attempt.session_id, ()):
+            yield each.key, _call(attempt, Act.ENDS, frozenset({each.request_id}))
     promise = promises.by_lease.get(attempt.lease_id)
     if promise is None:
         return

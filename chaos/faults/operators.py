@@ -113,23 +113,20 @@ class Upgrade(Drain):
         super().__init__(node_id)
         self.name = f"{node_id} is drained, and started with feature level {level}"
         self._level = level
-        self._told = 0
+        self._told = False
 
     @override
     async def heal(self, cluster: Cluster) -> None:
         cluster.nodes[self._node_id].feature_level = self._level
         await super().heal(cluster)
-        async with asyncio.timeout(operating.GRANTED_S_MAX):
-            while self._told != self._level:
-                record = await operating.member(cluster, self._node_id)
-                self._told = record.feature_level if record is not None else 0
-                await asyncio.sleep(operating.AGAIN_S)
+        await operating.until_level(cluster, self._node_id, self._level)
+        self._told = True
 
     @property
     @override
     def proof(self) -> str:
-        told = f"; now it tells of level {self._told}"
-        return super().proof + told if super().proof and self._told == self._level else ""
+        told = f"; now it tells of level {self._level}"
+        return super().proof + told if super().proof and self._told else ""
 
 
 class Transfer(Fault):

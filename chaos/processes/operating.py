@@ -56,6 +56,16 @@ async def until_voting(cluster: Cluster, node_id: str) -> cluster_pb2.Member:
             await asyncio.sleep(AGAIN_S)
 
 
+async def until_level(cluster: Cluster, node_id: str, level: int) -> None:
+    """Wait until a node has told of its feature level. Raises `ClusterFailed`."""
+    async with _within(f"{node_id} does not tell of level {level}"):
+        while True:
+            record = await member(cluster, node_id)
+            if record is not None and record.feature_level == level:
+                return
+            await asyncio.sleep(AGAIN_S)
+
+
 async def _asked(
     cluster: Cluster, method: Callable[[Any], Any], request: Any, *, done: grpc.StatusCode | None = None
 ) -> Any:
