@@ -27,6 +27,9 @@ class Verb(StrEnum):
     KEEP = "keep"
     """A release that takes the resource off the books."""
     READ = "read"
+    """Of a lease, linearizable."""
+    LOOK = "look"
+    """At a resource and all its leases, linearizable."""
     OPEN_SESSION = "open_session"
     RENEW_SESSION = "renew_session"
     CLOSE_SESSION = "close_session"
@@ -66,6 +69,8 @@ class Attempt:
     """Of the lease or session, as answered."""
     term: int = 0
     """That of the answering node."""
+    seen: tuple[str, ...] = ()
+    """Of a resource that was looked at: the requests that had made its leases."""
 
     @property
     def ok(self) -> bool:

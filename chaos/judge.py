@@ -8,7 +8,7 @@ Must not know: how the history came to be.
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
-from garbagetruck.chaos.checkers import leases, nodes, objects
+from garbagetruck.chaos.checkers import leases, linearizability, nodes, objects
 from garbagetruck.chaos.history import Attempt, Disturbance, Finding, Gone, History, Verb
 from garbagetruck.chaos.simulator.result import Verdict
 
@@ -27,6 +27,7 @@ CHECKERS: Mapping[str, Callable[[History], Iterable[str]]] = MappingProxyType(
             leases.tokens_are_monotonic,
             leases.a_retry_is_one_operation,
             leases.nothing_ends_early,
+            linearizability.linearizable,
             nodes.no_zombie_leader,
             nodes.burdens_are_bounded,
         )
@@ -54,6 +55,7 @@ def doubts_of(history: History) -> list[str]:
         doubts.append("nothing was deleted")
     if not nodes.indexes_compared(history):
         doubts.append("no two nodes were seen at the same index")
+    doubts.extend(linearizability.undecided(history))
     return doubts
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from garbagetruck.chaos.checkers.linearizability import shared_looks
 from garbagetruck.chaos.checkers.nodes import indexes_compared
 from garbagetruck.chaos.checkers.objects import lateness_ms
 from garbagetruck.chaos.history import (
@@ -100,6 +101,7 @@ def counts_of(history: History) -> dict[str, Any]:
             ((each.recovered_ns - each.healed_ns) // NS_PER_MS for each in history.of(Disturbance)), default=None
         ),
         "terms": len({each.term for each in sights}),
+        "shared_looks": shared_looks(history),
         "indexes_compared": indexes_compared(history),
         "checks_of_its_own": sum(1 for _ in history.of(Finding)),
         "resident_mb_max": max((each.resident_bytes for each in burdens), default=0) >> 20,

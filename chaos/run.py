@@ -25,7 +25,7 @@ from garbagetruck.chaos.report import Report, counts_of, timeline_of
 from garbagetruck.chaos.scenarios.scenario import Scenario
 from garbagetruck.chaos.simulator.result import Verdict
 from garbagetruck.chaos.stage import FaultUnavailable, Plan, Stage
-from garbagetruck.chaos.workload.caller import Around
+from garbagetruck.chaos.workload.caller import NAMESPACES, Around
 from garbagetruck.chaos.workload.clients import TTLS_MS, Client
 from garbagetruck.chaos.workload.hoarder import Hoarder
 from garbagetruck.chaos.workload.shelf import Shelf
@@ -52,15 +52,19 @@ async def run_scenario(
     """Play it once below `folder`, which is left for whoever wants to look. Raises `ClusterFailed` when no cluster came up."""
     began_ns = boottime_ns()
     history = History(grace_ms=GRACE_MS)
-    async with Cluster(folder / "cluster", nodes=plan.nodes) as cluster:
-        around = Around(
-            nodes={node.id: node.stubs for node in cluster.nodes.values()}, history=history, now_ns=boottime_ns
-        )
-        await _set_up(cluster)
-        stage = Stage(cluster=cluster, history=history, plan=plan, now_ns=boottime_ns, say=say)
+    async with Cluster(
+        folder / "cluster", nodes=plan.nodes, spare=scenario.spare, feature_level=scenario.feature_level
+    ) as cluster:
+        around = Around(nodes=cluster.doors, history=history, now_ns=boottime_ns)
+        for namespace in NAMESPACES:
+            await _set_up(cluster, namespace)
+        stage = Stage(cluster=cluster, around=around, plan=plan, say=say)
         async with _watched(cluster, history) as shelf:
             clients: list[Worker] = [Hoarder("hoarder", plan.seed, around)]
-            clients += (Client(f"c{number}", plan.seed, around, shelf) for number in range(1, plan.clients + 1))
+            clients += (
+                Client(f"c{number}", plan.seed, around, shelf, namespace=NAMESPACES[number % len(NAMESPACES)])
+                for number in range(1, plan.clients + 1)
+            )
             try:
                 async with _working(clients):
                     await _warm_up(history)
@@ -97,11 +101,11 @@ def _judged(scenario: Scenario, plan: Plan, history: History, began_ns: int, rep
     )
 
 
-async def _set_up(cluster: Cluster) -> None:
+async def _set_up(cluster: Cluster, namespace: str) -> None:
     """Orphans are cleaned soon, and no brake is on: that many holders end at once here is no accident."""
     request = namespace_pb2.NamespaceServiceSetRequest(
-        namespace="default",
-        request_id="chaos-set-up",
+        namespace=namespace,
+        request_id=f"chaos-set-up-{namespace}",
         cleanup=namespace_pb2.CleanupSettings(grace_ms_min=GRACE_MS, retry_delay_ms_max=RETRY_DELAY_MS_MAX),
         brake=namespace_pb2.Brake(enabled=False),
     )

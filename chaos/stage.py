@@ -12,10 +12,13 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Never
 
 from garbagetruck.chaos.faults.fault import Fault
-from garbagetruck.chaos.history import Attempt, Disturbance, Finding, History
+from garbagetruck.chaos.history import NS_PER_S, Attempt, Disturbance, Finding, Outcome
 from garbagetruck.chaos.processes.cluster import Cluster, ClusterFailed
+from garbagetruck.chaos.workload.caller import Around, Caller
+from garbagetruck.v1 import cleanup_spec_pb2
 
 RECOVERY_S_MAX = 60.0
 """Until when all nodes must serve again after a fault is healed. They take a second or two on an idle machine."""
@@ -45,14 +48,13 @@ class Plan:
 class Stage:
     """Everything a scenario may use."""
 
-    def __init__(
-        self, *, cluster: Cluster, history: History, plan: Plan, now_ns: Callable[[], int], say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, *, cluster: Cluster, around: Around, plan: Plan, say: Callable[[str], None]) -> None:
         self.cluster = cluster
         self.plan = plan
         self.random = random.Random(f"{plan.seed}/scenario")
-        self._history = history
-        self._now_ns = now_ns
+        self.caller = Caller("scenario", around, self.random)
+        self._history = around.history
+        self._now_ns = around.now_ns
         self._say = say
 
     @asynccontextmanager
@@ -98,6 +100,36 @@ class Stage:
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             self.check(f"some call succeeds within {PROGRESS_S_MAX:g} s", holds=False)
+
+    async def acquire(self, key: str, *, ttl_ms: int, handler: str, parameters: dict[str, str]) -> Attempt:
+        """A lease that the scenario itself holds. Asked for until it is granted, or it is a failure."""
+        cleanup = cleanup_spec_pb2.CleanupSpec(handler=handler, parameters=parameters)
+        try:
+            async with asyncio.timeout(PROGRESS_S_MAX):
+                request_id = self.caller.fresh_request_id()
+                while True:
+                    attempt = await self.caller.acquire(key, request_id, ttl_ms=ttl_ms, cleanup=cleanup)
+                    if attempt.ok:
+                        return attempt
+                    if attempt.outcome is Outcome.REFUSED:
+                        request_id = self.caller.fresh_request_id()
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            self.fail(f"{key} can be leased within {PROGRESS_S_MAX:g} s")
+
+    async def within(self, seconds: float, holds: Callable[[], bool]) -> bool:
+        """Wait for something that nobody tells us of; answers whether it came."""
+        until_ns = self._now_ns() + round(seconds * NS_PER_S)
+        while not holds():
+            if self._now_ns() > until_ns:
+                return False
+            await asyncio.sleep(POLL_S)
+        return True
+
+    def fail(self, what: str) -> Never:
+        """Put down that something does not hold without which the scenario cannot go on. Raises `ClusterFailed`."""
+        self.check(what, holds=False)
+        raise ClusterFailed(f"it does not hold that {what}")
 
     def check(self, what: str, *, holds: bool) -> None:
         """Put down something that must hold, and whether it does."""

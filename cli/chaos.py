@@ -67,11 +67,16 @@ def list_scenarios(output: Output = Shape.TABLE) -> None:
     from garbagetruck.chaos.scenarios import SCENARIOS
 
     if output is Shape.JSON:
-        say(json.dumps([{"scenario": each.name, "summary": each.summary} for each in SCENARIOS.values()]))
+        listed = [
+            {"scenario": each.name, "summary": each.summary, "covers": [*each.covers]} for each in SCENARIOS.values()
+        ]
+        say(json.dumps(listed))
         return
     width = max(map(len, SCENARIOS))
     for each in SCENARIOS.values():
-        say(f"{each.name:<{width}}  {each.summary}")
+        numbers = f" [{', '.join(map(str, each.covers))}]" if each.covers else ""
+        say(f"{each.name:<{width}}  {each.summary}{numbers}")
+    say("In brackets: the dangers of docs/chaos.md that it is about. Every run is judged by 1, 8, 12 and 21, too.")
 
 
 @app.command(

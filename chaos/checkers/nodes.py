@@ -50,7 +50,7 @@ def no_zombie_leader(history: History) -> Iterator[str]:
             if attempt.node not in fault.cut_off or not attempt.ok:
                 continue
             if attempt.sent_ns >= since_ns and attempt.ended_ns <= fault.healed_ns:
-                what = "answered a read" if attempt.verb is Verb.READ else f"acknowledged {attempt.verb}"
+                what = "answered a read" if attempt.verb in {Verb.READ, Verb.LOOK} else f"acknowledged {attempt.verb}"
                 after_ms = (attempt.sent_ns - fault.began_ns) / NS_PER_MS
                 yield f"I8: {attempt.node} {what} {after_ms:.0f} ms after it was cut off from every majority"
 

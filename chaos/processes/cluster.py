@@ -21,7 +21,8 @@ from typing import Any, Self
 import grpc.aio
 import tomlkit
 
-from garbagetruck.chaos.processes import proc
+from garbagetruck.chaos.processes import proc, vault_handler
+from garbagetruck.chaos.processes.vault import Vault
 from garbagetruck.chaos.processes.wires import Kind, Wires
 from garbagetruck.cli.bench.throwaway import free_base_port
 from garbagetruck.client.endpoints import CHANNEL_OPTIONS, Stubs
@@ -30,18 +31,17 @@ from garbagetruck.cluster.node.local.supervisor import node_environment
 from garbagetruck.v1 import cluster_pb2
 
 CLUSTER_ID = "chaos"
-SERVE = (
-    "import signal, sys; from garbagetruck.cli.bench.throwaway import end_with_parent;"
-    "from garbagetruck.cluster.node.__main__ import main; end_with_parent(signal.SIGKILL); sys.exit(main())"
-)
-"""SIGKILL, since a node that is stopped would never hear of SIGTERM."""
+NODE = ("-m", "garbagetruck.chaos.processes.node")
+LEVEL_VARIABLE = "GARBAGETRUCK_NODE_FEATURE_LEVEL"
 READY_TIMEOUT_S = 90.0
+UPGRADING = "can do more"
+"""How the one warning ends that is no trouble: some nodes are upgraded already."""
 STATUS_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 60.0
 POLL_S = 0.1
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     # Small ones, so that segments are finished and snapshots taken within a short run.
-    "raft": {"segment_bytes": 1 << 20, "snapshot_entries": 1_000, "free_bytes_alarm": 0},
+    "raft": {"segment_bytes": 1 << 18, "snapshot_entries": 1_000, "free_bytes_alarm": 0},
     "node": {"drain_timeout": "5s"},
     # A claim whose executor was killed stands until its deadline, and a second longer.
     "cleanup": {"attempt_timeout": "2s"},
@@ -61,7 +61,13 @@ class Node:
     data_dir: Path
     config: Path
     log: Path
+    orders: Path
+    """What its disk is told to do; see `chaos.processes.disk`."""
+    places: cluster_pb2.Member
+    """What an operator says of it who lets it in."""
     stubs: Stubs
+    feature_level: int | None = None
+    """What it is started with, when that is not the newest."""
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -94,21 +100,39 @@ class Node:
 class Cluster:
     """`async with`: its nodes serve inside, and are gone afterwards."""
 
-    def __init__(self, folder: Path, *, nodes: int = 3) -> None:
+    def __init__(self, folder: Path, *, nodes: int = 3, spare: int = 0, feature_level: int | None = None) -> None:
+        """`spare`: nodes that are planned and wired, and members of nothing yet."""
         self.folder = folder
         self.nodes: dict[str, Node] = {}
-        self._size = nodes
+        self.doors: dict[str, Stubs] = {}
+        """Whom clients may ask: the members."""
+        self._size, self._spare = nodes, spare
+        self._feature_level = feature_level
         self._channels: list[grpc.aio.Channel] = []
         self._wires: Wires | None = None
 
     @property
     def ids(self) -> tuple[str, ...]:
-        return tuple(self.nodes)
+        """The members."""
+        return tuple(self.doors)
+
+    @property
+    def spares(self) -> tuple[str, ...]:
+        return tuple(node_id for node_id in self.nodes if node_id not in self.doors)
 
     @property
     def files(self) -> Path:
         """The root of its handler `file`."""
         return self.folder / "files"
+
+    @property
+    def vault(self) -> Path:
+        """The folder of its handler `vault`."""
+        return self.folder / "vault"
+
+    @property
+    def _plug_ins(self) -> Path:
+        return self.folder / "plug-ins"
 
     @property
     def wires(self) -> Wires:
@@ -127,23 +151,59 @@ class Cluster:
         await self.close()
 
     async def _open(self) -> None:
-        base_port = free_base_port(self._size)
-        options = layout.UpOptions(data_dir=self.folder, nodes=self._size, base_port=base_port)
+        planned_nodes = self._size + self._spare
+        base_port = free_base_port(planned_nodes)
+        options = layout.UpOptions(data_dir=self.folder, nodes=planned_nodes, base_port=base_port)
         layout.check(options)
         self.folder.mkdir(parents=True, exist_ok=True)
         planned = layout.plan(options, new_cluster_id=CLUSTER_ID)
         layout.prepare(planned, options)
+        vault_handler.install(self._plug_ins)
+        Vault(self.vault).make()
         listening = {(node.id, kind): getattr(node, kind.value) for node in planned.nodes for kind in Kind}
         self._wires = Wires(listening)
         await self._wires.open()
         for node in planned.nodes:
-            _reconfigure(node, self._wires)
-            channel = grpc.aio.insecure_channel(node.api, options=CHANNEL_OPTIONS)
-            self._channels.append(channel)
-            self.nodes[node.id] = Node(node.id, node.api, node.data_dir, node.config, node.log, Stubs(channel))
-        for node_id in self.nodes:
-            await self.start(node_id, bootstrap=True)
+            _reconfigure(node, self._wires, founders=self._size, vault=self.vault)
+            self.nodes[node.id] = self._node(node)
+        for node_id in list(self.nodes)[: self._size]:
+            self.admit(node_id)
+            await self.start(node_id, "--bootstrap")
         await self.until_healthy(timeout_s=READY_TIMEOUT_S)
+
+    def _node(self, node: layout.LocalNode) -> Node:
+        channel = grpc.aio.insecure_channel(node.api, options=CHANNEL_OPTIONS)
+        self._channels.append(channel)
+        places = cluster_pb2.Member(id=node.id, api=node.api, http=node.http, raft=node.raft, peer=node.peer)
+        return Node(
+            id=node.id,
+            api=node.api,
+            data_dir=node.data_dir,
+            config=node.config,
+            log=node.log,
+            orders=self.folder / f"{node.id}.disk",
+            places=places,
+            stubs=Stubs(channel),
+            feature_level=self._feature_level,
+        )
+
+    def admit(self, node_id: str) -> None:
+        """It is a member from now on, whom clients may ask."""
+        self.doors[node_id] = self.nodes[node_id].stubs
+
+    def introduce(self, node_id: str) -> None:
+        """Have its configuration name the members that there are, and itself, as an operator does for a node that joins."""
+        node = self.nodes[node_id]
+        content = tomlkit.parse(node.config.read_text(encoding="utf-8")).unwrap()
+        known = [self.nodes[each].places for each in {**self.doors, node_id: None}]
+        content["cluster"]["members"] = [
+            {"id": each.id, "api": each.api, "http": each.http, "raft": each.raft, "peer": each.peer} for each in known
+        ]
+        node.config.write_text(tomlkit.dumps(content), encoding="utf-8")
+
+    def dismiss(self, node_id: str) -> None:
+        """It is none any more."""
+        del self.doors[node_id]
 
     async def close(self) -> None:
         """End every process: stopped ones go on first, and who does not end by himself is killed."""
@@ -160,24 +220,26 @@ class Cluster:
 
     # -- processes ----------------------------------------------------------------------------------------------
 
-    async def start(self, node_id: str, *, bootstrap: bool = False) -> None:
+    async def start(self, node_id: str, *flags: str) -> None:
         """Start a node that has ended, or never ran."""
         node = self.nodes[node_id]
         assert not node.alive, f"{node_id} runs already"
+        level = {} if node.feature_level is None else {LEVEL_VARIABLE: str(node.feature_level)}
         with node.log.open("ab") as log:
             node.process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-c",
-                SERVE,
+                *NODE,
+                str(node.orders),
+                str(self._plug_ins),
                 "--config",
                 str(node.config),
-                *(["--bootstrap"] if bootstrap else []),
+                *flags,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 # Ctrl-C in the terminal is for us.
                 start_new_session=True,
-                env=node_environment(os.environ),
+                env=node_environment(os.environ) | level,
             )
 
     async def kill(self, node_ids: Iterable[str]) -> None:
@@ -187,6 +249,10 @@ class Cluster:
             node.signal(signal.SIGKILL)
         for node in nodes:
             await node.ended()
+
+    def node_of(self, pid: int) -> str:
+        """Whose process it is."""
+        return next(node.id for node in self.nodes.values() if node.alive and node.pid == pid)
 
     # -- what they say ------------------------------------------------------------------------------------------
 
@@ -209,7 +275,8 @@ class Cluster:
         return await self._until(self._all_serve, f"it was not healthy within {timeout_s:g} s", timeout_s)
 
     def _all_serve(self, status: cluster_pb2.ClusterStatus) -> bool:
-        return status.healthy and len(status.nodes) == self._size
+        whole = status.healthy or (status.warnings and all(each.endswith(UPGRADING) for each in status.warnings))
+        return bool(whole) and {each.id for each in status.nodes} == set(self.doors)
 
     async def _until(self, holds: Any, otherwise: str, timeout_s: float) -> cluster_pb2.ClusterStatus:
         last = cluster_pb2.ClusterStatus()
@@ -244,13 +311,17 @@ def _knows_leader(status: cluster_pb2.ClusterStatus) -> bool:
     return leading == [status.leader_id]
 
 
-def _reconfigure(node: layout.LocalNode, wires: Wires) -> None:
-    """Let a node find its peers at our wires, and listen where it would anyway."""
+def _reconfigure(node: layout.LocalNode, wires: Wires, *, founders: int, vault: Path) -> None:
+    """Let a node find its peers at our wires, and listen where it would anyway. It is told of that many members, and
+    of the vault.
+    """
     content = tomlkit.parse(node.config.read_text(encoding="utf-8")).unwrap()
-    others = [member["id"] for member in content["cluster"]["members"] if member["id"] != node.id]
+    others = [each for each in wires.nodes if each != node.id]
+    content["cluster"]["members"] = content["cluster"]["members"][:founders]
     for kind in Kind:
         ways = [f"{each}={wires.address(node.id, each, kind)}" for each in others]
         content["node"][f"{kind.value}_routes"] = ways
+    content["handlers"]["vault"] = {"kind": vault_handler.KIND, "folder": str(vault)}
     for section, settings in SETTINGS.items():
         content.setdefault(section, {}).update(settings)
     node.config.write_text(tomlkit.dumps(content), encoding="utf-8")

@@ -3,7 +3,18 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from garbagetruck.chaos.scenarios import absences, kills, networks, restarts, soak
+from garbagetruck.chaos.scenarios import (
+    absences,
+    damages,
+    disks,
+    handlers,
+    kills,
+    masses,
+    networks,
+    operators,
+    restarts,
+    soak,
+)
 from garbagetruck.chaos.scenarios.scenario import Scenario
 
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
@@ -24,10 +35,21 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             networks.halves,
             networks.slow_network,
             networks.cut_connections,
+            disks.disk_full_,
+            disks.fsync_fails,
+            disks.slow_disk,
             restarts.rolling_restart,
             restarts.drain_leader,
             restarts.wiped_follower,
             restarts.wiped_majority,
+            operators.member_replaced,
+            operators.rolling_upgrade,
+            operators.leader_transfer,
+            handlers.stale_handler,
+            handlers.kill_mid_cleanup,
+            damages.corrupt_journal,
+            damages.corrupt_snapshot,
+            masses.mass_expiry_leader_dies,
             soak.soak,
         )
     }

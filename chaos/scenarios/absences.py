@@ -11,7 +11,7 @@ LOAD_S = 1.5
 LONGER_THAN_EVERY_TTL_S = 2 * max(TTLS_MS) / 1_000
 
 
-@scenario("stop-leader", times=2, outage_s=LONGER_THAN_EVERY_TTL_S)
+@scenario("stop-leader", covers=(2, 23), times=2, outage_s=LONGER_THAN_EVERY_TTL_S)
 async def stop_leader(stage: Stage) -> None:
     """The leader is stopped for longer than every TTL while clients renew at the others, and goes on: it ends and deletes nothing."""
     for _ in range(stage.plan.times):
@@ -22,7 +22,7 @@ async def stop_leader(stage: Stage) -> None:
         await stage.load(LOAD_S)
 
 
-@scenario("stop-follower", times=1, outage_s=30.0)
+@scenario("stop-follower", covers=(23,), times=1, outage_s=30.0)
 async def stop_follower(stage: Stage) -> None:
     """A follower is stopped, and goes on: the term changes once at most, and the leader is not deposed by its return."""
     for _ in range(stage.plan.times):
@@ -38,7 +38,7 @@ async def cut_node(stage: Stage) -> None:
         await _away_and_back(stage, isolated(await stage.follower()))
 
 
-@scenario("minority-leader", times=3, outage_s=8.0)
+@scenario("minority-leader", covers=(4,), times=3, outage_s=8.0)
 async def minority_leader(stage: Stage) -> None:
     """The leader is cut off from the others, not from clients: it acknowledges nothing, ends nothing and deletes nothing."""
     for _ in range(stage.plan.times):

@@ -9,7 +9,7 @@ LOAD_S = 1.0
 DOWN_S = 1.0
 
 
-@scenario("kill-all", times=10)
+@scenario("kill-all", covers=(3,), times=10)
 async def kill_all(stage: Stage) -> None:
     """Kill -9 of all nodes at once under load, again and again: every acknowledged lease is there, digests are equal."""
     for _ in range(stage.plan.times):
@@ -18,7 +18,7 @@ async def kill_all(stage: Stage) -> None:
     await stage.load(LOAD_S)
 
 
-@scenario("kill-staggered", times=3)
+@scenario("kill-staggered", covers=(3,), times=3)
 async def kill_staggered(stage: Stage) -> None:
     """Kill -9 of one node after the other, in any order, until none is left: every acknowledged lease is there."""
     for _ in range(stage.plan.times):
@@ -28,7 +28,7 @@ async def kill_staggered(stage: Stage) -> None:
     await stage.load(LOAD_S)
 
 
-@scenario("kill-leader", times=5)
+@scenario("kill-leader", covers=(3,), times=5)
 async def kill_leader(stage: Stage) -> None:
     """Kill -9 of the leader under load, again and again: another one leads, and nothing acknowledged is lost."""
     for _ in range(stage.plan.times):

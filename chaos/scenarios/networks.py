@@ -11,7 +11,7 @@ SLOW_S = 0.05
 """Half of a heartbeat, there and back a whole one: slow, and no reason to elect anybody."""
 
 
-@scenario("flapping", duration_s=30.0)
+@scenario("flapping", covers=(15,), duration_s=30.0)
 async def flapping(stage: Stage) -> None:
     """The leader is cut off and comes back, every second or so: leases that are renewed live, those that are not end."""
     clock = asyncio.get_running_loop().time
@@ -23,7 +23,7 @@ async def flapping(stage: Stage) -> None:
     await stage.load(LOAD_S)
 
 
-@scenario("one-way", times=1, outage_s=6.0)
+@scenario("one-way", covers=(15,), times=1, outage_s=6.0)
 async def one_way(stage: Stage) -> None:
     """The leader hears nothing, then is not heard; then a follower: whoever is cut off in one direction stops nobody else."""
     for _ in range(stage.plan.times):
@@ -33,7 +33,7 @@ async def one_way(stage: Stage) -> None:
                 await stage.load(LOAD_S)
 
 
-@scenario("bridge", times=2, outage_s=8.0, nodes=5)
+@scenario("bridge", covers=(15,), times=2, outage_s=8.0, nodes=5)
 async def bridge(stage: Stage) -> None:
     """Of five nodes one connects two halves that do not hear each other; first the leader, then a follower."""
     for _ in range(stage.plan.times):
@@ -42,7 +42,7 @@ async def bridge(stage: Stage) -> None:
             await stage.load(LOAD_S)
 
 
-@scenario("halves", times=2, outage_s=8.0, nodes=5)
+@scenario("halves", covers=(4, 15), times=2, outage_s=8.0, nodes=5)
 async def halves(stage: Stage) -> None:
     """Of five nodes the leader and one more are cut off from three: those three go on, the two acknowledge nothing."""
     for _ in range(stage.plan.times):

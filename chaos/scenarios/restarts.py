@@ -33,7 +33,7 @@ async def drain_leader(stage: Stage) -> None:
         stage.check(f"the term went from {term} to {term_now}, by one or two", holds=term < term_now <= term + 2)
 
 
-@scenario("wiped-follower")
+@scenario("wiped-follower", covers=(10, 17))
 async def wiped_follower(stage: Stage) -> None:
     """A follower loses its disk: started as before it refuses, and the others go on."""
     await stage.load(LOAD_S)
@@ -43,7 +43,7 @@ async def wiped_follower(stage: Stage) -> None:
     stage.check(f"it refused: {fault.codes}", holds=set(fault.codes.values()) == {REFUSED_EXIT})
 
 
-@scenario("wiped-majority", outage_s=5.0, ends_serving=False)
+@scenario("wiped-majority", covers=(10,), outage_s=5.0, ends_serving=False)
 async def wiped_majority(stage: Stage) -> None:
     """A majority loses its disks: those refuse to start, and what is left acknowledges nothing."""
     await stage.load(LOAD_S)

@@ -20,6 +20,12 @@ class Scenario:
     outage_s: float
     times: int
     nodes: int
+    spare: int
+    """Nodes that are there to be let in."""
+    feature_level: int | None
+    """What the nodes are started with. None: the newest."""
+    covers: tuple[int, ...]
+    """Which of the dangers of docs/chaos.md it is about, beyond those that every run is judged by."""
     ends_serving: bool
     """Whether a majority serves in the end, so that leases can be counted and orphans waited for."""
 
@@ -31,6 +37,9 @@ def scenario(
     outage_s: float = 5.0,
     times: int = 3,
     nodes: int = 3,
+    spare: int = 0,
+    feature_level: int | None = None,
+    covers: tuple[int, ...] = (),
     ends_serving: bool = True,
 ) -> Callable[[Play], Scenario]:
     """Make a scenario of a function; its docstring is the summary."""
@@ -46,6 +55,9 @@ def scenario(
             outage_s=outage_s,
             times=times,
             nodes=nodes,
+            spare=spare,
+            feature_level=feature_level,
+            covers=covers,
             ends_serving=ends_serving,
         )
 

@@ -9,7 +9,7 @@ from garbagetruck.chaos.stage import Stage
 BETWEEN_KILLS_S = 60.0
 
 
-@scenario("soak", duration_s=600.0)
+@scenario("soak", covers=(25,), duration_s=600.0)
 async def soak(stage: Stage) -> None:
     """Load for long, with a kill -9 of the leader every minute: memory, descriptors, threads and journals stay bounded."""
     clock = asyncio.get_running_loop().time

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from garbagetruck.chaos.history import NS_PER_MS, Attempt, Outcome
 from garbagetruck.chaos.workload.caller import Around, Caller
+from garbagetruck.chaos.workload.many import Renewed, renew_batch, stream
 from garbagetruck.chaos.workload.shelf import Shelf
 from garbagetruck.v1 import cleanup_spec_pb2
 
@@ -47,13 +48,14 @@ class Held:
 class Client:
     """One service: one holder. `run` once; `stop` lets it finish what it is at."""
 
-    def __init__(self, name: str, seed: int, around: Around, shelf: Shelf) -> None:
+    def __init__(self, name: str, seed: int, around: Around, shelf: Shelf, *, namespace: str = "") -> None:
         self.name = name
         self.long_lived: list[Held] = []
         """What it holds for minutes; nobody renews it."""
         self._around = around
         self._random = random.Random(f"{seed}/{name}")
-        self._call = Caller(name, around, self._random)
+        self._call = Caller(name, around, self._random, namespace)
+        self._prefix = f"{namespace}-" if namespace else ""
         self._shelf = shelf
         self._stopping = asyncio.Event()
         self._serial = 0
@@ -62,9 +64,15 @@ class Client:
         self._stopping.set()
 
     async def run(self) -> None:
-        habits = (self._hold_one, self._hold_in_session, self._hold_for_long, self._upload_and_keep)
+        habits = (
+            self._hold_one,
+            self._hold_in_session,
+            self._hold_several,
+            self._hold_for_long,
+            self._upload_and_keep,
+        )
         while not self._stopping.is_set():
-            await self._random.choices(habits, weights=(5, 3, 2, 1))[0]()
+            await self._random.choices(habits, weights=(5, 3, 3, 2, 1))[0]()
             await self._pause(self._random.uniform(0.0, 0.3))
 
     async def let_go(self) -> None:
@@ -78,17 +86,20 @@ class Client:
     # -- habits -------------------------------------------------------------------------------------------------
 
     async def _hold_one(self) -> None:
-        key = self._random.choice(SHARED_KEYS) if self._happens(0.6) else self._own_key()
+        key = self._shared_key() if self._happens(0.6) else self._own_key()
         held = await self._acquire(key, ttl_ms=self._random.choice(TTLS_MS))
         if held is None:
             return
         self._write(held)
+        await self._call.look(self._shared_key())
         for _ in range(self._random.randrange(6)):
             await self._pause(held.ttl_ms / 1_000 * self._random.uniform(0.2, 0.5))
             if self._stopping.is_set() or not await self._renew(held):
                 return
             if self._happens(0.3):
                 await self._call.read(held.id)
+            if self._happens(0.3):
+                await self._call.look(key)
         if self._happens(0.5):  # else it dies with its leases on
             await self._call.release(held.id)
 
@@ -113,6 +124,34 @@ class Client:
         if self._happens(0.4):
             await self._call.close_session(opened.session_id)
 
+    async def _hold_several(self) -> None:
+        """Some leases that stand alone, renewed by one message: a batch, or one on a stream."""
+        ttl_ms = self._random.choice(TTLS_MS)
+        keys = [self._own_key() for _ in range(self._random.randint(2, 4))]
+        held = [each for key in keys if (each := await self._acquire(key, ttl_ms=ttl_ms)) is not None]
+        for each in held:
+            self._write(each)
+        if not held:
+            return
+        if self._happens(0.5):
+            await self._renew_several(held, lambda leases: renew_batch(self._call, leases))
+        else:
+            async with stream(self._call) as opened:
+                await self._renew_several(held, opened.renew)
+        if self._happens(0.5):
+            for each in held:
+                await self._call.release(each.id)
+
+    async def _renew_several(
+        self, held: list[Held], renew: Callable[[list[Renewed]], Awaitable[list[Attempt]]]
+    ) -> None:
+        """A few times, as long as all of them are."""
+        for _ in range(self._random.randrange(1, 6)):
+            await self._pause(held[0].ttl_ms / 1_000 * self._random.uniform(0.2, 0.5))
+            renewed = await renew([Renewed(each.id, each.ttl_ms) for each in held])
+            if self._stopping.is_set() or not all(each.ok for each in renewed):
+                return
+
     async def _hold_for_long(self) -> None:
         held = await self._acquire(self._own_key(), ttl_ms=LONG_TTL_MS)
         if held is not None:
@@ -133,7 +172,10 @@ class Client:
 
     def _own_key(self) -> str:
         self._serial += 1
-        return f"{self.name}-{self._serial}"
+        return f"{self._prefix}{self.name}-{self._serial}"
+
+    def _shared_key(self) -> str:
+        return self._prefix + self._random.choice(SHARED_KEYS)
 
     async def _acquire(self, key: str, *, ttl_ms: int, session_id: str = "") -> Held | None:
         cleanup = cleanup_spec_pb2.CleanupSpec(handler="file", parameters={"path": key})

@@ -10,9 +10,9 @@ from collections import defaultdict
 
 import grpc.aio
 
-from garbagetruck.chaos.checkers.promises import promises_of
+from garbagetruck.chaos.checkers.promises import Promise, promises_of
 from garbagetruck.chaos.history import Attempt, Finding, Outcome, Verb
-from garbagetruck.chaos.workload.caller import REQUEST_LABEL, Around, Caller
+from garbagetruck.chaos.workload.caller import NAMESPACES, REQUEST_LABEL, Around, Caller, namespace_of
 from garbagetruck.v1 import lease_pb2
 
 READS_AT_ONCE = 16
@@ -24,15 +24,17 @@ LIST_TIMEOUT_S = 10.0
 
 async def survey(around: Around, seed: int) -> int:
     """Put the findings into the history; answers how many leases were there."""
-    caller = Caller("survey", around, random.Random(f"{seed}/survey"))
+    callers = {
+        each: Caller(f"survey{each}", around, random.Random(f"{seed}/survey{each}"), each) for each in NAMESPACES
+    }
     at_ns = around.now_ns()
-    due = [each.lease_id for each in promises_of(around.history).by_lease.values() if each.relied_on(at_ns)]
+    due = [each for each in promises_of(around.history).by_lease.values() if each.relied_on(at_ns)]
     gate = asyncio.Semaphore(READS_AT_ONCE)
 
-    async def read(lease_id: str) -> Outcome:
+    async def read(promise: Promise) -> Outcome:
         async with gate:
             for _ in range(TRIES_MAX):
-                outcome = (await caller.read(lease_id)).outcome
+                outcome = (await callers[namespace_of(promise.key)].read(promise.lease_id)).outcome
                 if outcome in {Outcome.OK, Outcome.REFUSED}:
                     return outcome
                 await asyncio.sleep(PAUSE_S)
@@ -41,7 +43,8 @@ async def survey(around: Around, seed: int) -> int:
     outcomes = await asyncio.gather(*map(read, due))
     unanswered = outcomes.count(Outcome.UNKNOWN)
     _find(around, f"every acknowledged lease can be read; of {len(due)}, {unanswered} gave no answer", not unanswered)
-    await _compare_list(around, caller)
+    for caller in callers.values():
+        await _compare_list(around, caller)
     return outcomes.count(Outcome.OK)
 
 
@@ -50,7 +53,7 @@ async def _compare_list(around: Around, caller: Caller) -> None:
     by_request: dict[str, list[str]] = defaultdict(list)
     for _ in range(TRIES_MAX):
         try:
-            for lease in await _listed(around, caller.any_node()):
+            for lease in await _listed(caller, caller.any_node()):
                 by_request[lease.labels[REQUEST_LABEL]].append(lease.id)
             break
         except grpc.aio.AioRpcError:
@@ -69,12 +72,12 @@ async def _compare_list(around: Around, caller: Caller) -> None:
             _find(around, f"I11: request {request_id} failed, and made no lease {lease_ids[0]}", holds=False)
 
 
-async def _listed(around: Around, node: str) -> list[lease_pb2.Lease]:
+async def _listed(caller: Caller, node: str) -> list[lease_pb2.Lease]:
     leases: list[lease_pb2.Lease] = []
     token = ""
     while True:
-        request = lease_pb2.ListLeasesRequest(page_size=PAGE_SIZE, page_token=token)
-        answer = await around.nodes[node].lease.ListLeases(request, timeout=LIST_TIMEOUT_S)
+        request = lease_pb2.ListLeasesRequest(namespace=caller.namespace, page_size=PAGE_SIZE, page_token=token)
+        answer = await caller.around.nodes[node].lease.ListLeases(request, timeout=LIST_TIMEOUT_S)
         leases.extend(answer.leases)
         token = answer.next_page_token
         if not token:

@@ -11,10 +11,11 @@ from pathlib import Path
 from garbagetruck.cluster.node.config.loading import load_settings
 from garbagetruck.cluster.node.config.problems import SettingsError
 from garbagetruck.cluster.node.lifecycle import EXIT_REFUSED, serve
+from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
 
 
-def main() -> int:
-    """Run a node; the answer is the exit code."""
+def main(disk: Disk = REAL_DISK) -> int:
+    """Run a node; the answer is the exit code. `disk` is for those who hurt nodes on purpose."""
     parser = argparse.ArgumentParser(prog="garbagetruck.cluster.node", description="Run one node of a cluster.")
     parser.add_argument("--config", type=Path, required=True, help="TOML file; see docs/configuration.md")
     begin = parser.add_mutually_exclusive_group()
@@ -28,7 +29,7 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - logging is not set up: its settings are what is wrong
         return EXIT_REFUSED
-    return serve(loaded, bootstrap=arguments.bootstrap, join=arguments.join, environ=os.environ)
+    return serve(loaded, bootstrap=arguments.bootstrap, join=arguments.join, environ=os.environ, disk=disk)
 
 
 if __name__ == "__main__":

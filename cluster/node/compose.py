@@ -133,6 +133,7 @@ def _core(settings: NodeSettings, identity: NodeIdentity, around: _Log, metrics:
         monotonic_ns=world.monotonic_ns,
         random=world.random,
         snapshots=Snapshots(MachineSnapshots(machine, applier, world.snapshot_executor), world.snapshot_executor),
+        disk=world.disk,
     )
     directory.listen(lambda places: log.set_members(at_raft(places)))
     clock = ClusterClock(

@@ -35,6 +35,7 @@ from garbagetruck.cluster.node.identity import DataFolder, IdentityError, NodeId
 from garbagetruck.cluster.node.logs import configure_logs
 from garbagetruck.cluster.node.server_node import ServerNode
 from garbagetruck.cluster.node.world import World
+from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
 from garbagetruck.cluster.raft.errors import DiskFailed, RaftError, StorageRefused
 
 EXIT_DONE = 0
@@ -61,10 +62,18 @@ ResultT = TypeVar("ResultT")
 _log = structlog.get_logger(__name__)
 
 
-def serve(loaded: LoadedSettings, *, bootstrap: bool, join: bool = False, environ: Mapping[str, str]) -> int:
+def serve(
+    loaded: LoadedSettings,
+    *,
+    bootstrap: bool,
+    join: bool = False,
+    environ: Mapping[str, str],
+    disk: Disk = REAL_DISK,
+) -> int:
     """Run one node until it is told to stop, and end the process. The answer is the exit code of one that could not serve.
 
     `bootstrap` makes an empty folder that of a founder of a new cluster, `join` that of a node of a cluster there is.
+    `disk` is for those who hurt nodes on purpose.
 
     Configures logging and installs signal handlers: for the main thread of a process of its own.
     """
@@ -87,7 +96,7 @@ def serve(loaded: LoadedSettings, *, bootstrap: bool, join: bool = False, enviro
                 join_incarnation=settings.cluster.incarnation,
             )
             with asyncio.Runner(loop_factory=_new_loop) as runner:
-                runner.run(_run(loaded, identity, folder, environ))
+                runner.run(_run(loaded, identity, folder, environ, disk))
     except IdentityError as error:
         _log.critical("refused", reason=str(error))
     except HandlerSettingsError as error:
@@ -105,7 +114,9 @@ def serve(loaded: LoadedSettings, *, bootstrap: bool, join: bool = False, enviro
     return EXIT_REFUSED
 
 
-async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolder, environ: Mapping[str, str]) -> Never:
+async def _run(
+    loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolder, environ: Mapping[str, str], disk: Disk
+) -> Never:
     """Serve, drain, and end the process. Raises what keeps the node from serving."""
     loop = asyncio.get_running_loop()
     pool = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
@@ -123,6 +134,7 @@ async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolde
         snapshot_executor=snapshot_pool,
         environ=environ,
         on_fatal=die,
+        disk=disk,
     )
     node = compose(loaded.settings, identity, folder, world, AddressBook(folder.path).load())
     for difference in node.membership.directory.differences():

@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from garbagetruck.cluster.cleanup.running import RunBlocking
+from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +30,5 @@ class World:
     environ: Mapping[str, str]
     on_fatal: Callable[[BaseException], None]
     """Ends the process, promptly and with a failure."""
+    disk: Disk = REAL_DISK
+    """Where the log and its snapshots lie. No setting names another one: only who starts the process can."""

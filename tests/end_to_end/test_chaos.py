@@ -1,4 +1,4 @@
-"""`garbagetruck chaos` on real processes: two short scenarios pass, show what they did, and leave nothing.
+"""`garbagetruck chaos` on real processes: short scenarios pass, show what they did, and leave nothing.
 
 I1 to I8 are judged by its checkers, whose own tests show that each can fail.
 """
@@ -109,3 +109,18 @@ def test_a_node_that_was_cut_off_deposes_nobody_when_it_comes_back(folder: Path,
     assert report["verdict"] == "passed"
     assert sum("holds: " in line for line in report["timeline"]) >= 3
     assert not (folder / "cut-node-1/cluster").exists(), "of a run that passed the nodes' disks are removed"
+
+
+def test_i5_a_stale_handler_deletes_nothing_of_what_was_made_anew(folder: Path, seed: int) -> None:
+    report = play(folder, "stale-handler", "--times", "1", "--seed", str(seed))
+    assert report["verdict"] == "passed"
+    assert any(
+        "I5: the stale handler's deletions of vault-1 were refused: fenced under" in line for line in report["timeline"]
+    )
+
+
+def test_i2_a_disk_that_fails_ends_its_node_and_loses_nothing(folder: Path, seed: int) -> None:
+    report = play(folder, "fsync-fails", "--seed", str(seed))
+    assert report["verdict"] == "passed"
+    assert report["faults"] == 2
+    assert sum("holds: it ended with 74, and said why" in line for line in report["timeline"]) == 2

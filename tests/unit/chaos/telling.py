@@ -41,6 +41,7 @@ class Story:
         ttl_ms: int = 0,
         remaining_ms: int = 0,
         reason: str = "",
+        seen: tuple[str, ...] = (),
     ) -> None:
         self.history.add(
             Attempt(
@@ -58,8 +59,14 @@ class Story:
                 token=token,
                 ttl_ms=ttl_ms,
                 remaining_ms=remaining_ms,
+                seen=seen,
             )
         )
+
+    def looked(self, key: str, sent_ms: int, ended_ms: int, *leases: str) -> None:
+        """At a resource; it had these leases, each made by the request that is named after it."""
+        requests = tuple(f"request of {lease}" for lease in leases)
+        self.attempt(Verb.LOOK, sent_ms, ended_ms, key=key, seen=requests)
 
     def acquired(
         self,

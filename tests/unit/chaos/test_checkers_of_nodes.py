@@ -79,7 +79,7 @@ def test_a_good_history_passes_and_every_checker_looks_at_it() -> None:
     assert violations_of(story.history) == []
     assert doubts_of(story.history) == []
     assert verdict_of([], []) is Verdict.PASSED
-    assert len(CHECKERS) == 10
+    assert len(CHECKERS) == 11
 
 
 def test_a_fault_that_did_not_bite_leaves_a_run_undecided() -> None:

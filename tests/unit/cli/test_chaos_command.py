@@ -1,6 +1,7 @@
 """The flags of `garbagetruck chaos`: what there is, what is refused, and what each verdict exits with."""
 
 import json
+import re
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from garbagetruck.chaos.scenarios import SCENARIOS
 from garbagetruck.chaos.simulator.result import Verdict
 from garbagetruck.cli import chaos
 from garbagetruck.cli.exits import Exit
+from tests.architecture.checkout import ROOT
+
+DOCUMENTATION = ROOT / "docs/chaos.md"
 
 
 def report(verdict: Verdict) -> Report:
@@ -49,6 +53,16 @@ def test_the_list_tells_of_every_scenario() -> None:
         assert each.name in told
         assert each.summary in told
     assert [each["scenario"] for each in json.loads(run("list", "-o", "json")[1])] == list(SCENARIOS)
+
+
+def test_the_documentation_names_every_danger_and_who_is_about_it() -> None:
+    rows = [line.split("|") for line in DOCUMENTATION.read_text(encoding="utf-8").splitlines()]
+    told = {
+        int(row[1]): set(re.findall(r"`([a-z-]+)`", row[3])) for row in rows if row[1:] and row[1].strip().isdigit()
+    }
+    assert list(told) == list(range(1, 26))
+    for each in SCENARIOS.values():
+        assert {number for number, names in told.items() if each.name in names} == set(each.covers), each.name
 
 
 @pytest.mark.parametrize(
