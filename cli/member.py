@@ -68,7 +68,7 @@ def add(  # noqa: PLR0917  # typer reads flags from parameters
     raft: Annotated[str, _address("Where its Raft listens.")],
     peer: Annotated[str, _address("Where the other nodes bring what is for the leader.")],
     disk_id: Annotated[
-        str, typer.Option(metavar="ID", help="The only data folder to take. Default: the first that comes.")
+        str, typer.Option(metavar="ID", help="The only data folder to take; of one that leaves, takes it back.")
     ] = "",
     wait: Wait = True,
     wait_timeout: Patience = "10m",  # type: ignore[assignment]  # typer parses defaults, too
