@@ -89,7 +89,7 @@ class Enrolment(ApplyListener):
                 self._check()
                 (outcome,) = await gateway.submit((RegisterMember(self._record()),), timeout_s=REGISTER_TIMEOUT_S)
                 if isinstance(outcome, Refused):
-                    raise NotThisClusterError(outcome.message)
+                    raise NotThisClusterError(f"the cluster refuses what this node tells of itself: {outcome.message}")
             except OperatingError as error:
                 self._tell_waiting(error)
                 await asyncio.sleep(RETRY_S)
@@ -99,11 +99,14 @@ class Enrolment(ApplyListener):
         while True:
             await self._more_to_tell.wait()
             try:
-                await gateway.submit((RegisterMember(self._own),), timeout_s=REGISTER_TIMEOUT_S)
+                (outcome,) = await gateway.submit((RegisterMember(self._own),), timeout_s=REGISTER_TIMEOUT_S)
             except OperatingError:
                 await asyncio.sleep(RETRY_S)
-            else:
-                self._more_to_tell.clear()  # refused or not: the next look shows
+                continue
+            self._more_to_tell.clear()
+            if isinstance(outcome, Refused):
+                _log.error("record_refused", reason=outcome.message)
+                return  # told again, it would be refused again; the node does without
 
     def _tell_waiting(self, error: OperatingError) -> None:
         """Say once what this node waits for."""

@@ -61,6 +61,10 @@ ResultT = TypeVar("ResultT")
 _log = structlog.get_logger(__name__)
 
 
+class SettingsRefusedError(Exception):
+    """A part of the node does not take its settings."""
+
+
 def serve(loaded: LoadedSettings, *, bootstrap: bool, join: bool = False, environ: Mapping[str, str]) -> int:
     """Run one node until it is told to stop, and end the process. The answer is the exit code of one that could not serve.
 
@@ -92,7 +96,7 @@ def serve(loaded: LoadedSettings, *, bootstrap: bool, join: bool = False, enviro
         _log.critical("refused", reason=str(error))
     except HandlerSettingsError as error:
         _log.critical("refused", reason=str(problem_of(error)))
-    except NotThisClusterError as error:
+    except (NotThisClusterError, SettingsRefusedError) as error:
         _log.critical("refused", reason=str(error))
     except StorageRefused as error:
         _log.critical("storage_refused", reason=str(error))
@@ -124,7 +128,7 @@ async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolde
         environ=environ,
         on_fatal=die,
     )
-    node = compose(loaded.settings, identity, folder, world, AddressBook(folder.path).load())
+    node = _compose(loaded, identity, folder, world)
     for difference in node.membership.directory.differences():
         _log.warning("settings", warning=difference)
     stop = asyncio.Event()
@@ -146,6 +150,17 @@ async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolde
     else:
         _log.info("stopped")
     _end(EXIT_REFUSED if removed else EXIT_DONE)
+
+
+def _compose(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolder, world: World) -> ServerNode:
+    """Build the node. Raises `SettingsRefusedError` for what a part refuses of its settings, and what else `compose` raises."""
+    page = AddressBook(folder.path).load()
+    try:
+        return compose(loaded.settings, identity, folder, world, page)
+    except HandlerSettingsError:
+        raise
+    except ValueError as error:  # settings by themselves were checked; these do not go with what the folder holds
+        raise SettingsRefusedError(str(error)) from error
 
 
 async def _serve_until(stop: asyncio.Event, node: ServerNode, folder: DataFolder, identity: NodeIdentity) -> bool:

@@ -27,9 +27,11 @@ from tests.unit.node.gateway_rig import Node
 from tests.unit.node.rig import NODE, acquire, turns
 
 
-def enrolment(node: Node, folder: Path, *, cluster_id: str, disk_id: str, joined: bool = False) -> Enrolment:
+def enrolment(
+    node: Node, folder: Path, *, cluster_id: str, disk_id: str, joined: bool = False, base_port: int = 7_100
+) -> Enrolment:
     folder.mkdir(exist_ok=True)
-    options = UpOptions(data_dir=folder, nodes=1, base_port=7_100)
+    options = UpOptions(data_dir=folder, nodes=1, base_port=base_port)
     cluster = plan(options, new_cluster_id=cluster_id)
     prepare(cluster, options)
     settings = load_settings(cluster.nodes[0].config, {}).settings
@@ -135,6 +137,30 @@ async def test_once_all_can_read_it_a_node_tells_where_its_peers_reach_it(node: 
     assert node.machine.members()[0].peer == "127.0.0.1:7501"
     assert place.complete
     keeping.cancel()
+
+
+async def test_a_node_with_the_address_of_another_does_not_serve(node: Node, tmp_path: Path) -> None:
+    await node.lead()
+    await node.create()
+    await enrolment(node, tmp_path / "a", cluster_id="c1", disk_id="disk").register(node.gateway)
+    await told(node, AddMember(node.machine.clock_ms, "", "op", member(2)))
+    moved = enrolment(node, tmp_path / "b", cluster_id="c1", disk_id="disk", base_port=7_101)
+    with pytest.raises(NotThisClusterError, match=r"refuses what .*member\.api: 127\.0\.0\.1:7102 is an address of n2"):
+        await moved.register(node.gateway)
+
+
+async def test_a_record_that_is_refused_later_is_not_told_again_and_again(node: Node, tmp_path: Path) -> None:
+    await node.lead()
+    await node.create()
+    place = enrolment(node, tmp_path, cluster_id="c1", disk_id="disk")
+    node.applier.listen(node.leadership, place)
+    await place.register(node.gateway)
+    keeping = asyncio.create_task(place.keep(node.gateway))
+    await told(node, AddMember(node.machine.clock_ms, "", "op", replace(member(2), http="127.0.0.1:7501")))
+    await turns(30)
+    assert keeping.done()
+    assert keeping.exception() is None
+    assert node.machine.members()[0].peer == ""
 
 
 async def test_a_record_that_is_gone_tells_its_node_of_its_removal(node: Node, tmp_path: Path) -> None:
