@@ -242,8 +242,8 @@ def test_a_removal_that_would_stop_the_cluster_is_refused_and_a_removed_node_ser
     cluster.signal(third, signal.SIGTERM)
     assert end(cluster, third) == 0
 
-    # One that is up when it is removed hears of it, ends, and never serves again.
-    run(f"member remove {other}")
+    # One that is up when it is removed hears of it, ends, and never serves again. Asked through itself alone, too.
+    assert run.json(f"member remove {other}", "--endpoints", cluster.nodes[other].api)["role"] == "gone"
     until(lambda: last_event(cluster, other) == "removed")
     cluster.serve(other)
     assert end(cluster, other) == 1
