@@ -51,6 +51,9 @@ NOBODY_TO_JOIN = (
     "cluster.members names nobody but this node, which so has nobody to join; name the members that `garbagetruck member"
     " list` shows, and this node"
 )
+TAKE_LEAVE_S_MAX = 20.0
+"""How long a node that was removed waits to hear that its record is gone: the leader may be starting again, or may have
+stopped talking to it before it could hear."""
 BLOCKING_THREADS = 8
 """For handlers' calls to the file system. More cleanups at once wait for one."""
 GC_THRESHOLDS = (50_000, 20, 50)
@@ -137,6 +140,9 @@ async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolde
     try:
         removed = await _serve_until(stop, node, folder, identity)
         await node.drain()
+        if removed:
+            await _take_leave(stop, node.gone)
+            folder.note_removal(identity)
         await node.leave()
     except BaseException:
         await node.stop()
@@ -180,9 +186,23 @@ async def _serve_until(stop: asyncio.Event, node: ServerNode, folder: DataFolder
             becoming_ready.result()
             tune_collector()
             await asyncio.wait({stopping, removal}, return_when=asyncio.FIRST_COMPLETED)
-        if removal.done():
-            folder.note_removal(identity)
         return removal.done()
+    finally:
+        for task in waits:
+            task.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+async def _take_leave(stop: asyncio.Event, gone: asyncio.Event) -> None:
+    """Having been removed, serve nobody, but go on answering for Raft for a while.
+
+    Until the leader has stored that it is without this node, a restart has it ask for this node's vote again; it lets the
+    record go afterwards. A signal ends the waiting, too.
+    """
+    _log.info("taking_leave", at_most_s=TAKE_LEAVE_S_MAX)
+    waits = {asyncio.ensure_future(stop.wait()), asyncio.ensure_future(gone.wait())}
+    try:
+        await asyncio.wait(waits, timeout=TAKE_LEAVE_S_MAX, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in waits:
             task.cancel()

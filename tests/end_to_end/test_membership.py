@@ -251,3 +251,20 @@ def test_a_removal_that_would_stop_the_cluster_is_refused_and_a_removed_node_ser
     _, told = run(f"member remove {leader}", exits=Exit.PRECONDITION)
     assert "the only member that votes" in told
     run("lease acquire still --ttl 30s")
+
+
+async def test_a_removed_node_stays_for_as_long_as_its_leader_may_need_its_vote_again(cluster: LocalCluster) -> None:
+    """Two voters, one goes, and the one that stays dies at the moment when the other one has heard of it."""
+    leader = await cluster.leader()
+    first, second = (each for each in cluster.nodes if each != leader)
+    async with garbagetruck.connect(cluster.nodes[leader].api) as truck:
+        await truck.remove_member(first, timeout=CALL_S)
+        await until_listed(truck, first, None)
+        await truck.remove_member(second, timeout=CALL_S)
+        async with asyncio.timeout(CHANGE_S):
+            while "draining" not in events(cluster, second):
+                await asyncio.sleep(0.002)
+    cluster.signal(leader, signal.SIGKILL)
+    cluster.serve(leader)
+    await until_healthy(cluster, leader, {leader})
+    await asyncio.to_thread(until, lambda: last_event(cluster, second) == "removed", CHANGE_S)

@@ -173,8 +173,33 @@ async def test_a_record_that_is_gone_tells_its_node_of_its_removal(node: Node, t
     await told(node, RegisterMember(member(2, version="1", disk_id="disk-2")), SettleMember("n2", "voter"))
     await told(node, RemoveMember(node.machine.clock_ms, "", "op", NODE))
     assert not place.removed.is_set(), "it votes as yet"
+    assert not place.gone.is_set(), "and the others may count on its vote"
     await told(node, SettleMember(NODE, "gone"))
     assert place.removed.is_set()
+    assert place.gone.is_set()
+
+
+async def test_a_learner_that_reads_of_its_former_removal_stays_if_it_was_added_again(
+    node: Node, tmp_path: Path
+) -> None:
+    """It was away, and comes back with its old folder: it never voted, so that folder is as good as any."""
+    await node.lead()
+    await node.create()
+    await enrolment(node, tmp_path / "a", cluster_id="c1", disk_id="disk").register(node.gateway)
+    place = enrolment(node, tmp_path / "b", cluster_id="c1", disk_id="disk")
+    node.applier.listen(node.leadership, place)
+    await told(node, AddMember(node.machine.clock_ms, "", "op", member(2)))
+    await told(node, RegisterMember(member(2, version="1", disk_id="disk-2")), SettleMember("n2", "voter"))
+    await told(node, RemoveMember(node.machine.clock_ms, "", "op", NODE))
+    await told(node, SettleMember(NODE, "gone"))
+    assert place.gone.is_set()
+    assert not place.removed.is_set(), "this may be of former days"
+    again = replace(place._own, version="", feature_level=0)
+    await told(node, AddMember(node.machine.clock_ms, "", "op", again))
+    await place.register(node.gateway)
+    assert place.complete
+    assert not place.removed.is_set()
+    assert not place.gone.is_set()
 
 
 async def test_raft_tells_a_node_of_its_removal(node: Node, tmp_path: Path) -> None:
