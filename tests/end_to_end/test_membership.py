@@ -268,3 +268,21 @@ async def test_a_removed_node_stays_for_as_long_as_its_leader_may_need_its_vote_
     cluster.serve(leader)
     await until_healthy(cluster, leader, {leader})
     await asyncio.to_thread(until, lambda: last_event(cluster, second) == "removed", CHANGE_S)
+
+
+async def test_a_founder_that_never_came_is_taken_out_and_another_comes(cluster: LocalCluster) -> None:
+    """Its record tells no feature level, which must not keep the others from ever removing it."""
+    cluster.kill_supervisor()
+    for node_id, node in cluster.nodes.items():
+        cluster.signal(node_id, signal.SIGKILL)
+        shutil.rmtree(node.data_dir)
+        node.log.unlink()
+    for node_id in ("n1", "n2"):
+        cluster.serve(node_id, "--bootstrap")
+    await cluster.leader()
+    run = Line(cluster)
+    _, told = await asyncio.to_thread(run, "member remove n3")
+    assert "n3 is gone" in told
+    async with garbagetruck.connect(f"{cluster.nodes['n1'].api},{cluster.nodes['n2'].api}") as truck:
+        await let_in(cluster, truck, "n4", 4, knowing=("n1", "n2"))
+        await until_healthy(cluster, "n4", {"n1", "n2", "n4"})
