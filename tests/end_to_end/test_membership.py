@@ -261,9 +261,7 @@ async def test_a_removed_node_stays_for_as_long_as_its_leader_may_need_its_vote_
         await truck.remove_member(first, timeout=CALL_S)
         await until_listed(truck, first, None)
         await truck.remove_member(second, timeout=CALL_S)
-        async with asyncio.timeout(CHANGE_S):
-            while "draining" not in events(cluster, second):
-                await asyncio.sleep(0.002)
+        await asyncio.to_thread(until, lambda: "draining" in events(cluster, second), CHANGE_S)
     cluster.signal(leader, signal.SIGKILL)
     cluster.serve(leader)
     await until_healthy(cluster, leader, {leader})
