@@ -254,7 +254,7 @@ def test_a_removal_that_would_stop_the_cluster_is_refused_and_a_removed_node_ser
 
 
 async def test_a_removed_node_stays_for_as_long_as_its_leader_may_need_its_vote_again(cluster: LocalCluster) -> None:
-    """Two voters, one goes, and the one that stays dies at the moment when the other one has heard of it."""
+    """Two voters, one goes, and the one that stays dies about when the other one has heard of it, and leads again alone."""
     leader = await cluster.leader()
     first, second = (each for each in cluster.nodes if each != leader)
     async with garbagetruck.connect(cluster.nodes[leader].api) as truck:
@@ -266,6 +266,8 @@ async def test_a_removed_node_stays_for_as_long_as_its_leader_may_need_its_vote_
     cluster.serve(leader)
     await until_healthy(cluster, leader, {leader})
     await asyncio.to_thread(until, lambda: last_event(cluster, second) == "removed", CHANGE_S)
+    end = [each for each in events(cluster, second) if each in ("draining", "taking_leave", "removed")]
+    assert end == ["draining", "taking_leave", "removed"]
 
 
 async def test_a_founder_that_never_came_is_taken_out_and_another_comes(cluster: LocalCluster) -> None:
