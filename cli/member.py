@@ -1,7 +1,7 @@
 """`garbagetruck member ...`: the nodes that the cluster consists of, and how they come and go."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import typer
@@ -12,7 +12,7 @@ from garbagetruck.cli.exits import Exit
 from garbagetruck.cli.flags import MUTATION, duration
 from garbagetruck.cli.invocation import Invocation, command
 from garbagetruck.cli.render import Column, note, print_done, print_list
-from garbagetruck.client import DeadlineExceeded, Member, MemberRole, Truck, Unavailable
+from garbagetruck.client import DeadlineExceeded, Member, MemberRole, Truck, Unavailable, connect
 
 app = typer.Typer(
     help="See the nodes that the cluster consists of; let others in, send some away.", no_args_is_help=True
@@ -68,7 +68,7 @@ def add(  # noqa: PLR0917  # typer reads flags from parameters
     raft: Annotated[str, _address("Where its Raft listens.")],
     peer: Annotated[str, _address("Where the other nodes bring what is for the leader.")],
     disk_id: Annotated[
-        str, typer.Option(metavar="ID", help="The only data folder to take. Default: the first that comes.")
+        str, typer.Option(metavar="ID", help="The only data folder to take; of one that leaves, takes it back.")
     ] = "",
     wait: Wait = True,
     wait_timeout: Patience = "10m",  # type: ignore[assignment]  # typer parses defaults, too
@@ -77,10 +77,12 @@ def add(  # noqa: PLR0917  # typer reads flags from parameters
 
     async def work(truck: Truck) -> Member:
         added = await truck.add_member(member_id, api=api, http=http, raft=raft, peer=peer, disk_id=disk_id)
-        note(f"{member_id} is let in; start it with `garbagetruck serve --join`")
+        back = bool(added.version)  # one that was there already has told it
+        note(f"{member_id} is " + ("taken back" if back else "let in; start it with `garbagetruck serve --join`"))
         if wait:
             await _wait(truck, member_id, wait_timeout, "joins", "has no vote yet", _votes)
-            added = next(each for each in await truck.members() if each.id == member_id)
+            # It may be gone again between two looks; then this is how it was.
+            added = next((each for each in await truck.members() if each.id == member_id), added)
         return added
 
     record = call(invocation, work)
@@ -102,14 +104,25 @@ def remove(
     """Send a node away; it ends when it hears of it. Refused while the others that answer would be no majority."""
 
     async def work(truck: Truck) -> Member:
+        others = [each.api for each in await truck.members() if each.id != member_id] if wait else []
         removed = await truck.remove_member(member_id)
         if wait:
-            await _wait(truck, member_id, wait_timeout, "leaves", "is a member still", lambda found: found is None)
+            async with _client_of_the_rest(invocation, others) as rest:
+                await _wait(rest, member_id, wait_timeout, "leaves", "is a member still", lambda found: found is None)
         return removed
 
     record = call(invocation, work)
     done = f"{member_id} is gone" if wait else f"{member_id} leaves"
-    print_done(invocation.output, shapes.member(record), "id", done)
+    now = {**shapes.member(record), "role": "gone" if wait else "leaving"}
+    print_done(invocation.output, now, "id", done)
+
+
+def _client_of_the_rest(invocation: Invocation, others: Iterable[str]) -> Truck:
+    """A client that asks `others`, too: whom the command was given may be the very one that goes, and answer no more."""
+    try:
+        return connect(",".join([invocation.endpoints, *others]), timeout=invocation.timeout_s)
+    except ValueError:  # too many, or records that are of no use here
+        return connect(invocation.endpoints, timeout=invocation.timeout_s)
 
 
 def _votes(member: Member | None) -> bool:
@@ -131,7 +144,7 @@ async def _wait(
 
     Ends the process when patience does.
     """
-    told = ""
+    told, reached = "", False
     try:
         async with asyncio.timeout(patience_ms / 1_000):
             while True:
@@ -139,7 +152,9 @@ async def _wait(
                     members, status = await truck.members(), await truck.status()
                 except (Unavailable, DeadlineExceeded) as error:
                     keeps = str(error)  # a leader may be on its way out: the next one goes on
+                    reached = False
                 else:
+                    reached = True
                     if done(next((each for each in members if each.id == member_id), None)):
                         return
                     begins = f"{member_id} {doing}: "
@@ -149,5 +164,6 @@ async def _wait(
                     note(keeps)
                 await asyncio.sleep(POLL_S)
     except TimeoutError as error:
-        note(f"{member_id} {undone}. The cluster goes on with it; `member list` and `status` tell how far it is.")
+        ends = f"{member_id} {undone}" if reached else f"Nobody answers: it is not known whether {member_id} {undone}"
+        note(f"{ends}. The cluster goes on with it; `member list` and `status` tell how far it is.")
         raise typer.Exit(Exit.UNKNOWN) from error

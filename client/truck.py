@@ -88,7 +88,8 @@ class Truck(Leases):
         """Let a node in, as a learner; it becomes a voter when it has come and caught up, which `members` tells.
 
         Addresses are `"host:port"`, as the other nodes and the clients reach them. `disk_id`: the only folder to be
-        taken under this name; empty: the first that comes. Raises `MemberExists`, `MembershipChangePending`.
+        taken under this name; empty: the first that comes. A member that leaves is taken back when its own `disk_id` is
+        named. Raises `MemberExists`, `MembershipChangePending`.
         """
         answer = await self._caller.mutate(
             lambda stubs: stubs.cluster.AddMember,

@@ -149,7 +149,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         where = self._door.header()
         warnings = translate.warnings(members, heard, where.leader_id)
         warnings.extend(translate.levels(members, view.machine.feature_level))
-        warnings.extend(translate.difference(view.machine.open_difference()))
+        warnings.extend(translate.difference(view.machine.open_difference(), heard))
         status = cluster_pb2.ClusterStatus(
             cluster_id=where.cluster_id,
             healthy=not warnings,

@@ -78,6 +78,8 @@ class NodeStatus:
     """Its disk has less free space than it should."""
     membership_waits: str = ""
     """What keeps a change of membership waiting, as a sentence; told by the node that leads."""
+    cleanups_held: bool = False
+    """It saw that digests differ, and starts no cleanup, whatever the cluster's state says."""
 
 
 class PeerUnreachable(Exception):

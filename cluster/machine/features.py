@@ -102,12 +102,23 @@ def held_at(behind: Iterable[str], level: int) -> str:
     return f"{', '.join(names)} {'holds' if len(names) == 1 else 'hold'} the cluster at feature level {level}"
 
 
+def _readers(members: tuple[Member, ...], operation: Operation) -> tuple[Member, ...]:
+    """Who must be able to read `operation`: everybody, but not the one whom it sends away.
+
+    That one may be dead, or may never have come, and would keep the others from ever removing it. If it does read, it ends at
+    the entry, a moment before it would have anyhow.
+    """
+    if not isinstance(operation, RemoveMember):
+        return members
+    return tuple(each for each in members if each.id != operation.member_id) or members
+
+
 def not_enabled(members: Iterable[Member], used: int, operation: Operation) -> Refused | None:
     """Why the cluster does not take this operation yet; None when it does. `used`: the highest level that ever was."""
     needed = level_of(operation)
     if needed == LEVEL_OLDEST:
         return None
-    known = tuple(members)
+    known = _readers(tuple(members), operation)
     level = cluster_level(known, used)
     if needed <= level:
         return None

@@ -8,8 +8,11 @@ Laws:
 It knows nothing of Raft, networks, disks or wall clocks.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
+
+from typing_extensions import override
 
 from garbagetruck.cluster.machine import (
     cleanups,
@@ -131,6 +134,18 @@ class Machine(Queries):
         apply_one = self._apply_one if batch.format == features.LEVEL_OLDEST else self._apply_if_enabled
         outcomes = tuple(apply_one(batch, operation) for operation in batch.operations)
         return Applied(batch.proposer, batch.sequence, batch.epoch, outcomes)
+
+    @override
+    def not_enabled(self, operations: Sequence[Operation]) -> Refused | None:
+        refusal = super().not_enabled(operations)
+        needed = features.format_of(operations)
+        if refusal is not None or needed <= self.level:
+            return refusal
+        return Refused(  # what sends this very node away: it would write what it cannot read
+            Reason.FEATURE_NOT_ENABLED,
+            f"this node, which leads, reads feature level {self.level} only: let another one lead first",
+            metadata=(("level", str(self.level)), ("needed", str(needed)), ("members", "")),
+        )
 
     def skip(self, index: int, checksum: int) -> Applied:
         """Do without the entry at `index`, whose bytes have this CRC32, by order of an operator (see docs/consensus.md).

@@ -2,13 +2,14 @@
 
 A member's record says what is wanted; Raft's configuration, which this knows nothing of, says who votes. An operator's
 operation changes what is wanted, the leader brings Raft to it, and `settle` notes that it is so. One change at a time:
-while a member is on its way in or out, no other is let in or sent away.
+while a member is on its way in or out, no other is let in or sent away. One on its way out may be taken back.
 """
 
 from collections.abc import Iterator
 
 from msgspec.structs import replace
 
+from garbagetruck.cluster.machine import features
 from garbagetruck.cluster.machine.model import EventType, Member, MemberRole
 from garbagetruck.cluster.machine.operations import (
     AddMember,
@@ -52,6 +53,11 @@ def register(state: State, operation: RegisterMember) -> Acknowledged | Refused:
             Reason.MEMBER_UNKNOWN,
             f"member {member.id!r} is known with another data folder; a wiped node must return as a new member",
         )
+    # A node of the oldest level takes any address, and all must decide alike (I3).
+    oldest = features.cluster_level(state.members.values(), state.level_used) == features.LEVEL_OLDEST
+    taken = None if oldest else _taken(state, member)
+    if taken is not None:
+        return taken
     # What it shall be is not for the node to say; where its peers reach it, a node of feature level 1 does not tell.
     member = replace(member, role=known.role, peer=member.peer or known.peer)
     if known != member:
@@ -62,7 +68,10 @@ def register(state: State, operation: RegisterMember) -> Acknowledged | Refused:
 
 def add(state: State, operation: AddMember) -> MemberChanged | Refused:
     wanted = operation.member
-    refusal = _pending(state) or _taken(state, wanted)
+    known = state.members.get(wanted.id)
+    if known is not None and known.role is MemberRole.LEAVING:
+        return _take_back(state, operation, known)
+    refusal = _pending(state) or _exists(known) or _taken(state, wanted)
     if refusal is not None:
         return refusal
     most = state.bounds.members_max
@@ -75,6 +84,28 @@ def add(state: State, operation: AddMember) -> MemberChanged | Refused:
     member = replace(wanted, version="", feature_level=0, role=MemberRole.LEARNER)
     state.members.put(member.id, member)
     state.emit(EventType.MEMBER_CHANGED, holder=operation.actor, detail=f"{member.id} added, at {member.raft}")
+    return MemberChanged(member)
+
+
+def _take_back(state: State, operation: AddMember, known: Member) -> MemberChanged | Refused:
+    """Let one stay that leaves. It may vote still, or not any more: the leader sees to it, as it does for any learner.
+
+    Its disk must be named: who does not name it means another, which has to wait until this one is gone.
+    """
+    wanted = operation.member
+    if wanted.disk_id != known.disk_id:
+        pending = _pending(state)
+        assert pending is not None, "one that leaves is on its way"
+        named = f"name its data folder, {known.disk_id}, as disk_id" if known.disk_id else "name no disk_id"
+        back = f"to take it back, {named}"
+        return replace(pending, message=f"{pending.message}; {back}")
+    refusal = _pending(state, undone=known.id) or _taken(state, wanted)
+    if refusal is not None:
+        return refusal
+    told = {"api": wanted.api, "http": wanted.http, "raft": wanted.raft, "peer": wanted.peer}
+    member = replace(known, role=MemberRole.LEARNER, **told)
+    state.members.put(member.id, member)
+    state.emit(EventType.MEMBER_CHANGED, holder=operation.actor, detail=f"{member.id} taken back, at {member.raft}")
     return MemberChanged(member)
 
 
@@ -118,7 +149,7 @@ def settle(state: State, operation: SettleMember) -> Acknowledged | Refused:
 
 
 def _pending(state: State, *, undone: str = "") -> Refused | None:
-    """The refusal of a second change while one is under way; `undone` is the learner whom it would send away again."""
+    """The refusal of a second change while one is under way; `undone` is the member whose own change it would undo."""
     for each in state.members.values():
         if each.role is not MemberRole.VOTER and each.id != undone:
             doing = "joining" if each.role is MemberRole.LEARNER else "leaving"
@@ -130,11 +161,16 @@ def _pending(state: State, *, undone: str = "") -> Refused | None:
     return None
 
 
+def _exists(known: Member | None) -> Refused | None:
+    if known is None:
+        return None
+    return Refused(Reason.MEMBER_EXISTS, f"{known.id!r} is a member already: remove it first", "member.id")
+
+
 def _taken(state: State, wanted: Member) -> Refused | None:
-    """The refusal of an id or an address that is another's."""
-    if wanted.id in state.members:
-        return Refused(Reason.MEMBER_EXISTS, f"{wanted.id!r} is a member already: remove it first", "member.id")
-    known = {address: each.id for each in state.members.values() for _, address in _addresses(each)}
+    """The refusal of an address that is another's."""
+    others = (each for each in state.members.values() if each.id != wanted.id)
+    known = {address: each.id for each in others for _, address in _addresses(each)}
     for field, address in _addresses(wanted):
         if address in known:
             message = f"member.{field}: {address} is an address of {known[address]}"

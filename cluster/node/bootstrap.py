@@ -54,8 +54,11 @@ class Enrolment(ApplyListener):
         self._told_waiting = False
         self._was_member = False
         self._more_to_tell = asyncio.Event()
+        self._registered = False
         self.removed = asyncio.Event()
         """Set when the cluster is without this node. It never is again."""
+        self.gone = asyncio.Event()
+        """Set while the record that this node had is gone: then nobody counts on its vote any more."""
 
     @property
     def complete(self) -> bool:
@@ -85,11 +88,12 @@ class Enrolment(ApplyListener):
             try:
                 await gateway.read(Consistency.LINEARIZABLE, timeout_s=REGISTER_TIMEOUT_S)
                 if self.complete:
+                    self._registered = True
                     return
                 self._check()
                 (outcome,) = await gateway.submit((RegisterMember(self._record()),), timeout_s=REGISTER_TIMEOUT_S)
                 if isinstance(outcome, Refused):
-                    raise NotThisClusterError(outcome.message)
+                    raise NotThisClusterError(f"the cluster refuses what this node tells of itself: {outcome.message}")
             except OperatingError as error:
                 self._tell_waiting(error)
                 await asyncio.sleep(RETRY_S)
@@ -99,11 +103,14 @@ class Enrolment(ApplyListener):
         while True:
             await self._more_to_tell.wait()
             try:
-                await gateway.submit((RegisterMember(self._own),), timeout_s=REGISTER_TIMEOUT_S)
+                (outcome,) = await gateway.submit((RegisterMember(self._own),), timeout_s=REGISTER_TIMEOUT_S)
             except OperatingError:
                 await asyncio.sleep(RETRY_S)
-            else:
-                self._more_to_tell.clear()  # refused or not: the next look shows
+                continue
+            self._more_to_tell.clear()
+            if isinstance(outcome, Refused):
+                _log.error("record_refused", reason=outcome.message)
+                return  # told again, it would be refused again; the node does without
 
     def _tell_waiting(self, error: OperatingError) -> None:
         """Say once what this node waits for."""
@@ -155,14 +162,20 @@ class Enrolment(ApplyListener):
             self.removed.set()
 
     def _look(self) -> None:
-        """A record with this very disk that is there no more tells of a removal, also of one who never had a vote."""
+        """A record with this very disk that is there no more tells of a removal, also of one who never had a vote.
+
+        But not while this node reads of former days: it may have been added again since, with the same folder.
+        """
         known = self._known()
         if known is not None and known.disk_id == self._identity.disk_id:
             self._was_member = True
+            self.gone.clear()
             if known.peer != self._own.peer and self._may_tell_all():
                 self._more_to_tell.set()
         elif self._was_member:
-            self.removed.set()
+            self.gone.set()
+            if self._registered:
+                self.removed.set()
 
     def _known(self) -> Member | None:
         return self._machine.member(self._own.id)

@@ -45,6 +45,8 @@ TIMEOUT_S = 5.0
 """Of a note or a report."""
 PAUSE_MS = 1_000
 """Before another attempt at one."""
+HEARD_MS = 5_000
+"""How long a leader that heard a report waits for it in the log, before it brings it there itself."""
 
 _log = structlog.get_logger(__name__)
 
@@ -101,6 +103,8 @@ class DigestWatch(ApplyListener):
         """Index of the note at which a difference was seen."""
         self._paused_since = False
         """The machine has paused since then."""
+        self._heard: tuple[ReportDigest, int] | None = None
+        """(what another reported of a difference, when it was heard), until the log has it."""
         self._under_way: asyncio.Task[Sequence[Outcome]] | None = None
         self._quiet_until_ns = 0
         self._stopped = False
@@ -119,10 +123,15 @@ class DigestWatch(ApplyListener):
         return self._held_by is not None
 
     def hear(self, report: ReportDigest) -> None:
-        """As leader, be told of a report before it is in the log: it needs no majority to stop this node's cleanups."""
+        """As leader, be told of a report before it is in the log: it needs no majority to stop this node's cleanups.
+
+        Who sent it may be gone before it got there. Then this node brings it there, so that all pause, and an operator
+        hears of it.
+        """
         noted = next((each for each in self._machine.digest_notes() if each.index == report.index), None)
         if noted is not None and noted.digest != report.digest:
             self._hold(noted, report.node_id, report.digest)
+            self._heard = report, self._monotonic_ns()
 
     async def stop(self) -> None:
         """Send nothing more. Idempotent."""
@@ -168,7 +177,8 @@ class DigestWatch(ApplyListener):
                 return
             if self._should_report(noted, own):
                 wanted = ReportDigest(noted.index, self._node_id, own)
-        self._let_go()
+        wanted = wanted or self._overdue(notes)
+        self._let_go(notes)
         if self._under_way is not None or self._monotonic_ns() < self._quiet_until_ns:
             return
         if wanted is not None:
@@ -201,15 +211,19 @@ class DigestWatch(ApplyListener):
             digest=f"{digest:016x}",
         )
 
-    def _let_go(self) -> None:
-        """Cleanups go on when an operator has resumed them, or, where no report ever got into the log, when a later note
-        of another node's agrees with this one.
+    def _let_go(self, notes: Sequence[DigestNote]) -> None:
+        """Cleanups go on when an operator has resumed them. Where no report ever got into the log, when a later note of
+        another node's agrees with this one, or when the note has gone: whoever differs still does so at a later one.
         """
         if self._held_by is None:
             return
         if self._machine.cleanups_paused:
             self._paused_since = True
-        elif self._paused_since or self.agreed_index > self._held_by:
+        elif (
+            self._paused_since
+            or self.agreed_index > self._held_by
+            or all(each.index != self._held_by for each in notes)
+        ):
             _log.warning("digests_settled", index=self._held_by)
             self._held_by, self._paused_since = None, False
 
@@ -221,6 +235,17 @@ class DigestWatch(ApplyListener):
         agreeing = tuple(sorted(each for each, digest in digests.digests_of(noted).items() if digest == right))
         self._on_fatal(StateDiverged(node_id=self._node_id, index=noted.index, own=own, right=right, agreeing=agreeing))
         return True
+
+    def _overdue(self, notes: Sequence[DigestNote]) -> ReportDigest | None:
+        """What was heard, and should be in the log by now."""
+        if self._heard is None:
+            return None
+        report, heard_ns = self._heard
+        noted = next((each for each in notes if each.index == report.index), None)
+        if noted is None or report.node_id in dict(noted.reports):
+            self._heard = None
+            return None
+        return report if self._monotonic_ns() - heard_ns >= HEARD_MS * NS_PER_MS else None
 
     def _should_report(self, noted: DigestNote, own: int) -> bool:
         told = digests.digests_of(noted).get(self._node_id)
@@ -250,7 +275,7 @@ class DigestWatch(ApplyListener):
 
     async def _report(self, report: ReportDigest) -> Sequence[Outcome]:
         assert self._reports is not None, "there is a way to the leader before there are notes"
-        _log.warning("reporting_digest", index=report.index, digest=f"{report.digest:016x}")
+        _log.warning("reporting_digest", index=report.index, node=report.node_id, digest=f"{report.digest:016x}")
         return await self._reports.submit((report,), timeout_s=TIMEOUT_S)
 
     def _send(self, sending: Coroutine[Any, Any, Sequence[Outcome]]) -> None:

@@ -52,6 +52,9 @@ NOBODY_TO_JOIN = (
     "cluster.members names nobody but this node, which so has nobody to join; name the members that `garbagetruck member"
     " list` shows, and this node"
 )
+TAKE_LEAVE_S_MAX = 20.0
+"""How long a node that was removed waits to hear that its record is gone: the leader may be starting again, or may have
+stopped talking to it before it could hear."""
 BLOCKING_THREADS = 8
 """For handlers' calls to the file system. More cleanups at once wait for one."""
 GC_THRESHOLDS = (50_000, 20, 50)
@@ -60,6 +63,10 @@ GC_THRESHOLDS = (50_000, 20, 50)
 ResultT = TypeVar("ResultT")
 
 _log = structlog.get_logger(__name__)
+
+
+class SettingsRefusedError(Exception):
+    """A part of the node does not take its settings."""
 
 
 def serve(
@@ -101,7 +108,7 @@ def serve(
         _log.critical("refused", reason=str(error))
     except HandlerSettingsError as error:
         _log.critical("refused", reason=str(problem_of(error)))
-    except NotThisClusterError as error:
+    except (NotThisClusterError, SettingsRefusedError) as error:
         _log.critical("refused", reason=str(error))
     except StorageRefused as error:
         _log.critical("storage_refused", reason=str(error))
@@ -136,7 +143,7 @@ async def _run(
         on_fatal=die,
         disk=disk,
     )
-    node = compose(loaded.settings, identity, folder, world, AddressBook(folder.path).load())
+    node = _compose(loaded, identity, folder, world)
     for difference in node.membership.directory.differences():
         _log.warning("settings", warning=difference)
     stop = asyncio.Event()
@@ -145,6 +152,9 @@ async def _run(
     try:
         removed = await _serve_until(stop, node, folder, identity)
         await node.drain()
+        if removed:
+            await _take_leave(stop, node.gone)
+            folder.note_removal(identity)
         await node.leave()
     except BaseException:
         await node.stop()
@@ -158,6 +168,17 @@ async def _run(
     else:
         _log.info("stopped")
     _end(EXIT_REFUSED if removed else EXIT_DONE)
+
+
+def _compose(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolder, world: World) -> ServerNode:
+    """Build the node. Raises `SettingsRefusedError` for what a part refuses of its settings, and what else `compose` raises."""
+    page = AddressBook(folder.path).load()
+    try:
+        return compose(loaded.settings, identity, folder, world, page)
+    except HandlerSettingsError:
+        raise
+    except ValueError as error:  # settings by themselves were checked; these do not go with what the folder holds
+        raise SettingsRefusedError(str(error)) from error
 
 
 async def _serve_until(stop: asyncio.Event, node: ServerNode, folder: DataFolder, identity: NodeIdentity) -> bool:
@@ -177,9 +198,23 @@ async def _serve_until(stop: asyncio.Event, node: ServerNode, folder: DataFolder
             becoming_ready.result()
             tune_collector()
             await asyncio.wait({stopping, removal}, return_when=asyncio.FIRST_COMPLETED)
-        if removal.done():
-            folder.note_removal(identity)
         return removal.done()
+    finally:
+        for task in waits:
+            task.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+async def _take_leave(stop: asyncio.Event, gone: asyncio.Event) -> None:
+    """Having been removed, serve nobody, but go on answering for Raft for a while.
+
+    Until the leader has stored that it is without this node, a restart has it ask for this node's vote again; it lets the
+    record go afterwards. A signal ends the waiting, too.
+    """
+    _log.info("taking_leave", at_most_s=TAKE_LEAVE_S_MAX)
+    waits = {asyncio.ensure_future(stop.wait()), asyncio.ensure_future(gone.wait())}
+    try:
+        await asyncio.wait(waits, timeout=TAKE_LEAVE_S_MAX, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in waits:
             task.cancel()

@@ -84,6 +84,7 @@ def forwarding_of(
         leadership=core.leadership,
         peers=mesh.calls,
         membership_waits=lambda: driver.waits,
+        cleanups_held=lambda: core.digests.holds_cleanups,
     )
     mesh.serve(handler, status.own)
     return Forwarding(mesh, forwarder, handler, gateway, status), driver

@@ -99,6 +99,8 @@ class ServerNode:
         self.membership = membership
         self.removed = core.enrolment.removed
         """Set when the cluster is without this node."""
+        self.gone = core.enrolment.gone
+        """Set while this node's record is gone, and nobody counts on its vote any more."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._started: list[Callable[[], Coroutine[Any, Any, None]]] = []
         """How to stop what was started, in the order of starting."""

@@ -242,8 +242,8 @@ def test_a_removal_that_would_stop_the_cluster_is_refused_and_a_removed_node_ser
     cluster.signal(third, signal.SIGTERM)
     assert end(cluster, third) == 0
 
-    # One that is up when it is removed hears of it, ends, and never serves again.
-    run(f"member remove {other}")
+    # One that is up when it is removed hears of it, ends, and never serves again. Asked through itself alone, too.
+    assert run.json(f"member remove {other}", "--endpoints", cluster.nodes[other].api)["role"] == "gone"
     until(lambda: last_event(cluster, other) == "removed")
     cluster.serve(other)
     assert end(cluster, other) == 1
@@ -251,3 +251,38 @@ def test_a_removal_that_would_stop_the_cluster_is_refused_and_a_removed_node_ser
     _, told = run(f"member remove {leader}", exits=Exit.PRECONDITION)
     assert "the only member that votes" in told
     run("lease acquire still --ttl 30s")
+
+
+async def test_a_removed_node_stays_for_as_long_as_its_leader_may_need_its_vote_again(cluster: LocalCluster) -> None:
+    """Two voters, one goes, and the one that stays dies about when the other one has heard of it, and leads again alone."""
+    leader = await cluster.leader()
+    first, second = (each for each in cluster.nodes if each != leader)
+    async with garbagetruck.connect(cluster.nodes[leader].api) as truck:
+        await truck.remove_member(first, timeout=CALL_S)
+        await until_listed(truck, first, None)
+        await truck.remove_member(second, timeout=CALL_S)
+        await asyncio.to_thread(until, lambda: "draining" in events(cluster, second), CHANGE_S)
+    cluster.signal(leader, signal.SIGKILL)
+    cluster.serve(leader)
+    await until_healthy(cluster, leader, {leader})
+    await asyncio.to_thread(until, lambda: last_event(cluster, second) == "removed", CHANGE_S)
+    end = [each for each in events(cluster, second) if each in ("draining", "taking_leave", "removed")]
+    assert end == ["draining", "taking_leave", "removed"]
+
+
+async def test_a_founder_that_never_came_is_taken_out_and_another_comes(cluster: LocalCluster) -> None:
+    """Its record tells no feature level, which must not keep the others from ever removing it."""
+    cluster.kill_supervisor()
+    for node_id, node in cluster.nodes.items():
+        cluster.signal(node_id, signal.SIGKILL)
+        shutil.rmtree(node.data_dir)
+        node.log.unlink()
+    for node_id in ("n1", "n2"):
+        cluster.serve(node_id, "--bootstrap")
+    await cluster.leader()
+    run = Line(cluster)
+    _, told = await asyncio.to_thread(run, "member remove n3")
+    assert "n3 is gone" in told
+    async with garbagetruck.connect(f"{cluster.nodes['n1'].api},{cluster.nodes['n2'].api}") as truck:
+        await let_in(cluster, truck, "n4", 4, knowing=("n1", "n2"))
+        await until_healthy(cluster, "n4", {"n1", "n2", "n4"})

@@ -106,10 +106,17 @@ def warnings(members: Sequence[Member], heard: Mapping[str, NodeStatus], leader_
     return found
 
 
-def difference(noted: DigestNote | None) -> list[str]:
-    """What nodes reported of one state (I3), as a sentence; empty when nobody differs."""
+def difference(noted: DigestNote | None, heard: Mapping[str, NodeStatus]) -> list[str]:
+    """What nodes reported of one state (I3), as a sentence; empty when nobody differs.
+
+    What one of them saw, and is in no report as yet, is told as well: that node holds its cleanups, though nobody paused them.
+    """
     if noted is None:
-        return []
+        return [
+            f"{status.node_id} saw that digests differ, and starts no cleanup until that is settled"
+            for status in heard.values()
+            if status.cleanups_held
+        ]
     told = ", ".join(f"{node_id} has {digest:016x}" for node_id, digest in sorted(digests_of(noted).items()))
     return [
         f"digests differ at entry {noted.index}: {told}; cleanups stay paused until `cleanup resume --all-namespaces`"

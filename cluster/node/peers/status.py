@@ -43,6 +43,7 @@ class NodeStatusBoard(PeerStatus):
         leadership: Leadership,
         peers: StatusAsker,
         membership_waits: Callable[[], str] = str,
+        cleanups_held: Callable[[], bool] = bool,
     ) -> None:
         self._node_id = node_id
         self._version = version
@@ -53,6 +54,7 @@ class NodeStatusBoard(PeerStatus):
         self._leadership = leadership
         self._peers = peers
         self._membership_waits = membership_waits
+        self._cleanups_held = cleanups_held
 
     @override
     def own(self) -> NodeStatus:
@@ -69,6 +71,7 @@ class NodeStatusBoard(PeerStatus):
             clock_ms=self._clock.now_ms() if leading else self._machine.clock_ms,
             storage_low=self._node_id in status.low_on_space,
             membership_waits=self._membership_waits(),
+            cleanups_held=self._cleanups_held(),
         )
 
     @override
@@ -101,4 +104,5 @@ def _status_of(node_id: str, answer: StatusResponse) -> NodeStatus:
         clock_ms=answer.clock_ms,
         storage_low=answer.storage_low,
         membership_waits=answer.membership_waits,
+        cleanups_held=answer.cleanups_held,
     )

@@ -480,7 +480,7 @@ class AddMemberRequest(_message.Message):
     @_builtins.property
     def member(self) -> Global___Member:
         """The node: its id and its four addresses, none of which is another member's. Its `disk_id` may be empty: the first
-        folder that joins under this id is taken.
+        folder that joins under this id is taken. A member that leaves is taken back when its own `disk_id` is named.
         """
 
     def __init__(

@@ -134,3 +134,11 @@ async def test_a_transfer_that_came_to_nothing_says_so(api: Stand) -> None:
     api.gateway.failure = TransferFailed("n2 did not take over")
     told = await refusal(api.cluster.TransferLeadership(cluster_pb2.TransferLeadershipRequest()))
     assert (told.code, told.reason) == (REFUSED, "TRANSFER_FAILED")
+
+
+async def test_status_tells_of_a_node_that_holds_its_cleanups(api: Stand) -> None:
+    own = api.peers.statuses["n1"]
+    api.peers.statuses["n1"] = replace(own, cleanups_held=True)
+    status = (await api.cluster.GetStatus(cluster_pb2.GetStatusRequest())).status
+    assert not status.healthy
+    assert "n1 saw that digests differ, and starts no cleanup until that is settled" in status.warnings

@@ -59,6 +59,15 @@ async def test_patience_ends_with_an_unknown_outcome_and_the_cluster_goes_on(
     assert "n4 has no vote yet. The cluster goes on" in capsys.readouterr().err
 
 
+async def test_when_nobody_answers_at_the_end_it_is_not_known_and_not_told_as_if_it_were(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        await wait((LEARNER, ""), Unavailable("no leader is known"), patience_ms=20)
+    assert ended.value.exit_code == Exit.UNKNOWN
+    assert "Nobody answers: it is not known whether n4 has no vote yet." in capsys.readouterr().err
+
+
 async def test_a_learner_that_is_removed_again_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as ended:
         await wait((LEARNER, ""), (None, ""))

@@ -16,8 +16,9 @@ from garbagetruck.cluster.machine.operations import (
     NoteDigest,
     Operation,
     RegisterMember,
+    SettleMember,
 )
-from garbagetruck.cluster.machine.outcomes import Acknowledged, Reason
+from garbagetruck.cluster.machine.outcomes import Acknowledged, MemberChanged, Reason
 from tests.unit.machine import integrity
 from tests.unit.machine.integrity import state_of
 from tests.unit.machine.scribe import MEMBER, Scribe, accepted, file, refused
@@ -27,7 +28,8 @@ OLDEST, NEWEST = features.LEVEL_OLDEST, features.LEVEL_NEWEST
 
 
 def member(name: str, level: int) -> Member:
-    return replace(MEMBER, id=name, disk_id=f"disk of {name}", feature_level=level)
+    own = {part: f"{name}:{port}" for port, part in enumerate(("api", "http", "raft"), 1)}
+    return replace(MEMBER, id=name, disk_id=f"disk of {name}", feature_level=level, **own)
 
 
 def cluster(*levels: int, machine: Machine | None = None) -> Scribe:
@@ -79,6 +81,31 @@ def test_once_it_was_used_the_level_falls_no_more() -> None:
     assert log.machine.feature_level == 2
     accepted(log.one(NoteDigest(8, 7)), Acknowledged)
     assert integrity.restored(log.machine).feature_level == 2
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_member_that_cannot_read_of_its_removal_is_removed_all_the_same(level: int) -> None:
+    """A founder that never came, or one that died before its upgrade."""
+    log = cluster(2, 2, level)
+    refused(log.one(SettleMember("n3", "gone")), Reason.FEATURE_NOT_ENABLED)
+    refused(log.one(log.removing("n1")), Reason.FEATURE_NOT_ENABLED)
+    assert log.machine.not_enabled((log.removing("n3"),)) is None, "the commit queue asks the same"
+    accepted(log.one(log.removing("n3")), MemberChanged)
+    assert log.machine.feature_level == 2, "and from then on the rest of the removal can be written, too"
+    accepted(log.one(SettleMember("n3", "gone")), Acknowledged)
+
+
+def test_a_leader_that_could_not_read_of_its_own_removal_does_not_write_it() -> None:
+    log = cluster(1, 2, machine=Machine(level=OLDEST))
+    why = log.machine.not_enabled((log.removing("n1"),))
+    assert why is not None
+    assert "let another one lead first" in why.message
+
+
+def test_of_two_that_cannot_read_neither_is_removed_and_the_refusal_names_the_other() -> None:
+    log = cluster(2, 2, 2, 1, 0)
+    why = refused(log.one(log.removing("n5")), Reason.FEATURE_NOT_ENABLED)
+    assert dict(why.metadata)["members"] == "n4"
 
 
 def test_nothing_of_a_higher_level_comes_before_the_cluster_itself() -> None:

@@ -27,6 +27,7 @@ register    MEMBER_UNKNOWN              learner                     learner     
 wiped       MEMBER_UNKNOWN              learner                     MEMBER_UNKNOWN              MEMBER_UNKNOWN  MEMBER_UNKNOWN
 votes       MEMBER_UNKNOWN              voter                       voter                       voter           MEMBER_UNKNOWN
 gone        none                        MEMBER_UNKNOWN              MEMBER_UNKNOWN              MEMBER_UNKNOWN  none
+take back   learner                     MEMBERSHIP_CHANGE_PENDING   MEMBERSHIP_CHANGE_PENDING   MEMBER_EXISTS   learner
 add n5      learner                     MEMBERSHIP_CHANGE_PENDING   MEMBERSHIP_CHANGE_PENDING   voter           MEMBERSHIP_CHANGE_PENDING
 remove n2   none                        MEMBERSHIP_CHANGE_PENDING   MEMBERSHIP_CHANGE_PENDING   voter           MEMBERSHIP_CHANGE_PENDING
 """
@@ -82,6 +83,7 @@ def test_each_word_about_a_member_in_each_of_its_states(log: Scribe, operation: 
     digest = log.machine.digest()
     words: dict[str, Operation] = {
         "add": log.adding(member(4)),
+        "take back": log.adding(member(4, disk_id="disk-4")),
         "remove": log.removing("n4"),
         "register": RegisterMember(member(4, version="1", disk_id="disk-4")),
         "wiped": RegisterMember(member(4, version="1", disk_id="wiped")),
@@ -122,6 +124,50 @@ def test_an_address_belongs_to_one_node_under_whatever_name(log: Scribe, part: s
         why = refused(log.one(log.adding(replace(member(4), **{part: taken}))), Reason.MEMBER_EXISTS)
         assert why.field == f"member.{part}"
         assert "n2" in why.message
+
+
+@pytest.mark.parametrize("part", ["api", "http", "raft", "peer"])
+def test_a_node_cannot_announce_an_address_that_is_anothers(log: Scribe, part: str) -> None:
+    """Whoever looked for the other one there would find this one, or nobody."""
+    for number in (1, 2, 3):
+        log.one(RegisterMember(member(number, version="1", disk_id=f"disk-{number}")))
+    digest = log.machine.digest()
+    record = member(1, version="2", disk_id="disk-1")
+    for taken in ("127.0.0.1:7303", "localhost:7303"):
+        why = refused(log.one(RegisterMember(replace(record, **{part: taken}))), Reason.MEMBER_EXISTS)
+        assert (why.field, "n3" in why.message) == (f"member.{part}", True)
+    assert log.machine.digest() == digest, "I11: a refusal changes nothing"
+    accepted(log.one(RegisterMember(replace(record, **{part: record.api}))), Acknowledged)
+
+
+def test_i3_while_a_member_reads_the_oldest_level_only_any_address_is_taken_as_there() -> None:
+    log = Scribe()
+    log.enter_epoch()
+    log.one(CreateCluster("c", 1, (replace(founder(1), feature_level=1), founder(2))))
+    taken = replace(founder(2), raft=founder(1).raft)
+    accepted(log.one(RegisterMember(taken)), Acknowledged)
+
+
+def test_a_member_that_leaves_is_taken_back_with_its_disk_and_votes_again(log: Scribe) -> None:
+    """The way out when a removal can never be done: another one died meanwhile."""
+    log.one(log.removing("n3"))
+    other = refused(log.one(log.adding(member(3, disk_id="other"))), Reason.MEMBERSHIP_CHANGE_PENDING)
+    assert "to take it back, name its data folder, disk-3, as disk_id" in other.message
+    elsewhere = replace(member(3, disk_id="disk-3"), raft="127.0.0.1:9303")
+    back = accepted(log.one(log.adding(elsewhere)), MemberChanged).member
+    assert back == record(log, "n3") == replace(elsewhere, version="1.0.0", feature_level=2, role=LEARNER)
+    assert [each.detail for each in log.events(EventType.MEMBER_CHANGED)][-1] == "n3 taken back, at 127.0.0.1:9303"
+    refused(log.one(SettleMember("n3", "gone")), Reason.MEMBER_UNKNOWN)
+    accepted(log.one(SettleMember("n3", "voter")), Acknowledged)
+    accepted(log.one(log.removing("n2")), MemberChanged)
+
+
+def test_taking_back_needs_an_address_of_its_own_and_no_further_room(log: Scribe) -> None:
+    log.one(log.removing("n3"))
+    taken = replace(member(3, disk_id="disk-3"), peer=member(2).raft)
+    assert refused(log.one(log.adding(taken)), Reason.MEMBER_EXISTS).field == "member.peer"
+    log.bounds(Bounds(members_max=3))
+    accepted(log.one(log.adding(member(3, disk_id="disk-3"))), MemberChanged)
 
 
 def test_there_are_no_more_members_than_the_bound(log: Scribe) -> None:

@@ -289,6 +289,8 @@ class Walker:
     def register_member(self) -> Operation:
         number = self.rng.randrange(1, 7)
         record = member(number, version="2", disk_id=self.rng.choice((f"disk-{number}", "other")))
+        if self.rng.random() < 0.1:
+            record = replace(record, http=member(self.rng.randrange(1, 7)).http)
         level = self.rng.choice((2, 2, 2, 1))
         return RegisterMember(replace(record, feature_level=level, peer=record.peer if level > 1 else ""))
 

@@ -87,6 +87,13 @@ class Node:
         return self.trio.commit(*operations)
 
 
+class Silent:
+    """A way to the leader on which everything is lost."""
+
+    async def submit(self, operations: Sequence[Operation], *, timeout_s: float) -> Sequence[Outcome]:
+        raise NoLeader("none is known")
+
+
 @dataclass
 class Trio:
     """`level` is that of all members."""
@@ -99,6 +106,7 @@ class Trio:
     """In the order in which they reached the leader."""
     unreachable: bool = False
     """No leader can be reached."""
+    silent: Silent = field(default_factory=Silent)
     let_through: asyncio.Event = field(default_factory=asyncio.Event)
     """Cleared, what reached the leader is not committed yet."""
 

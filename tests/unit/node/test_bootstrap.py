@@ -27,9 +27,11 @@ from tests.unit.node.gateway_rig import Node
 from tests.unit.node.rig import NODE, acquire, turns
 
 
-def enrolment(node: Node, folder: Path, *, cluster_id: str, disk_id: str, joined: bool = False) -> Enrolment:
+def enrolment(
+    node: Node, folder: Path, *, cluster_id: str, disk_id: str, joined: bool = False, base_port: int = 7_100
+) -> Enrolment:
     folder.mkdir(exist_ok=True)
-    options = UpOptions(data_dir=folder, nodes=1, base_port=7_100)
+    options = UpOptions(data_dir=folder, nodes=1, base_port=base_port)
     cluster = plan(options, new_cluster_id=cluster_id)
     prepare(cluster, options)
     settings = load_settings(cluster.nodes[0].config, {}).settings
@@ -137,6 +139,30 @@ async def test_once_all_can_read_it_a_node_tells_where_its_peers_reach_it(node: 
     keeping.cancel()
 
 
+async def test_a_node_with_the_address_of_another_does_not_serve(node: Node, tmp_path: Path) -> None:
+    await node.lead()
+    await node.create()
+    await enrolment(node, tmp_path / "a", cluster_id="c1", disk_id="disk").register(node.gateway)
+    await told(node, AddMember(node.machine.clock_ms, "", "op", member(2)))
+    moved = enrolment(node, tmp_path / "b", cluster_id="c1", disk_id="disk", base_port=7_101)
+    with pytest.raises(NotThisClusterError, match=r"refuses what .*member\.api: 127\.0\.0\.1:7102 is an address of n2"):
+        await moved.register(node.gateway)
+
+
+async def test_a_record_that_is_refused_later_is_not_told_again_and_again(node: Node, tmp_path: Path) -> None:
+    await node.lead()
+    await node.create()
+    place = enrolment(node, tmp_path, cluster_id="c1", disk_id="disk")
+    node.applier.listen(node.leadership, place)
+    await place.register(node.gateway)
+    keeping = asyncio.create_task(place.keep(node.gateway))
+    await told(node, AddMember(node.machine.clock_ms, "", "op", replace(member(2), http="127.0.0.1:7501")))
+    await turns(30)
+    assert keeping.done()
+    assert keeping.exception() is None
+    assert node.machine.members()[0].peer == ""
+
+
 async def test_a_record_that_is_gone_tells_its_node_of_its_removal(node: Node, tmp_path: Path) -> None:
     await node.lead()
     await node.create()
@@ -147,8 +173,33 @@ async def test_a_record_that_is_gone_tells_its_node_of_its_removal(node: Node, t
     await told(node, RegisterMember(member(2, version="1", disk_id="disk-2")), SettleMember("n2", "voter"))
     await told(node, RemoveMember(node.machine.clock_ms, "", "op", NODE))
     assert not place.removed.is_set(), "it votes as yet"
+    assert not place.gone.is_set(), "and the others may count on its vote"
     await told(node, SettleMember(NODE, "gone"))
     assert place.removed.is_set()
+    assert place.gone.is_set()
+
+
+async def test_a_learner_that_reads_of_its_former_removal_stays_if_it_was_added_again(
+    node: Node, tmp_path: Path
+) -> None:
+    """It was away, and comes back with its old folder: it never voted, so that folder is as good as any."""
+    await node.lead()
+    await node.create()
+    await enrolment(node, tmp_path / "a", cluster_id="c1", disk_id="disk").register(node.gateway)
+    place = enrolment(node, tmp_path / "b", cluster_id="c1", disk_id="disk")
+    node.applier.listen(node.leadership, place)
+    await told(node, AddMember(node.machine.clock_ms, "", "op", member(2)))
+    await told(node, RegisterMember(member(2, version="1", disk_id="disk-2")), SettleMember("n2", "voter"))
+    await told(node, RemoveMember(node.machine.clock_ms, "", "op", NODE))
+    await told(node, SettleMember(NODE, "gone"))
+    assert place.gone.is_set()
+    assert not place.removed.is_set(), "this may be of former days"
+    again = replace(place._own, version="", feature_level=0)
+    await told(node, AddMember(node.machine.clock_ms, "", "op", again))
+    await place.register(node.gateway)
+    assert place.complete
+    assert not place.removed.is_set()
+    assert not place.gone.is_set()
 
 
 async def test_raft_tells_a_node_of_its_removal(node: Node, tmp_path: Path) -> None:

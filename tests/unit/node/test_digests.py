@@ -2,7 +2,9 @@
 
 import pytest
 
-from garbagetruck.cluster.machine.operations import ResumeCleanups
+from garbagetruck.cluster.machine.digests import NOTES_MAX
+from garbagetruck.cluster.machine.operations import ReportDigest, ResumeCleanups
+from garbagetruck.cluster.node import digests
 from garbagetruck.cluster.node.digests import EVERY_ENTRIES, NOTED_AFTER_ENTRIES, RING_MAX
 from garbagetruck.cluster.node.endings import StateDiverged
 from tests.unit.node.digest_trio import Trio
@@ -142,6 +144,52 @@ async def test_a_report_that_finds_no_leader_is_sent_again_and_not_without_a_pau
     trio.commit()
     await turns()
     assert trio.reports[0].node_id == "n3"
+
+
+@pytest.mark.parametrize("leads", ["n1", "n2"], ids=["it leads on", "another one leads by then"])
+async def test_i3_a_report_that_was_heard_gets_into_the_log_though_who_sent_it_is_gone(leads: str) -> None:
+    """Else the leader would hold its cleanups for ever, and nobody would know why (I4)."""
+    trio = Trio()
+    wrong = trio.nodes["n3"]
+    wrong.go_wrong()
+    trio.let_through.clear()
+    trio.note_by_hand()
+    await turns()
+    assert trio.held() == ["n1", "n3"], "n1 has heard of it"
+    await wrong.watch.stop()
+    wrong.restart()
+    trio.let_through.set()
+    trio.nodes["n1"].leading, trio.nodes[leads].leading = False, True
+    assert trio.paused() == []
+    await trio.settle()
+    assert [each.node_id for each in trio.reports][:2] == ["n3", "n3"], "once by itself, once by who heard it"
+    assert trio.paused() == trio.held() == ["n1", "n2", "n3"]
+    trio.commit(ResumeCleanups(10, "", "", "op", "looked at it"))
+    assert trio.paused() == trio.held() == []
+
+
+async def test_i4_a_leader_lets_go_when_what_it_heard_can_get_into_the_log_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The one that reported is no member any more, so that the log refuses its word; and nobody else differs."""
+    trio = Trio()
+    monkeypatch.setattr(digests, "HEARD_MS", 1 << 40)
+    await trio.until_noted()
+    trio.nodes["n1"].watch.hear(ReportDigest(trio.last_note, "n9", 7))
+    assert trio.held() == ["n1"]
+    for _ in range(NOTES_MAX):
+        assert trio.held() == ["n1"]
+        await trio.until_noted()
+    assert trio.held() == trio.paused() == trio.ended() == []
+
+
+async def test_a_node_that_differs_is_held_on_though_the_note_that_told_it_has_gone() -> None:
+    trio = Trio()
+    trio.nodes["n3"].go_wrong()
+    trio.nodes["n3"].watch.report_through(trio.silent)
+    for _ in range(NOTES_MAX + 2):
+        await trio.until_noted()
+        assert trio.held() == ["n3"]
 
 
 async def test_what_a_node_keeps_is_bounded() -> None:

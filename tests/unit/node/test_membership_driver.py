@@ -217,6 +217,23 @@ async def test_the_next_leader_goes_on_with_a_member_that_leaves(stage: Stage, w
     await stage.end()
 
 
+@pytest.mark.parametrize("votes", [True, False], ids=["it votes still", "it votes no more"])
+async def test_a_member_that_is_taken_back_votes_again(stage: Stage, *, votes: bool) -> None:
+    """The way out when its removal can never be done, because another one died meanwhile."""
+    await stage.begin()
+    stage.log.change_error = ChangeRefused("of the 2 voters that there would be, only 1 are connected")
+    await stage.remove("n3")
+    assert stage.driver.waits.startswith("n3 leaves: of the 2 voters")
+    if not votes:
+        stage.log.voters -= {"n3"}
+        stage.log.change_error = None
+    back = member(3, disk_id="disk-3")
+    await stage.queue.submit((AddMember(stage.machine.clock_ms, "", "op", back),), timeout_s=1)
+    await until(lambda: stage.role("n3") is MemberRole.VOTER)
+    assert "n3" in stage.log.voters
+    await stage.end()
+
+
 async def test_a_learner_that_is_removed_before_its_vote_never_gets_one(stage: Stage) -> None:
     await stage.begin()
     await stage.add()

@@ -134,9 +134,11 @@ class Books:
     members: dict[str, Member] = field(default_factory=dict)
     requests: dict[RequestKey, tuple[Operation, int, str | Outcome]] = field(default_factory=dict)
 
-    def level(self) -> int:
-        """What all who vote can read, and no less than what was used."""
+    def level(self, without: str = "") -> int:
+        """What all who vote can read, and no less than what was used. Whoever is sent away need not, unless it is alone."""
         voting = [each for each in self.members.values() if each.role != "learner"]
+        if len(self.members) > 1:
+            voting = [each for each in voting if each.id != without]
         return max(self.used, min((max(1, each.feature_level) for each in voting), default=1))
 
     def token(self) -> int:

@@ -12,20 +12,30 @@ def register(books: Books, asked: RegisterMember) -> Outcome:
     known = books.members.get(asked.member.id)
     if known is None or known.disk_id not in ("", asked.member.disk_id):
         return no(Reason.MEMBER_UNKNOWN)
+    part = _of_another(books, asked.member)
+    if part and books.level() > 1:
+        return no(Reason.MEMBER_EXISTS, f"member.{part}")
     books.members[known.id] = replace(asked.member, role=known.role, peer=asked.member.peer or known.peer)
     return Acknowledged()
 
 
 def add(books: Books, asked: AddMember) -> Outcome:
     wanted = asked.member
+    known = books.members.get(wanted.id)
+    if known is not None and known.role is MemberRole.LEAVING and known.disk_id == wanted.disk_id:
+        part = _of_another(books, wanted)
+        if part:
+            return no(Reason.MEMBER_EXISTS, f"member.{part}")
+        back = replace(known, role=MemberRole.LEARNER, **_addresses(wanted))
+        books.members[known.id] = back
+        return MemberChanged(back)
     if _on_the_way(books):
         return no(Reason.MEMBERSHIP_CHANGE_PENDING)
     if wanted.id in books.members:
         return no(Reason.MEMBER_EXISTS, "member.id")
-    taken = {_place(address) for each in books.members.values() for address in _addresses(each).values()}
-    for part, address in _addresses(wanted).items():
-        if _place(address) in taken:
-            return no(Reason.MEMBER_EXISTS, f"member.{part}")
+    part = _of_another(books, wanted)
+    if part:
+        return no(Reason.MEMBER_EXISTS, f"member.{part}")
     if len(books.members) >= books.bounds.members_max:
         return no(Reason.QUOTA_EXCEEDED)
     learner = replace(wanted, version="", feature_level=0, role=MemberRole.LEARNER)
@@ -66,6 +76,13 @@ def settle(books: Books, asked: SettleMember) -> Outcome:
 
 def _on_the_way(books: Books) -> list[str]:
     return [each.id for each in books.members.values() if each.role is not MemberRole.VOTER]
+
+
+def _of_another(books: Books, member: Member) -> str:
+    """The first part of a member's address that is another's; empty when none is."""
+    others = [each for each in books.members.values() if each.id != member.id]
+    taken = {_place(address) for each in others for address in _addresses(each).values() if address}
+    return next((part for part, address in _addresses(member).items() if _place(address) in taken), "")
 
 
 def _addresses(member: Member) -> dict[str, str]:

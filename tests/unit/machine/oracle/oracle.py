@@ -156,7 +156,8 @@ def _drain(books: Books, budget: int, touched: set[str]) -> int:
 
 def _judge_one(books: Books, asked: Operation) -> Outcome:
     newer = isinstance(asked, OF_LEVEL_2) or (isinstance(asked, RegisterMember) and asked.member.peer != "")
-    if newer and books.level() < 2:
+    leaves = asked.member_id if isinstance(asked, RemoveMember) else ""
+    if newer and books.level(without=leaves) < 2:
         return no(Reason.FEATURE_NOT_ENABLED)
     outcome = _judge_enabled(books, asked)
     if newer and not isinstance(outcome, Refused):
