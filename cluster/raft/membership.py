@@ -33,6 +33,7 @@ class Membership:
         self._identity = identity
         self._founders = founders
         self._met: PeerDisks | None = None
+        self._mark = ""
         self.members = members
         """All to talk to, this node included. Any thread may put others in their place, and has `follow` called."""
         self.voters = Voters(identity.node_id, identity.disk_id)
@@ -44,6 +45,7 @@ class Membership:
         self._met = storage.open_folder()
         told = [member.node_id for member in self.members]
         founding = storage.found(self._identity.node_id, told, self._founders)
+        self._mark = founding.mark
         self.voters.begin(founders_of(founding.voters), is_founder=founding.is_founder)
 
     @property
@@ -54,7 +56,8 @@ class Membership:
     def door(self, peer_ids: frozenset[str]) -> Door:
         """Who is let in, with which disk."""
         disks = VoterDisks(self.voters, self.met)
-        return Door(self._identity, peer_ids, disks, entry_format=self._entry_format, voters=self.voters)
+        format_, mark = self._entry_format, self._mark
+        return Door(self._identity, peer_ids, disks, entry_format=format_, voters=self.voters, founding=mark)
 
     def disk_of(self, node_id: str) -> str:
         """The disk that a node was met with; empty for one that was not."""

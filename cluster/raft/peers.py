@@ -13,6 +13,10 @@ former one. Such a candidate has not applied the removal, so the former disk is 
 and its door does not count the new one. A candidate that has applied it counts the name again only where its being added
 is applied, too, and then the new disk is the one that is meant.
 
+A voter whose disk no configuration names is a founder. A founder that was never met may have any disk, but for that of a
+node that joined: that one may be the same founder after its disk was lost, which forgot what it acknowledged. A node that
+starts for the first time would make a majority with it, and write another history of the same term.
+
 Threads: the Raft thread only.
 """
 
@@ -45,8 +49,13 @@ class PeerDisks:
         self._disk_ids: dict[str, str] | None = None
         self._removed: list[tuple[str, str]] = []
 
-    def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
-        """Whether `node_id` has `disk_id`, or was never met; then it has from now on. Raises JournalDamaged, DiskFailed."""
+    def is_known_or_new(self, node_id: str, disk_id: str, *, is_founder: bool = True) -> bool:
+        """Whether `node_id` has `disk_id`, or was never met; then it has from now on. Raises JournalDamaged, DiskFailed.
+
+        Nobody's word is taken who says that it is no founder.
+        """
+        if not is_founder:
+            return False
         disk_ids = self.load()
         known = disk_ids.get(node_id)
         if known is None:
@@ -103,7 +112,14 @@ class VoterDisks:
         self._voters = voters
         self._met = met
 
-    def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
-        """Whether `node_id` may have `disk_id`. Raises JournalDamaged, DiskFailed."""
+    def is_known_or_new(self, node_id: str, disk_id: str, *, is_founder: bool = True) -> bool:
+        """Whether `node_id` may have `disk_id`. Raises JournalDamaged, DiskFailed.
+
+        A node that was only told who votes counts no votes; whom it talks to under a founder's name is not noted.
+        """
         known = self._voters.disks.get(node_id)
-        return known == disk_id if known else self._met.is_known_or_new(node_id, disk_id)
+        if known:
+            return known == disk_id
+        if known == "" and not is_founder:
+            return not self._voters.is_certain
+        return self._met.is_known_or_new(node_id, disk_id)

@@ -35,11 +35,10 @@ class Session:
         self.sent_ns = opened_ns
         self.carriage = Carriage()
         self.established = False
-        self.disk_id = ""
+        self.hello: wire.Hello | None = None
+        """What the peer greeted with."""
         self.counts = True
         """Whether the peer is, on that disk, who it says it is, as far as this node knows yet (`Door.counts`)."""
-        self.format = 0
-        """What the peer announced."""
 
     @property
     def name(self) -> str:
@@ -104,8 +103,9 @@ class Sessions:
     def look_again(self) -> None:
         """It may be another disk now that counts as a peer's. Whose counts no more is cut off."""
         for session in [*self._established.values()]:
+            assert session.hello is not None
             assert session.peer_id is not None
-            counts = self._door.counts(session.peer_id, session.disk_id)
+            counts = self._door.counts(session.hello)
             if counts and not session.counts:
                 session.counts = True
                 self.connected |= {session.peer_id}
@@ -260,13 +260,13 @@ class Sessions:
             self._end(former)  # what is still in it must not overtake, or be overtaken
         del self._greeting[session.link]
         greet = session.peer_id is None
-        session.peer_id, session.disk_id, session.format = peer_id, hello.disk_id, hello.format
+        session.peer_id, session.hello = peer_id, hello
         session.established = True
         session.link.allow(self._language.frame_bytes_max)
         self._established[peer_id] = session
         self._met.add(peer_id)
         self.vacant[peer_id].clear()
-        session.counts = self._door.counts(peer_id, hello.disk_id)
+        session.counts = self._door.counts(hello)
         if session.counts:
             self.connected |= {peer_id}
         if greet:

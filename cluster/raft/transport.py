@@ -109,12 +109,12 @@ class GuardedTransport(StockTransport):
     def disk_of(self, node_id: str) -> str:
         """The disk that a connected peer came with; empty for others."""
         session = self._session(node_id)
-        return "" if session is None else session.disk_id
+        return "" if session is None or session.hello is None else session.hello.disk_id
 
     def format_of(self, node_id: str) -> int:
         """The newest format of entries that a connected peer reads; 0 for others."""
         session = self._session(node_id)
-        return 0 if session is None else session.format
+        return 0 if session is None or session.hello is None else session.hello.format
 
     @property
     def counts(self) -> Counter[str]:

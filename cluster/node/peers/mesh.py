@@ -51,7 +51,7 @@ class MemberDisks(Disks):
         self._members = members
 
     @override
-    def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
+    def is_known_or_new(self, node_id: str, disk_id: str, *, is_founder: bool = True) -> bool:
         known = next((each.disk_id for each in self._members() if each.id == node_id), "")
         return known in ("", disk_id)
 

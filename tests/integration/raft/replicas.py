@@ -300,12 +300,16 @@ class Trio:
 
 @asynccontextmanager
 async def trio(
-    folder: Path, settings: RaftSettings = SETTINGS, *, tls: Callable[[str], TlsFiles] | None = None
+    folder: Path,
+    settings: RaftSettings = SETTINGS,
+    *,
+    tls: Callable[[str], TlsFiles] | None = None,
+    starting: Sequence[str] = IDS,
 ) -> AsyncIterator[Trio]:
     nodes = Trio(folder, settings, tls=tls)
     await nodes.lay_cables()
     try:
-        for node_id in IDS:
+        for node_id in starting:
             await nodes.start(node_id)
         yield nodes
     finally:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from garbagetruck.cluster.raft import voter_change, wire
 from garbagetruck.cluster.raft.changing import Changed, ChangeVoters, Changing
@@ -166,7 +167,8 @@ class TestALeader:
         node = leader(stage)
         session = node.sessions.get("n3")
         assert session is not None
-        session.format = 1
+        assert session.hello is not None
+        session.hello = replace(session.hello, format=1)
         assert "does not know changes" in reason(ask(node, RemoveVoter("n3")))
 
     def test_a_change_is_for_the_term_that_was_meant_and_never_during_a_transfer(self, stage: Stage) -> None:
