@@ -121,7 +121,7 @@ def _core(settings: NodeSettings, identity: NodeIdentity, around: _Log, metrics:
     own, routes = Member(identity.node_id, str(settings.raft_listen)), settings.node.raft_routes
 
     def at_raft(places: Sequence[Place]) -> list[Member]:
-        return members_at(own, places, lambda place: place.raft, routes)
+        return members_at(own, places, lambda place: place.raft, routes, directory.disks)
 
     log = Replica(
         identity=raft_identity(identity),

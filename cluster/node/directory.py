@@ -54,12 +54,14 @@ class MemberDirectory(ApplyListener):
         self._records: tuple[Member, ...] = ()
         self._listeners: list[PlacesListener] = []
         self._to_store: Page | None = None
+        self.disks: Mapping[str, str] = {}
+        """The disks that the records know the members by."""
         self._stores = asyncio.Event()
         self.places = merged((self._own,), self._page.places, configured)
         """Everybody to talk to, and this node."""
 
     def listen(self, listener: PlacesListener) -> None:
-        """Say who hears of it whenever `places` change. Before the log starts."""
+        """Say who hears of it whenever `places` or `disks` change. Before the log starts."""
         self._listeners.append(listener)
 
     def settle(self) -> None:
@@ -114,6 +116,7 @@ class MemberDirectory(ApplyListener):
         if not records or records == self._records:
             return
         self._records = records
+        disks = {each.id: each.disk_id for each in records if each.disk_id}
         recorded = self._recorded(records)
         if self._settled:
             own = next((each for each in recorded if each.id == self._own.id), self._own)
@@ -125,8 +128,8 @@ class MemberDirectory(ApplyListener):
             places = merged((self._own,), recorded, self._page.places, self._configured)
         else:
             places = merged((self._own,), self._page.places, recorded, self._configured)
-        if places != self.places:
-            self.places = places
+        if (places, disks) != (self.places, self.disks):
+            self.places, self.disks = places, disks
             for listener in self._listeners:
                 listener(places)
 
@@ -159,9 +162,14 @@ class ApiAddresses(Mapping[str, str]):
 
 
 def members_at(
-    own: Address, places: Iterable[Place], address_of: Callable[[Place], str], routes: Mapping[str, object]
+    own: Address,
+    places: Iterable[Place],
+    address_of: Callable[[Place], str],
+    routes: Mapping[str, object],
+    disks: Mapping[str, str],
 ) -> list[Address]:
-    """All members at the address that one kind of connection uses, this node at its own. `routes` go before records.
+    """All members at the address that one kind of connection uses, this node at its own, with the disks that their records
+    tell. `routes` go before records.
 
     Left out is who has none, and, with a line in the log, what is no address: a record may tell anything.
     """
@@ -171,7 +179,7 @@ def members_at(
         if place.id == own.node_id or not address:
             continue
         try:
-            found.append(Address(place.id, address))
+            found.append(Address(place.id, address, disks.get(place.id, "")))
         except ValueError as error:
             _log.error("member_left_out", member=place.id, reason=str(error))
     return found

@@ -96,7 +96,7 @@ def _mesh(
     own, routes = Member(identity.node_id, str(settings.peer_listen)), settings.node.peer_routes
 
     def at_peer(places: Sequence[Place]) -> list[Member]:
-        return members_at(own, places, lambda place: place.peer, routes)
+        return members_at(own, places, lambda place: place.peer, routes, directory.disks)
 
     mesh = PeerMesh(
         identity=raft_identity(identity),

@@ -34,6 +34,8 @@ class Membership:
         self._founders = founders
         self._met: PeerDisks | None = None
         self._mark = ""
+        self._recorded: Mapping[str, str] = {}
+        """Of the members that are followed, the disks that the cluster's records know them by."""
         self.members = members
         """All to talk to, this node included. Any thread may put others in their place, and has `follow` called."""
         self.voters = Voters(identity.node_id, identity.disk_id)
@@ -55,7 +57,7 @@ class Membership:
 
     def door(self, peer_ids: frozenset[str]) -> Door:
         """Who is let in, with which disk."""
-        disks = VoterDisks(self.voters, self.met)
+        disks = VoterDisks(self.voters, self.met, lambda node_id: self._recorded.get(node_id, ""))
         format_, mark = self._entry_format, self._mark
         return Door(self._identity, peer_ids, disks, entry_format=format_, voters=self.voters, founding=mark)
 
@@ -70,8 +72,11 @@ class Membership:
 
     def follow(self, peering: Peering) -> None:
         """Talk to `members` from now on. Whose name is free now may come back with another disk."""
-        peering.set_members(self.members)
-        known = {*(each.node_id for each in self.members), *self.voters.ids}
+        members = self.members
+        self._recorded = {each.node_id: each.disk_id for each in members if each.disk_id}
+        peering.set_members(members)
+        self.look_again()
+        known = {*(each.node_id for each in members), *self.voters.ids}
         for node_id in self.met.load().keys() - known:
             self.met.forget(node_id)
 

@@ -6,7 +6,7 @@ leader is replaced in about a second. Times are milliseconds of a monotonic cloc
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from garbagetruck.cluster.raft.tls import TlsFiles
 
@@ -150,11 +150,13 @@ class RaftSettings:
 class Member:
     """One node of the cluster: its id, and where its Raft port listens, as `host:port` (`[host]:port` for IPv6).
 
-    The host may be a name; it is resolved anew for every connection. Raises ValueError.
+    The host may be a name; it is resolved anew for every connection. `disk_id` is the disk that the cluster's records know
+    it by, empty as long as they know none; it counts for those who do not vote. Raises ValueError.
     """
 
     node_id: str
     address: str
+    disk_id: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not self.node_id:

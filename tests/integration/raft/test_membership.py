@@ -159,6 +159,20 @@ async def test_i3_nodes_that_were_founded_with_different_others_refuse_each_othe
         assert other.status.connected == frozenset()
 
 
+async def test_a_learner_that_was_never_registered_keeps_the_name_from_nobody(tmp_path: Path) -> None:
+    async with trio(tmp_path) as nodes:
+        first = await nodes.join("n4", folder="first", disk_id="first")
+        await nodes.bell.until(lambda: first.status.connected == set(IDS))
+        nodes.disks["n4"] = "second"  # another folder was: the records tell
+        nodes.tell()
+        await until_seen(lambda: "another disk than before" in nodes.replicas["n1"].refusals)
+        await nodes.bell.until(lambda: all("n4" not in nodes.replicas[each].status.connected for each in IDS))
+        await nodes.stop("n4")
+        await nodes.join("n4", folder="second", disk_id="second")
+        await nodes.change(AddVoter("n4", "second"))
+        await nodes.voters(*IDS, "n4")
+
+
 async def test_a_node_that_was_away_follows_a_leader_whose_disk_it_has_not_heard_of(tmp_path: Path) -> None:
     """Its door counts nothing that this leader says of itself until the change has come."""
     async with trio(tmp_path) as nodes:

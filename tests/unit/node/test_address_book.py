@@ -11,11 +11,11 @@ import pytest
 from msgspec.structs import replace as with_
 
 from garbagetruck.cluster.machine.model import Member
-from garbagetruck.cluster.machine.operations import CreateCluster, Operation
+from garbagetruck.cluster.machine.operations import CreateCluster, Operation, RegisterMember
 from garbagetruck.cluster.node.address_book import BOOK, AddressBook, Page, Place, merged
 from garbagetruck.cluster.node.directory import ApiAddresses, MemberDirectory
 from garbagetruck.cluster.node.identity import IdentityError
-from tests.unit.machine.scribe import Scribe, member
+from tests.unit.machine.scribe import Scribe, founder, member
 from tests.unit.node.rig import turns
 
 T = TypeVar("T")
@@ -155,3 +155,12 @@ def test_a_record_without_a_peer_address_has_that_of_the_configuration(tmp_path:
     follower.apply(CreateCluster("c", 1, old))
     follower.directory.settle()
     assert follower.directory.places == (place(1), place(2))
+
+
+def test_who_connects_to_members_hears_when_a_disk_is_recorded(tmp_path: Path) -> None:
+    follower = Follower(tmp_path, own=1, configured=(1, 2))
+    told: list[dict[str, str]] = []
+    follower.directory.listen(lambda _places: told.append({**follower.directory.disks}))
+    follower.apply(CreateCluster("c", 1, tuple(with_(member(number), peer="") for number in (1, 2))))
+    follower.apply(RegisterMember(founder(2)))
+    assert told == [{"n2": "disk-2"}]

@@ -17,6 +17,7 @@ from tests.unit.raft.links import voting
 
 TRIO = founders_of(("n1", "n2", "n3"))
 KNOWN = {"n1": "disk-n1", "n2": "disk-n2", "n3": "disk-n3"}
+NO_RECORD = dict.fromkeys(KNOWN, "")
 FOUR = {**KNOWN, "n4": "disk-n4"}
 
 
@@ -198,18 +199,27 @@ class TestTheFounding:
 class TestDisks:
     def test_the_disk_that_the_configuration_names_is_the_only_one(self, tmp_path: Path) -> None:
         voters, met = voting("n1", "n2", "n3"), PeerDisks(tmp_path / "peers.json")
-        disks = VoterDisks(voters, met)
+        disks = VoterDisks(voters, met, NO_RECORD.__getitem__)
         assert disks.is_known_or_new("n2", "met first")
         voters.apply(5, adding("n4", FOUR))
         assert not disks.is_known_or_new("n2", "met first")
         assert disks.is_known_or_new("n2", "disk-n2")
-        assert disks.is_known_or_new("n5", "a learner's")
-        assert not disks.is_known_or_new("n5", "another's")
+
+    def test_a_disk_is_held_against_a_learner_only_if_its_record_tells_another(self, tmp_path: Path) -> None:
+        """A folder that connects and is never registered would keep the name from the one that is."""
+        met, records = PeerDisks(tmp_path / "peers.json"), {"n5": ""}
+        disks = VoterDisks(voting("n1", "n2", "n3"), met, records.__getitem__)
+        assert disks.is_known_or_new("n5", "never registered")
+        assert disks.is_known_or_new("n5", "registered")
+        assert met.load() == {}
+        records["n5"] = "registered"
+        assert not disks.is_known_or_new("n5", "never registered")
+        assert disks.is_known_or_new("n5", "registered")
 
     def test_i2_a_founder_that_was_never_met_is_nobody_who_joined(self, tmp_path: Path) -> None:
         """It may be that founder after its disk was lost: it forgot what it acknowledged, and whom it voted for."""
         met = PeerDisks(tmp_path / "peers.json")
-        disks = VoterDisks(voting("n1", "n2", "n3"), met)
+        disks = VoterDisks(voting("n1", "n2", "n3"), met, NO_RECORD.__getitem__)
         assert not disks.is_known_or_new("n3", "second", is_founder=False)
         assert met.load() == {}, "nor is it noted as who it says it is"
         assert disks.is_known_or_new("n3", "first")
@@ -219,7 +229,7 @@ class TestDisks:
         """Whom it was told of may have joined as well; when the log says who founded it, they count no more."""
         met, learner = PeerDisks(tmp_path / "peers.json"), Voters("n5", "disk-n5")
         learner.begin(TRIO, is_founder=False)
-        disks = VoterDisks(learner, met)
+        disks = VoterDisks(learner, met, NO_RECORD.__getitem__)
         assert disks.is_known_or_new("n3", "second", is_founder=False)
         assert met.load() == {}
         learner.apply(5, adding("n5", {**TRIO, "n5": "disk-n5"}))
