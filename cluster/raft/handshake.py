@@ -29,9 +29,9 @@ class Disks(Protocol):
 class Door:
     """Lets in the peers of one cluster, each with its disk. `set_peers` says who they are from then on.
 
-    With `voters`, on Raft's own connections, a peer with another disk is let in as well if it says that it votes by a change
-    that is not applied here yet. It may be the leader, and nobody else could bring that change. What it says of itself
-    does not count until then (`counts`).
+    With `voters`, on Raft's own connections, whoever says that it votes by a change that is not applied here yet is let in as
+    well, be it a peer with another disk or a node that nobody told of. It may be the leader, and nobody else could bring
+    that change; or it may need this node's vote. What it says of itself does not count until then (`counts`).
     """
 
     def __init__(
@@ -73,7 +73,21 @@ class Door:
 
     def counts(self, hello: Hello) -> bool:
         """Whether what is said behind `hello` may be counted as that peer's. Raises as `reason_to_refuse`."""
+        if hello.node_id not in self._peer_ids and not self._is_voter(hello):
+            return False
         return self._disks.is_known_or_new(hello.node_id, hello.disk_id, is_founder=hello.founding != "")
+
+    def listens_to(self, hello: Hello) -> bool:
+        """Whether its sender may speak at all: it is a peer, or it votes, by what is applied here or by what is not yet."""
+        if hello.node_id == self._identity.node_id:
+            return False
+        return hello.node_id in self._peer_ids or self._is_voter(hello) or self._is_newer(hello)
+
+    def _is_voter(self, hello: Hello) -> bool:
+        return self._voters is not None and hello.node_id in self._voters.others
+
+    def _is_newer(self, hello: Hello) -> bool:
+        return self._voters is not None and hello.voting_since > self._voters.index
 
     def reason_to_refuse(self, hello: Hello, expected: str | None, names: PeerNames | None) -> str | None:
         """Why `hello` is refused, or None.
@@ -86,7 +100,7 @@ class Door:
         elsewhere = self._reason_to_be_elsewhere(hello)
         if elsewhere is not None:
             return elsewhere
-        if hello.node_id not in self._peer_ids:
+        if not self.listens_to(hello):
             return NO_LONGER if hello.node_id in self._former else "not a member"
         if names is not None and not names.speak_for(cluster_id=own.cluster_id, node_id=hello.node_id):
             return "certificate of another node"
@@ -94,8 +108,7 @@ class Door:
             return "the node with the greater id connects"
         if expected is not None and expected != hello.node_id:
             return "another node at this address"
-        is_newer = self._voters is not None and hello.voting_since > self._voters.index
-        if not is_newer and not self.counts(hello):
+        if not self._is_newer(hello) and not self.counts(hello):
             return "another disk than before" if hello.founding != "" else JOINED_AS_ANOTHER
         return None
 

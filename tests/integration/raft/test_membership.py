@@ -159,6 +159,30 @@ async def test_i3_nodes_that_were_founded_with_different_others_refuse_each_othe
         assert other.status.connected == frozenset()
 
 
+async def test_a_node_that_was_away_follows_a_leader_that_nobody_told_it_of(tmp_path: Path) -> None:
+    """Its book is older than the leader, and a majority may need its vote: here of three that vote one has ended for good."""
+    async with trio(tmp_path) as nodes:
+        await nodes.leader()
+        await nodes.stop("n1")
+        await nodes.join("n4")
+        await nodes.change(AddVoter("n4", "disk-n4"))
+        await remove(nodes, "n3")
+        await nodes.voters("n2", "n4", "n1", by=["n2", "n4"])
+        await nodes.stop("n3")
+        leader = await nodes.leader()
+        assert leader == "n4" or await nodes.replicas[leader].transfer_leadership("n4")
+        nodes.propose(await nodes.leader(), b"while it was away")
+        await nodes.heard(b"while it was away")
+        await nodes.stop("n2")
+        nodes.members = [*IDS]  # as its book says; the others are not told
+        away = await nodes.start("n1")
+        await nodes.heard(b"while it was away", by=["n1"])
+        await nodes.voters("n1", "n2", "n4", by=["n1"])
+        assert "n4" in away.status.connected, "as a voter, though nobody told where it is"
+        nodes.propose(await nodes.leader(), b"on")
+        await nodes.heard(b"on")
+
+
 async def test_a_learner_that_was_never_registered_keeps_the_name_from_nobody(tmp_path: Path) -> None:
     async with trio(tmp_path) as nodes:
         first = await nodes.join("n4", folder="first", disk_id="first")
