@@ -78,6 +78,10 @@ class NodeStatus:
     """Its disk has less free space than it should."""
     membership_waits: str = ""
     """What keeps a change of membership waiting, as a sentence; told by the node that leads."""
+    leader_id: str | None = None
+    """Whom it follows, itself when it leads; empty when it knows no leader, None where its version does not tell."""
+    voters_apart: tuple[str, ...] = ()
+    """The voters that it has no connection with, for Raft; told by the node that leads."""
 
 
 class PeerUnreachable(Exception):

@@ -11,6 +11,7 @@ from garbagetruck.cluster.node.address_book import Place
 from garbagetruck.cluster.node.config.checks import raft_settings
 from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.directory import ApiAddresses, MemberDirectory, members_at
+from garbagetruck.cluster.node.finding import known_places
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.health import Core
 from garbagetruck.cluster.node.identity import NodeIdentity
@@ -85,7 +86,7 @@ def forwarding_of(
         peers=mesh.calls,
         membership_waits=lambda: driver.waits,
     )
-    mesh.serve(handler, status.own)
+    mesh.serve(handler, status.own, lambda: known_places(directory.places))
     return Forwarding(mesh, forwarder, handler, gateway, status), driver
 
 

@@ -29,7 +29,7 @@ from garbagetruck.cluster.node.peers.port import (
     TransferResponse,
 )
 from garbagetruck.cluster.node.peers.service import PeerService
-from garbagetruck.cluster.node.peers.wire import PEER, StatusRequest, StatusResponse
+from garbagetruck.cluster.node.peers.wire import PEER, KnownPlace, StatusRequest, StatusResponse
 from garbagetruck.cluster.raft.frames import Frame
 from garbagetruck.cluster.raft.handshake import Disks, Door
 from garbagetruck.cluster.raft.network import Network
@@ -99,14 +99,20 @@ class PeerMesh(SessionListener):
         self.calls = PeerCalls(find=self._sessions.get, say=self._sessions.send)
         self._service: PeerService | None = None
         self._status: Callable[[], NodeStatus] | None = None
+        self._places: Callable[[], tuple[KnownPlace, ...]] = tuple
         self._network = network
         self._is_started = False
         self._timer: asyncio.TimerHandle | None = None
         self._checked_ns = 0
 
-    def serve(self, handler: PeerHandler, status: Callable[[], NodeStatus]) -> None:
-        """Say who answers the peers. Before `start`."""
-        self._status = status
+    def serve(
+        self,
+        handler: PeerHandler,
+        status: Callable[[], NodeStatus],
+        places: Callable[[], tuple[KnownPlace, ...]] = tuple,
+    ) -> None:
+        """Say who answers the peers, and where the members are. Before `start`."""
+        self._status, self._places = status, places
         self._service = PeerService(
             handler=handler,
             say=self._sessions.send,
@@ -196,4 +202,7 @@ class PeerMesh(SessionListener):
             clock_ms=own.clock_ms,
             storage_low=own.storage_low,
             membership_waits=own.membership_waits,
+            leader_id=own.leader_id,
+            voters_apart=own.voters_apart,
+            places=self._places(),
         )

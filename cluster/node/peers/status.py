@@ -69,6 +69,8 @@ class NodeStatusBoard(PeerStatus):
             clock_ms=self._clock.now_ms() if leading else self._machine.clock_ms,
             storage_low=self._node_id in status.low_on_space,
             membership_waits=self._membership_waits(),
+            leader_id=status.leader or "",
+            voters_apart=tuple(sorted(status.voters - status.connected - {self._node_id})) if leading else (),
         )
 
     @override
@@ -101,4 +103,6 @@ def _status_of(node_id: str, answer: StatusResponse) -> NodeStatus:
         clock_ms=answer.clock_ms,
         storage_low=answer.storage_low,
         membership_waits=answer.membership_waits,
+        leader_id=answer.leader_id,
+        voters_apart=answer.voters_apart,
     )
