@@ -203,7 +203,10 @@ class Identity:
 
 
 def check_members(identity: Identity, members: Sequence[Member], settings: RaftSettings) -> None:
-    """Raise ValueError unless `members` is a cluster that `identity` belongs to, and may be talked to."""
+    """Raise ValueError unless `members` is a cluster that `identity` belongs to, and this node may listen where it is to.
+
+    Where others are is for them to say: whom this node must not talk to it leaves out (`Peering`), and starts all the same.
+    """
     ids = [member.node_id for member in members]
     addresses = [(member.host, member.port) for member in members]
     if len(set(ids)) != len(ids):
@@ -212,7 +215,7 @@ def check_members(identity: Identity, members: Sequence[Member], settings: RaftS
         raise ValueError(f"raft members share an address: {[member.address for member in members]}")
     if identity.node_id not in ids:
         raise ValueError(f"raft members {ids} do not include this node, {identity.node_id}; add it")
-    exposed = [member for member in members if not may_be_talked_to(member, settings)]
+    exposed = [each for each in members if each.node_id == identity.node_id and not may_be_talked_to(each, settings)]
     if exposed:
         raise ValueError(
             f"raft address of {exposed[0].node_id}: {exposed[0].address} is not on the loopback interface, and without "
