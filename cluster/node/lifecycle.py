@@ -133,6 +133,8 @@ async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolde
     try:
         removed = await _serve_until(stop, node, folder, identity)
         await node.drain()
+        if removed:
+            await node.say_farewell()
         await node.leave()
     except BaseException:
         await node.stop()

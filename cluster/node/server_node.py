@@ -25,6 +25,7 @@ from garbagetruck.cluster.cleanup.registry import HandlerRegistry
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
 from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.directory import MemberDirectory
+from garbagetruck.cluster.node.farewell import answer_on
 from garbagetruck.cluster.node.finding import MemberFinder
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.health import Core, Health
@@ -176,6 +177,14 @@ class ServerNode:
             _log.info("leadership_handed_over" if handed_over else "leadership_not_handed_over")
         self.forwarding.handler.drain()
         await asyncio.sleep(LEAVE_S)
+
+    async def say_farewell(self) -> None:
+        """After this node's removal, and `drain`: answer the others until they can do without it; a bounded time."""
+        machine, log, own_id = self.core.machine, self.core.log, self._settings.node.id
+        done = await answer_on(
+            is_recorded=lambda: machine.member(own_id) is not None, is_connected=lambda: bool(log.status.connected)
+        )
+        _log.info("farewell" if done else "farewell_cut_off")
 
     async def leave(self) -> None:
         """`stop` all but the API, which turns callers away until the process ends, as it must do next."""
