@@ -98,7 +98,9 @@ class Enlisting:
 
     def _at(self, kind: int, address_of: Callable[[Place], str], places: Iterable[Place] | None) -> list[AddressOf]:
         own = AddressOf(self._own, str(_address(self._own, kind)))
-        return members_at(own, self.directory.places if places is None else places, address_of, {})
+        return members_at(
+            own, self.directory.places if places is None else places, address_of, {}, self.directory.disks
+        )
 
     def follow(self, log: Callable[[Sequence[AddressOf]], None], mesh: Callable[[Sequence[AddressOf]], None]) -> None:
         """Tell both of every change."""

@@ -80,6 +80,10 @@ class NodeStatus:
     """What keeps a change of membership waiting, as a sentence; told by the node that leads."""
     cleanups_held: bool = False
     """It saw that digests differ, and starts no cleanup, whatever the cluster's state says."""
+    leader_id: str | None = None
+    """Whom it follows, itself when it leads; empty when it knows no leader, None where its version does not tell."""
+    voters_apart: tuple[str, ...] = ()
+    """The voters that it has no connection with, for Raft; told by the node that leads."""
 
 
 class PeerUnreachable(Exception):

@@ -27,6 +27,7 @@ from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.config.tables import MemberSettings
 from garbagetruck.cluster.node.digests import DigestWatch
 from garbagetruck.cluster.node.directory import MemberDirectory, members_at
+from garbagetruck.cluster.node.finding import MemberFinder
 from garbagetruck.cluster.node.handlers import RegistryDoor, registry_of
 from garbagetruck.cluster.node.health import Core, Health, LeadershipJournal, facts_of
 from garbagetruck.cluster.node.identity import DataFolder, NodeIdentity
@@ -101,8 +102,15 @@ def compose(
         api=api,
         http=http,
         watch=_majority_watch(identity, core, folder, world),
-        membership=Membership(directory, driver),
+        membership=Membership(directory, driver, _finder(core, forwarding, directory)),
         on_fatal=world.on_fatal,
+    )
+
+
+def _finder(core: Core, forwarding: Forwarding, directory: MemberDirectory) -> MemberFinder:
+    mesh = forwarding.mesh
+    return MemberFinder(
+        status=lambda: core.log.status, connected=lambda: mesh.connected, peers=mesh.calls, directory=directory
     )
 
 
@@ -121,7 +129,7 @@ def _core(settings: NodeSettings, identity: NodeIdentity, around: _Log, metrics:
     own, routes = Member(identity.node_id, str(settings.raft_listen)), settings.node.raft_routes
 
     def at_raft(places: Sequence[Place]) -> list[Member]:
-        return members_at(own, places, lambda place: place.raft, routes)
+        return members_at(own, places, lambda place: place.raft, routes, directory.disks)
 
     log = Replica(
         identity=raft_identity(identity),

@@ -3,7 +3,8 @@
 Duty: follow the members' records in the machine, tell whoever connects to peers, and keep the address book.
 Invariants: before this node has applied what a leader told to be committed after its start (`settle`), nobody whom the
 book or the configuration names is dropped: the records that are replayed then are those of former days, and a leader that
-is not listened to could never tell of later ones. From then on the records alone count, and this node itself.
+is not listened to could never tell of later ones. From then on the records alone count, and this node itself; but while it
+knows no leader, whom its peers name (`hear`) is talked to as well, behind all others: the records may be of former days again.
 Must not know: who votes.
 """
 
@@ -21,6 +22,9 @@ from garbagetruck.cluster.node.address_book import AddressBook, Page, Place, mer
 from garbagetruck.cluster.node.applier import ApplyListener
 from garbagetruck.cluster.raft.log import LogStatus
 from garbagetruck.cluster.raft.settings import Member as Address
+
+HEARD_MAX = 32
+"""Places that peers named and that no record tells; past it the last are left out."""
 
 PlacesListener = Callable[[Sequence[Place]], None]
 
@@ -52,21 +56,33 @@ class MemberDirectory(ApplyListener):
         self._run_blocking = run_blocking
         self._settled = False
         self._records: tuple[Member, ...] = ()
+        self._heard: tuple[Place, ...] = ()
+        """Whom peers named, at most `HEARD_MAX`."""
+        self._is_led = False
         self._listeners: list[PlacesListener] = []
         self._to_store: Page | None = None
+        self.disks: Mapping[str, str] = {}
+        """The disks that the records know the members by."""
         self._stores = asyncio.Event()
         self.places = merged((self._own,), self._page.places, configured)
         """Everybody to talk to, and this node."""
 
     def listen(self, listener: PlacesListener) -> None:
-        """Say who hears of it whenever `places` change. Before the log starts."""
+        """Say who hears of it whenever `places` or `disks` change. Before the log starts."""
         self._listeners.append(listener)
 
     def settle(self) -> None:
         """The machine is as new as what a leader told after this node's start: from now on its records alone count."""
         self._settled = True
-        self._records = ()
+        self._records, self._heard = (), ()
         self._look()
+
+    def hear(self, places: Sequence[Place]) -> None:
+        """A peer says that these are the members. Nothing is made of it while a leader is known."""
+        heard = merged(places, self._heard)[:HEARD_MAX]
+        if not self._is_led and heard != self._heard:
+            self._heard = heard
+            self._refresh()
 
     def differences(self) -> Iterator[str]:
         """What the configuration says of the members that is no longer so; the book counts."""
@@ -107,26 +123,36 @@ class MemberDirectory(ApplyListener):
 
     @override
     def on_status(self, status: LogStatus) -> None:
-        """Nothing of it concerns the records."""
+        """Once the leader is one that the records know, nobody else needs to be looked for."""
+        self._is_led = status.leader is not None
+        if self._heard and self._settled and any(each.id == status.leader for each in self._records):
+            self._heard = ()
+            self._refresh()
 
     def _look(self) -> None:
         records = self._machine.members()
         if not records or records == self._records:
             return
         self._records = records
+        self._refresh()
+
+    def _refresh(self) -> None:
+        records = self._records
+        disks = {each.id: each.disk_id for each in records if each.disk_id}
         recorded = self._recorded(records)
-        if self._settled:
+        if self._settled and records:
             own = next((each for each in recorded if each.id == self._own.id), self._own)
             places = merged((own,), recorded)
             if places != self._page.places:
                 self._page = self._to_store = Page(self._applied_index(), places)
                 self._stores.set()
+            places = merged(places, self._heard)
         elif self._applied_index() >= self._page.index:
-            places = merged((self._own,), recorded, self._page.places, self._configured)
+            places = merged((self._own,), recorded, self._page.places, self._configured, self._heard)
         else:
-            places = merged((self._own,), self._page.places, recorded, self._configured)
-        if places != self.places:
-            self.places = places
+            places = merged((self._own,), self._page.places, recorded, self._configured, self._heard)
+        if (places, disks) != (self.places, self.disks):
+            self.places, self.disks = places, disks
             for listener in self._listeners:
                 listener(places)
 
@@ -159,9 +185,14 @@ class ApiAddresses(Mapping[str, str]):
 
 
 def members_at(
-    own: Address, places: Iterable[Place], address_of: Callable[[Place], str], routes: Mapping[str, object]
+    own: Address,
+    places: Iterable[Place],
+    address_of: Callable[[Place], str],
+    routes: Mapping[str, object],
+    disks: Mapping[str, str],
 ) -> list[Address]:
-    """All members at the address that one kind of connection uses, this node at its own. `routes` go before records.
+    """All members at the address that one kind of connection uses, this node at its own, with the disks that their records
+    tell. `routes` go before records.
 
     Left out is who has none, and, with a line in the log, what is no address: a record may tell anything.
     """
@@ -171,7 +202,7 @@ def members_at(
         if place.id == own.node_id or not address:
             continue
         try:
-            found.append(Address(place.id, address))
+            found.append(Address(place.id, address, disks.get(place.id, "")))
         except ValueError as error:
             _log.error("member_left_out", member=place.id, reason=str(error))
     return found

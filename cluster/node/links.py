@@ -11,6 +11,7 @@ from garbagetruck.cluster.node.address_book import Place
 from garbagetruck.cluster.node.config.checks import raft_settings
 from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.directory import ApiAddresses, MemberDirectory, members_at
+from garbagetruck.cluster.node.finding import known_places
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.health import Core
 from garbagetruck.cluster.node.identity import NodeIdentity
@@ -86,7 +87,7 @@ def forwarding_of(
         membership_waits=lambda: driver.waits,
         cleanups_held=lambda: core.digests.holds_cleanups,
     )
-    mesh.serve(handler, status.own)
+    mesh.serve(handler, status.own, lambda: known_places(directory.places))
     return Forwarding(mesh, forwarder, handler, gateway, status), driver
 
 
@@ -97,7 +98,7 @@ def _mesh(
     own, routes = Member(identity.node_id, str(settings.peer_listen)), settings.node.peer_routes
 
     def at_peer(places: Sequence[Place]) -> list[Member]:
-        return members_at(own, places, lambda place: place.peer, routes)
+        return members_at(own, places, lambda place: place.peer, routes, directory.disks)
 
     mesh = PeerMesh(
         identity=raft_identity(identity),

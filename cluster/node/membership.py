@@ -191,7 +191,7 @@ class MembershipDriver(LeadershipObserver, ApplyListener):
         if own_level(member) < level:
             return f"it has feature level {own_level(member)}, and the cluster {level}: start it with a newer version"
         if member.id not in self._log.status.connected:
-            return f"it is not connected to the leader, {self._node_id}"
+            return f"it is not connected to the leader, {self._node_id}; only its disk {member.disk_id} is let in"
         await self._log.change_voters(AddVoter(member.id, member.disk_id), term=epoch)
         return ""
 

@@ -25,6 +25,7 @@ from garbagetruck.cluster.cleanup.registry import HandlerRegistry
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
 from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.directory import MemberDirectory
+from garbagetruck.cluster.node.finding import MemberFinder
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.health import Core, Health
 from garbagetruck.cluster.node.majority_watch import MajorityWatch
@@ -68,6 +69,7 @@ class Membership:
 
     directory: MemberDirectory
     driver: MembershipDriver
+    finder: MemberFinder
 
 
 class ServerNode:
@@ -148,6 +150,7 @@ class ServerNode:
         )
         self._run(self.api.follow_readiness(), "follow-readiness")
         self._run(self._watch.run(), "majority-watch")
+        self._run(self.membership.finder.run(), "member-finder")
 
     async def become_ready(self) -> None:
         """Return when the cluster has this node's record, and the node can answer. Raises `NotThisClusterError`."""

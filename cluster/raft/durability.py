@@ -12,6 +12,8 @@ whoever stands between it and the network holds back, by this port:
    this node's own `durable_index`, and the rest when that is durable: nothing is committed that the leader could lose.
    A node without peers has nobody to acknowledge anything, and waits for its disk instead (`Journal.wait_durable`).
 
+4. `AppendEntries` of a leader that has applied a change of the voters calls it committed only while `metadata_durable`.
+
 `AppendEntries` may leave before its entries are durable here: followers write while the leader does. Those of a leader
 always follow a `RequestVote`, and so a durable term.
 

@@ -6,6 +6,7 @@ configuration says later about members changes nothing: the log does.
 Threads: the Raft thread only.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -22,6 +23,12 @@ class Founding(msgspec.Struct, frozen=True):
     voters: list[str]
     is_founder: bool
     """Whether this node is one of them. One that joins only knows what it was told: it counts no votes by that."""
+
+    @property
+    def mark(self) -> str:
+        """What founders have in common: a digest of their names. Empty for a node that joins."""
+        names = msgspec.json.encode(sorted(self.voters))
+        return hashlib.blake2b(names, digest_size=8).hexdigest() if self.is_founder else ""
 
 
 def found(

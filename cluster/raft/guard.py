@@ -110,3 +110,11 @@ class Carriage:
     def forget(self) -> None:
         """The follower refused something: repeat what pysyncobj wants repeated."""
         self._index = 0
+
+
+def withheld(message: AppendEntries, changed_index: int) -> AppendEntries:
+    """What a leader may tell that has not stored yet that a change of the voters at `changed_index` (0: none) is committed.
+
+    Who hears that its own removal is committed ends for good. The leader, started again without knowing, would wait for its vote.
+    """
+    return replace(message, commit_index=changed_index - 1) if 0 < changed_index <= message.commit_index else message

@@ -15,21 +15,23 @@ from garbagetruck.cluster.raft.wire import FORMAT, PROTOCOL, Hello
 
 NO_LONGER = "no longer a member"
 """Why a node that was removed is refused. It is told by its name: there are only so many that were members once."""
+JOINED_AS_ANOTHER = "joined under the name of another disk"
+"""Why a node with an empty folder is refused that bears a voter's name."""
 
 
 class Disks(Protocol):
     """Which disk each peer has."""
 
-    def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
-        """Whether `node_id` has `disk_id`, or may have it because it was never met."""
+    def is_known_or_new(self, node_id: str, disk_id: str, *, is_founder: bool = True) -> bool:
+        """Whether `node_id` has `disk_id`, or may have it because it was never met. `is_founder`: so it says itself."""
 
 
 class Door:
     """Lets in the peers of one cluster, each with its disk. `set_peers` says who they are from then on.
 
-    With `voters`, on Raft's own connections, a peer with another disk is let in as well if it says that it votes by a change
-    that is not applied here yet. It may be the leader, and nobody else could bring that change. What it says of itself
-    does not count until then (`counts`).
+    With `voters`, on Raft's own connections, whoever says that it votes by a change that is not applied here yet is let in as
+    well, be it a peer with another disk or a node that nobody told of. It may be the leader, and nobody else could bring
+    that change; or it may need this node's vote. What it says of itself does not count until then (`counts`).
     """
 
     def __init__(
@@ -41,8 +43,10 @@ class Door:
         entry_format: int = FORMAT,
         protocol: int = PROTOCOL,
         voters: Voters | None = None,
+        founding: str | None = None,
     ) -> None:
-        """`entry_format`: the newest format of log entries that this node reads."""
+        """`entry_format`: the newest format of log entries that this node reads. `founding`: the mark of its folder's."""
+        self._founding = founding
         self._protocol = protocol
         self._entry_format = entry_format
         self._voters = voters
@@ -64,11 +68,26 @@ class Door:
         own = self._identity
         since = 0 if self._voters is None else self._voters.voting_since
         format_ = self._entry_format
-        return Hello(self._protocol, own.cluster_id, own.incarnation, own.node_id, own.disk_id, to, format_, since)
+        place = own.cluster_id, own.incarnation, own.node_id, own.disk_id
+        return Hello(self._protocol, *place, to, format_, since, self._founding)
 
-    def counts(self, node_id: str, disk_id: str) -> bool:
-        """Whether what `node_id` says with that disk may be counted as that peer's. Raises as `reason_to_refuse`."""
-        return self._disks.is_known_or_new(node_id, disk_id)
+    def counts(self, hello: Hello) -> bool:
+        """Whether what is said behind `hello` may be counted as that peer's. Raises as `reason_to_refuse`."""
+        if hello.node_id not in self._peer_ids and not self._is_voter(hello):
+            return False
+        return self._disks.is_known_or_new(hello.node_id, hello.disk_id, is_founder=hello.founding != "")
+
+    def listens_to(self, hello: Hello) -> bool:
+        """Whether its sender may speak at all: it is a peer, or it votes, by what is applied here or by what is not yet."""
+        if hello.node_id == self._identity.node_id:
+            return False
+        return hello.node_id in self._peer_ids or self._is_voter(hello) or self._is_newer(hello)
+
+    def _is_voter(self, hello: Hello) -> bool:
+        return self._voters is not None and hello.node_id in self._voters.others
+
+    def _is_newer(self, hello: Hello) -> bool:
+        return self._voters is not None and hello.voting_since > self._voters.index
 
     def reason_to_refuse(self, hello: Hello, expected: str | None, names: PeerNames | None) -> str | None:
         """Why `hello` is refused, or None.
@@ -78,6 +97,23 @@ class Door:
         The first greeting of a peer fixes its disk. Raises what reading and writing the known disks raises.
         """
         own = self._identity
+        elsewhere = self._reason_to_be_elsewhere(hello)
+        if elsewhere is not None:
+            return elsewhere
+        if not self.listens_to(hello):
+            return NO_LONGER if hello.node_id in self._former else "not a member"
+        if names is not None and not names.speak_for(cluster_id=own.cluster_id, node_id=hello.node_id):
+            return "certificate of another node"
+        if expected is None and hello.node_id < own.node_id:
+            return "the node with the greater id connects"
+        if expected is not None and expected != hello.node_id:
+            return "another node at this address"
+        if not self._is_newer(hello) and not self.counts(hello):
+            return "another disk than before" if hello.founding != "" else JOINED_AS_ANOTHER
+        return None
+
+    def _reason_to_be_elsewhere(self, hello: Hello) -> str | None:
+        own = self._identity
         if hello.protocol != self._protocol:
             return "another protocol"
         if hello.cluster_id != own.cluster_id:
@@ -86,15 +122,6 @@ class Door:
             return "another incarnation of the cluster"
         if hello.to != own.node_id:
             return "meant for another node"
-        if hello.node_id not in self._peer_ids:
-            return NO_LONGER if hello.node_id in self._former else "not a member"
-        if names is not None and not names.speak_for(cluster_id=own.cluster_id, node_id=hello.node_id):
-            return "certificate of another node"
-        if expected is None and hello.node_id < own.node_id:
-            return "the node with the greater id connects"
-        if expected is not None and expected != hello.node_id:
-            return "another node at this address"
-        is_newer = self._voters is not None and hello.voting_since > self._voters.index
-        if not is_newer and not self.counts(hello.node_id, hello.disk_id):
-            return "another disk than before"
+        if self._founding and hello.founding and hello.founding != self._founding:
+            return "founded with other nodes"
         return None

@@ -153,7 +153,8 @@ class ReplicatedLog(Protocol):
         """Everybody to talk to from now on, this node included: voters and learners. At any time; the newest counts.
 
         It says nothing about who votes. Members that must not be talked to (without TLS, those not on loopback) are left
-        out, with a line in the log. This node's own address counts when it is started again.
+        out, with a line in the log. This node's own address counts when it is started again. A member that does not vote is let
+        in with the disk that is named here only, or with any where none is.
         """
 
     async def change_voters(self, change: AddVoter | RemoveVoter, *, term: int) -> None:

@@ -33,6 +33,9 @@ class Membership:
         self._identity = identity
         self._founders = founders
         self._met: PeerDisks | None = None
+        self._mark = ""
+        self._recorded: Mapping[str, str] = {}
+        """Of the members that are followed, the disks that the cluster's records know them by."""
         self.members = members
         """All to talk to, this node included. Any thread may put others in their place, and has `follow` called."""
         self.voters = Voters(identity.node_id, identity.disk_id)
@@ -44,6 +47,7 @@ class Membership:
         self._met = storage.open_folder()
         told = [member.node_id for member in self.members]
         founding = storage.found(self._identity.node_id, told, self._founders)
+        self._mark = founding.mark
         self.voters.begin(founders_of(founding.voters), is_founder=founding.is_founder)
 
     @property
@@ -53,8 +57,9 @@ class Membership:
 
     def door(self, peer_ids: frozenset[str]) -> Door:
         """Who is let in, with which disk."""
-        disks = VoterDisks(self.voters, self.met)
-        return Door(self._identity, peer_ids, disks, entry_format=self._entry_format, voters=self.voters)
+        disks = VoterDisks(self.voters, self.met, lambda node_id: self._recorded.get(node_id, ""))
+        format_, mark = self._entry_format, self._mark
+        return Door(self._identity, peer_ids, disks, entry_format=format_, voters=self.voters, founding=mark)
 
     def disk_of(self, node_id: str) -> str:
         """The disk that a node was met with; empty for one that was not."""
@@ -67,8 +72,11 @@ class Membership:
 
     def follow(self, peering: Peering) -> None:
         """Talk to `members` from now on. Whose name is free now may come back with another disk."""
-        peering.set_members(self.members)
-        known = {*(each.node_id for each in self.members), *self.voters.ids}
+        members = self.members
+        self._recorded = {each.node_id: each.disk_id for each in members if each.disk_id}
+        peering.set_members(members)
+        self.look_again()
+        known = {*(each.node_id for each in members), *self.voters.ids}
         for node_id in self.met.load().keys() - known:
             self.met.forget(node_id)
 

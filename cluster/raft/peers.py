@@ -1,10 +1,11 @@
-"""Which disk each peer has: learnt when it is first met, and never changed silently.
+"""Which disk each peer has: never changed silently.
 
 Duty: tell whether who greets is who it was. A node that comes back under its old name with another disk has lost what
 it acknowledged and whom it voted for; letting it take part could elect a leader without the committed history.
 
-The file is written whenever a peer is met for the first time, and synced before that peer may say anything. A voter's
-disk that the applied configuration names counts before it. When a node's removal is applied its entry leaves the file, so
+A voter has the disk that the applied configuration names. Where it names none, the one that the voter was first met with: the
+file is written then, and synced before that peer may say anything. Who does not vote promises nothing, and may have any disk
+but another than the cluster's records tell. When a node's removal is applied its entry leaves the file, so
 that the name may come back with another disk, as a new member. The removed disk is noted in another file: it may still come
 to hear that it was removed, until somebody else bears the name, and is never again taken for the name's disk.
 
@@ -13,9 +14,14 @@ former one. Such a candidate has not applied the removal, so the former disk is 
 and its door does not count the new one. A candidate that has applied it counts the name again only where its being added
 is applied, too, and then the new disk is the one that is meant.
 
+A voter whose disk no configuration names is a founder. A founder that was never met may have any disk, but for that of a
+node that joined: that one may be the same founder after its disk was lost, which forgot what it acknowledged. A node that
+starts for the first time would make a majority with it, and write another history of the same term.
+
 Threads: the Raft thread only.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,8 +51,13 @@ class PeerDisks:
         self._disk_ids: dict[str, str] | None = None
         self._removed: list[tuple[str, str]] = []
 
-    def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
-        """Whether `node_id` has `disk_id`, or was never met; then it has from now on. Raises JournalDamaged, DiskFailed."""
+    def is_known_or_new(self, node_id: str, disk_id: str, *, is_founder: bool = True) -> bool:
+        """Whether `node_id` has `disk_id`, or was never met; then it has from now on. Raises JournalDamaged, DiskFailed.
+
+        Nobody's word is taken who says that it is no founder.
+        """
+        if not is_founder:
+            return False
         disk_ids = self.load()
         known = disk_ids.get(node_id)
         if known is None:
@@ -97,13 +108,25 @@ class PeerDisks:
 
 
 class VoterDisks:
-    """What the log says of voters' disks, and `met` for everybody else and where it says nothing."""
+    """What the log says of voters' disks, `met` where it says nothing, and for everybody else what `record_of` tells: the disk
+    by which the records know a node, or nothing.
+    """
 
-    def __init__(self, voters: Voters, met: PeerDisks) -> None:
+    def __init__(self, voters: Voters, met: PeerDisks, record_of: Callable[[str], str]) -> None:
         self._voters = voters
         self._met = met
+        self._record_of = record_of
 
-    def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
-        """Whether `node_id` may have `disk_id`. Raises JournalDamaged, DiskFailed."""
+    def is_known_or_new(self, node_id: str, disk_id: str, *, is_founder: bool = True) -> bool:
+        """Whether `node_id` may have `disk_id`. Raises JournalDamaged, DiskFailed.
+
+        A node that was only told who votes counts no votes; whom it talks to under a founder's name is not noted.
+        """
         known = self._voters.disks.get(node_id)
-        return known == disk_id if known else self._met.is_known_or_new(node_id, disk_id)
+        if known is None:
+            return self._record_of(node_id) in ("", disk_id)
+        if known:
+            return known == disk_id
+        if not is_founder:
+            return not self._voters.is_certain
+        return self._met.is_known_or_new(node_id, disk_id)

@@ -5,7 +5,8 @@ Duty: turn links into sessions with members. Everything that does not belong end
 Invariants: the first frame of either side is a `Hello`, no longer than `GREETING_BYTES_MAX`, and no other is heard
 before it; of two nodes the one with the greater id connects; a peer has at most one session, and a new one ends the
 former before anything is heard on it. What waits for a peer is bounded by `outgoing_bytes_max`, and strangers by
-`strangers_max`, each for `handshake_ms_max`.
+`strangers_max`, each for `handshake_ms_max`. A node that is no member and may speak (`Door.listens_to`) is a guest: at most
+`GUESTS_MAX` at once.
 
 Threads: that of its loop only.
 """
@@ -21,8 +22,12 @@ from garbagetruck.cluster.raft.handshake import NO_LONGER, Door
 from garbagetruck.cluster.raft.link import Channel
 from garbagetruck.cluster.raft.refusals import Refusals
 from garbagetruck.cluster.raft.settings import RaftSettings
+from garbagetruck.cluster.raft.voter_change import VOTERS_MAX
 
 _NS_PER_MS = 1_000_000
+
+GUESTS_MAX = VOTERS_MAX
+"""Past it a guest is refused: there are no more voters than that."""
 
 
 class Session:
@@ -35,11 +40,10 @@ class Session:
         self.sent_ns = opened_ns
         self.carriage = Carriage()
         self.established = False
-        self.disk_id = ""
+        self.hello: wire.Hello | None = None
+        """What the peer greeted with."""
         self.counts = True
         """Whether the peer is, on that disk, who it says it is, as far as this node knows yet (`Door.counts`)."""
-        self.format = 0
-        """What the peer announced."""
 
     @property
     def name(self) -> str:
@@ -83,7 +87,7 @@ class Sessions:
         self._met: set[str] = set()
         self._is_closed = False
         self.connected: frozenset[str] = frozenset()
-        """Members that can be talked to, and count."""
+        """Those who can be talked to, and count."""
         self.vacant: dict[str, asyncio.Event] = {}
         """Set while there is neither a session nor an attempt at one: time to connect."""
         self.set_peers(door.peer_ids)
@@ -95,17 +99,28 @@ class Sessions:
             del self.vacant[peer_id]
         for peer_id in peer_ids - self.vacant.keys():
             self.vacant[peer_id] = vacancy = asyncio.Event()
-            vacancy.set()
+            if peer_id not in self._established:  # it was a guest
+                vacancy.set()
         for session in [*self._by_link.values()]:
-            if session.peer_id is not None and session.peer_id not in peer_ids:
-                self.send(session, wire.Refused(NO_LONGER))
-                self._end(session, last_words=True)
+            if session.peer_id is not None and session.peer_id not in peer_ids and not self._may_stay(session):
+                self._see_off(session)
+
+    def _may_stay(self, session: Session) -> bool:
+        return session.hello is not None and self._door.listens_to(session.hello)
+
+    def _see_off(self, session: Session) -> None:
+        self.send(session, wire.Refused(NO_LONGER))
+        self._end(session, last_words=True)
 
     def look_again(self) -> None:
-        """It may be another disk now that counts as a peer's. Whose counts no more is cut off."""
+        """It may be another disk now that counts as a peer's. Whose counts no more is cut off, and so is a guest that stays one."""
         for session in [*self._established.values()]:
+            assert session.hello is not None
             assert session.peer_id is not None
-            counts = self._door.counts(session.peer_id, session.disk_id)
+            if not self._may_stay(session):
+                self._see_off(session)
+                continue
+            counts = self._door.counts(session.hello)
             if counts and not session.counts:
                 session.counts = True
                 self.connected |= {session.peer_id}
@@ -243,6 +258,8 @@ class Sessions:
                 return
             case _:
                 reason = "no greeting"
+        if reason is None and isinstance(message, wire.Hello) and self._is_full(message.node_id):
+            reason = "too many guests"
         if reason is not None:
             hello = message if isinstance(message, wire.Hello) else None
             name = hello.node_id if hello is not None and reason == NO_LONGER else session.name
@@ -253,6 +270,10 @@ class Sessions:
         assert isinstance(message, wire.Hello)
         self._establish(session, message)
 
+    def _is_full(self, node_id: str) -> bool:
+        guests = self._established.keys() - self.vacant.keys()
+        return node_id not in self.vacant and node_id not in guests and len(guests) >= GUESTS_MAX
+
     def _establish(self, session: Session, hello: wire.Hello) -> None:
         peer_id = hello.node_id
         former = self._established.get(peer_id)
@@ -260,13 +281,14 @@ class Sessions:
             self._end(former)  # what is still in it must not overtake, or be overtaken
         del self._greeting[session.link]
         greet = session.peer_id is None
-        session.peer_id, session.disk_id, session.format = peer_id, hello.disk_id, hello.format
+        session.peer_id, session.hello = peer_id, hello
         session.established = True
         session.link.allow(self._language.frame_bytes_max)
         self._established[peer_id] = session
-        self._met.add(peer_id)
-        self.vacant[peer_id].clear()
-        session.counts = self._door.counts(peer_id, hello.disk_id)
+        if peer_id in self.vacant:
+            self._met.add(peer_id)
+            self.vacant[peer_id].clear()
+        session.counts = self._door.counts(hello)
         if session.counts:
             self.connected |= {peer_id}
         if greet:

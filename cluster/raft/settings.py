@@ -6,7 +6,7 @@ leader is replaced in about a second. Times are milliseconds of a monotonic cloc
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from garbagetruck.cluster.raft.tls import TlsFiles
 
@@ -150,11 +150,13 @@ class RaftSettings:
 class Member:
     """One node of the cluster: its id, and where its Raft port listens, as `host:port` (`[host]:port` for IPv6).
 
-    The host may be a name; it is resolved anew for every connection. Raises ValueError.
+    The host may be a name; it is resolved anew for every connection. `disk_id` is the disk that the cluster's records know
+    it by, empty as long as they know none; it counts for those who do not vote. Raises ValueError.
     """
 
     node_id: str
     address: str
+    disk_id: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not self.node_id:
@@ -201,7 +203,10 @@ class Identity:
 
 
 def check_members(identity: Identity, members: Sequence[Member], settings: RaftSettings) -> None:
-    """Raise ValueError unless `members` is a cluster that `identity` belongs to, and may be talked to."""
+    """Raise ValueError unless `members` is a cluster that `identity` belongs to, and this node may listen where it is to.
+
+    Where others are is for them to say: whom this node must not talk to it leaves out (`Peering`), and starts all the same.
+    """
     ids = [member.node_id for member in members]
     addresses = [(member.host, member.port) for member in members]
     if len(set(ids)) != len(ids):
@@ -210,7 +215,7 @@ def check_members(identity: Identity, members: Sequence[Member], settings: RaftS
         raise ValueError(f"raft members share an address: {[member.address for member in members]}")
     if identity.node_id not in ids:
         raise ValueError(f"raft members {ids} do not include this node, {identity.node_id}; add it")
-    exposed = [member for member in members if not may_be_talked_to(member, settings)]
+    exposed = [each for each in members if each.node_id == identity.node_id and not may_be_talked_to(each, settings)]
     if exposed:
         raise ValueError(
             f"raft address of {exposed[0].node_id}: {exposed[0].address} is not on the loopback interface, and without "

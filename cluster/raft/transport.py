@@ -6,6 +6,7 @@ Duty: pass messages between pysyncobj and sessions, and see to it that
 - acknowledgements count in their own term only: pysyncobj's carry no term;
 - nothing that this node could still forget is said (`durability`): acknowledgements, votes and requests for votes wait
   for the disk, and a leader is acknowledged nothing that it does not hold durably itself;
+- a leader tells nobody that a change of the voters is committed before its own disk has that (`guard.withheld`);
 - nobody is voted for while a leader is heard (`election`), and nobody's vote counts twice (`ballot`);
 - a leader of a former term is told so: pysyncobj leaves it without an answer;
 - no command is forwarded after leadership was lost, nor taken from another node;
@@ -27,7 +28,7 @@ from garbagetruck.cluster.raft.ballot import Ballot
 from garbagetruck.cluster.raft.durability import Durability
 from garbagetruck.cluster.raft.election import Election
 from garbagetruck.cluster.raft.frames import Frame
-from garbagetruck.cluster.raft.guard import Fitted, LogView, fit
+from garbagetruck.cluster.raft.guard import Fitted, LogView, fit, withheld
 from garbagetruck.cluster.raft.journal.replay import LogTuple
 from garbagetruck.cluster.raft.log import Role
 from garbagetruck.cluster.raft.refusals import Refusals
@@ -39,7 +40,6 @@ from garbagetruck.cluster.raft.snapshots.format import SnapshotHeader, last_entr
 
 ENTRIES_MAX = 4_096
 """In one message; more are sent as several, so that none outgrows a frame."""
-
 
 _OF_ITSELF = (
     wire.NextIndex,
@@ -109,12 +109,12 @@ class GuardedTransport(StockTransport):
     def disk_of(self, node_id: str) -> str:
         """The disk that a connected peer came with; empty for others."""
         session = self._session(node_id)
-        return "" if session is None else session.disk_id
+        return "" if session is None or session.hello is None else session.hello.disk_id
 
     def format_of(self, node_id: str) -> int:
         """The newest format of entries that a connected peer reads; 0 for others."""
         session = self._session(node_id)
-        return 0 if session is None else session.format
+        return 0 if session is None or session.hello is None else session.hello.format
 
     @property
     def counts(self) -> Counter[str]:
@@ -129,7 +129,7 @@ class GuardedTransport(StockTransport):
             return False
         match message:
             case wire.AppendEntries():
-                self._send_entries(session, session.carriage.strip(message))
+                self._send_entries(session, session.carriage.strip(self._withheld(message)))
             case wire.NextIndex():
                 self._acknowledge(node_id, message if self._fitted is None else self._fitted.bound(message))
             case wire.RequestVote():
@@ -152,6 +152,13 @@ class GuardedTransport(StockTransport):
         session = self._session(node_id)
         if session is not None and self._sessions is not None:
             self._sessions.send(session, message)
+
+    def _withheld(self, message: wire.AppendEntries) -> wire.AppendEntries:
+        consensus = self._consensus
+        pending = consensus.journal.changes_after(consensus.voters.index)
+        if not pending and self._durability.metadata_durable:
+            return message
+        return withheld(message, pending[0][0] if pending else consensus.voters.index)
 
     def _send_entries(self, session: Session, message: wire.AppendEntries) -> None:
         assert session.peer_id is not None

@@ -47,6 +47,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     """The newest format of log entries that the sender reads."""
     voting_since: Natural = 0
     """The sender has applied an entry up to here by which it votes, with this disk; 0 when it does not, or founded."""
+    founding: str | None = None
+    """With whom the sender's folder founded the log (`Founding.mark`); empty when it joined. None from versions without joining."""
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):

@@ -1,6 +1,6 @@
 """Members, the status of nodes, and the cluster at a glance, on the wire."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from garbagetruck.cluster.api.errors import invalid
 from garbagetruck.cluster.api.ports import NodeRole, NodeStatus
@@ -95,6 +95,7 @@ def warnings(members: Sequence[Member], heard: Mapping[str, NodeStatus], leader_
         if status.storage_low
     )
     found.extend(status.membership_waits for status in heard.values() if status.membership_waits)
+    found.extend(_apart(members, heard, leader_id))
     digests: dict[int, NodeStatus] = {}
     for status in heard.values():
         other = digests.setdefault(status.applied_index, status)
@@ -104,6 +105,17 @@ def warnings(members: Sequence[Member], heard: Mapping[str, NodeStatus], leader_
                 "pause cleanups, and see the runbook for digests that differ"
             )
     return found
+
+
+def _apart(members: Sequence[Member], heard: Mapping[str, NodeStatus], leader_id: str) -> Iterator[str]:
+    """Who answers, and takes no part in the log as it should. Of who does not answer that is said already."""
+    silent = {member.id for member in members} - heard.keys()
+    for status in heard.values():
+        if leader_id and status.leader_id == "":
+            yield f"{status.node_id} knows no leader"
+        apart = [each for each in status.voters_apart if each not in silent]
+        if apart:
+            yield f"{status.node_id} leads, and has no Raft connection with {', '.join(apart)}"
 
 
 def difference(noted: DigestNote | None, heard: Mapping[str, NodeStatus]) -> list[str]:

@@ -29,7 +29,7 @@ from garbagetruck.cluster.node.peers.port import (
     TransferResponse,
 )
 from garbagetruck.cluster.node.peers.service import PeerService
-from garbagetruck.cluster.node.peers.wire import PEER, StatusRequest, StatusResponse
+from garbagetruck.cluster.node.peers.wire import PEER, KnownPlace, StatusRequest, StatusResponse
 from garbagetruck.cluster.raft.frames import Frame
 from garbagetruck.cluster.raft.handshake import Disks, Door
 from garbagetruck.cluster.raft.network import Network
@@ -51,7 +51,7 @@ class MemberDisks(Disks):
         self._members = members
 
     @override
-    def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
+    def is_known_or_new(self, node_id: str, disk_id: str, *, is_founder: bool = True) -> bool:
         known = next((each.disk_id for each in self._members() if each.id == node_id), "")
         return known in ("", disk_id)
 
@@ -99,14 +99,20 @@ class PeerMesh(SessionListener):
         self.calls = PeerCalls(find=self._sessions.get, say=self._sessions.send)
         self._service: PeerService | None = None
         self._status: Callable[[], NodeStatus] | None = None
+        self._places: Callable[[], tuple[KnownPlace, ...]] = tuple
         self._network = network
         self._is_started = False
         self._timer: asyncio.TimerHandle | None = None
         self._checked_ns = 0
 
-    def serve(self, handler: PeerHandler, status: Callable[[], NodeStatus]) -> None:
-        """Say who answers the peers. Before `start`."""
-        self._status = status
+    def serve(
+        self,
+        handler: PeerHandler,
+        status: Callable[[], NodeStatus],
+        places: Callable[[], tuple[KnownPlace, ...]] = tuple,
+    ) -> None:
+        """Say who answers the peers, and where the members are. Before `start`."""
+        self._status, self._places = status, places
         self._service = PeerService(
             handler=handler,
             say=self._sessions.send,
@@ -197,4 +203,7 @@ class PeerMesh(SessionListener):
             storage_low=own.storage_low,
             membership_waits=own.membership_waits,
             cleanups_held=own.cleanups_held,
+            leader_id=own.leader_id,
+            voters_apart=own.voters_apart,
+            places=self._places(),
         )

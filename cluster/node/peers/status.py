@@ -72,6 +72,8 @@ class NodeStatusBoard(PeerStatus):
             storage_low=self._node_id in status.low_on_space,
             membership_waits=self._membership_waits(),
             cleanups_held=self._cleanups_held(),
+            leader_id=status.leader or "",
+            voters_apart=tuple(sorted(status.voters - status.connected - {self._node_id})) if leading else (),
         )
 
     @override
@@ -105,4 +107,6 @@ def _status_of(node_id: str, answer: StatusResponse) -> NodeStatus:
         storage_low=answer.storage_low,
         membership_waits=answer.membership_waits,
         cleanups_held=answer.cleanups_held,
+        leader_id=answer.leader_id,
+        voters_apart=answer.voters_apart,
     )

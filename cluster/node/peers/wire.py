@@ -27,6 +27,10 @@ FRAME_BYTES_MAX = 16 * 1024 * 1024
 """The largest frame: outcomes are larger than the operations that they answer."""
 
 
+KnownPlace = tuple[str, str, str, str, str]
+"""A member as an address book has it: its id, and its addresses `api`, `http`, `raft`, `peer`; empty where unknown."""
+
+
 class StatusRequest(msgspec.Struct, frozen=True, array_like=True, tag="how"):
     """How is the receiving node? Answered from memory, at once."""
 
@@ -47,6 +51,10 @@ class StatusResponse(msgspec.Struct, frozen=True, array_like=True, tag="so"):
     storage_low: bool = False
     membership_waits: str = ""
     cleanups_held: bool = False
+    leader_id: str | None = None
+    voters_apart: tuple[str, ...] = ()
+    places: tuple[KnownPlace, ...] = ()
+    """Where the members are, as far as the answering node knows: for one that was away (`node.finding`)."""
 
 
 Message = (

@@ -73,7 +73,7 @@ class EchoHandler(PeerHandler):
 
 class AnyDisk(Disks):
     @override
-    def is_known_or_new(self, node_id: str, disk_id: str) -> bool:
+    def is_known_or_new(self, node_id: str, disk_id: str, *, is_founder: bool = True) -> bool:
         return True
 
 

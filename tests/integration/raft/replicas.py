@@ -159,6 +159,8 @@ class Trio:
         self._folders: dict[str, Path] = {}
         self.members = [*IDS]
         """Who is told of whom."""
+        self.disks: dict[str, str] = {}
+        """Which disk the records know a node by."""
         self.bell = Bell()
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
         self.replicas: dict[str, Replica] = {}
@@ -182,7 +184,10 @@ class Trio:
 
     def members_as_seen_by(self, node_id: str) -> list[Member]:
         cables = {other: cable.port for (one, other), cable in self._cables.items() if one == node_id}
-        return [Member(each, f"127.0.0.1:{cables.get(each, self._ports[each])}") for each in self.members]
+        return [
+            Member(each, f"127.0.0.1:{cables.get(each, self._ports[each])}", self.disks.get(each, ""))
+            for each in self.members
+        ]
 
     def folder(self, node_id: str) -> Path:
         return self._folders.get(node_id, self._folder / node_id)
@@ -300,12 +305,16 @@ class Trio:
 
 @asynccontextmanager
 async def trio(
-    folder: Path, settings: RaftSettings = SETTINGS, *, tls: Callable[[str], TlsFiles] | None = None
+    folder: Path,
+    settings: RaftSettings = SETTINGS,
+    *,
+    tls: Callable[[str], TlsFiles] | None = None,
+    starting: Sequence[str] = IDS,
 ) -> AsyncIterator[Trio]:
     nodes = Trio(folder, settings, tls=tls)
     await nodes.lay_cables()
     try:
-        for node_id in IDS:
+        for node_id in starting:
             await nodes.start(node_id)
         yield nodes
     finally:

@@ -10,7 +10,7 @@ import structlog
 from garbagetruck.cluster.raft.errors import ChangeRefused, LogStopped, NotLeader
 from garbagetruck.cluster.raft.log import AddVoter, RemoveVoter, Role
 from garbagetruck.cluster.raft.settings import Member
-from tests.integration.raft.replicas import IDS, PATIENCE_S, SETTINGS, Trio, trio
+from tests.integration.raft.replicas import IDS, PATIENCE_S, SETTINGS, Trio, trio, until_seen
 
 SMALL = replace(SETTINGS, snapshot_entries=40, segment_bytes=64 * 1024)
 
@@ -132,6 +132,69 @@ async def test_i2_a_wiped_node_comes_back_under_its_name_as_another_and_votes(tm
         assert not nodes.replicas[wiped].status.removed, "that was the other disk"
         assert await nodes.replicas[leader].transfer_leadership(wiped)
         assert await nodes.leader() == wiped
+
+
+async def test_i2_a_founder_that_starts_late_does_not_elect_itself_with_one_that_lost_its_disk(tmp_path: Path) -> None:
+    """It has met nobody, and would take the wiped one for the founder: two of three, and neither has what was acknowledged."""
+    async with trio(tmp_path, starting=("n1", "n3")) as nodes:
+        nodes.propose(await nodes.leader(), b"acknowledged")
+        await nodes.heard(b"acknowledged")
+        await nodes.stop("n1")
+        await nodes.stop("n3")
+        await nodes.join("n3", folder="new", disk_id="another")
+        late = await nodes.start("n2")
+        await until_seen(lambda: late.refusals.get("joined under the name of another disk", 0) >= 2)
+        assert late.status.term == 0
+        await nodes.start("n1")
+        await nodes.heard(b"acknowledged", by=["n1", "n2"])
+        assert nodes.recorders["n2"].payloads == nodes.recorders["n1"].payloads
+
+
+async def test_i3_nodes_that_were_founded_with_different_others_refuse_each_other(tmp_path: Path) -> None:
+    async with trio(tmp_path, starting=("n1",)) as nodes:
+        other = await nodes.start("n2", founders=("n1", "n2"))
+        reasons = ("founded with other nodes", "refused by peer")
+        for node in (other, nodes.replicas["n1"]):
+            await until_seen(lambda node=node: any(each in node.refusals for each in reasons))  # type: ignore[misc]
+        assert other.status.connected == frozenset()
+
+
+async def test_a_node_that_was_away_follows_a_leader_that_nobody_told_it_of(tmp_path: Path) -> None:
+    """Its book is older than the leader, and a majority may need its vote: here of three that vote one has ended for good."""
+    async with trio(tmp_path) as nodes:
+        await nodes.leader()
+        await nodes.stop("n1")
+        await nodes.join("n4")
+        await nodes.change(AddVoter("n4", "disk-n4"))
+        await remove(nodes, "n3")
+        await nodes.voters("n2", "n4", "n1", by=["n2", "n4"])
+        await nodes.stop("n3")
+        leader = await nodes.leader()
+        assert leader == "n4" or await nodes.replicas[leader].transfer_leadership("n4")
+        nodes.propose(await nodes.leader(), b"while it was away")
+        await nodes.heard(b"while it was away")
+        await nodes.stop("n2")
+        nodes.members = [*IDS]  # as its book says; the others are not told
+        away = await nodes.start("n1")
+        await nodes.heard(b"while it was away", by=["n1"])
+        await nodes.voters("n1", "n2", "n4", by=["n1"])
+        assert "n4" in away.status.connected, "as a voter, though nobody told where it is"
+        nodes.propose(await nodes.leader(), b"on")
+        await nodes.heard(b"on")
+
+
+async def test_a_learner_that_was_never_registered_keeps_the_name_from_nobody(tmp_path: Path) -> None:
+    async with trio(tmp_path) as nodes:
+        first = await nodes.join("n4", folder="first", disk_id="first")
+        await nodes.bell.until(lambda: first.status.connected == set(IDS))
+        nodes.disks["n4"] = "second"  # another folder was: the records tell
+        nodes.tell()
+        await until_seen(lambda: "another disk than before" in nodes.replicas["n1"].refusals)
+        await nodes.bell.until(lambda: all("n4" not in nodes.replicas[each].status.connected for each in IDS))
+        await nodes.stop("n4")
+        await nodes.join("n4", folder="second", disk_id="second")
+        await nodes.change(AddVoter("n4", "second"))
+        await nodes.voters(*IDS, "n4")
 
 
 async def test_a_node_that_was_away_follows_a_leader_whose_disk_it_has_not_heard_of(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """ClusterService: the members, and the cluster at a glance, whatever its nodes do."""
 
+import dataclasses
+
 from msgspec.structs import replace
 
 from garbagetruck.cluster.api.gateway import NoLeader
@@ -55,6 +57,22 @@ async def test_the_status_is_answered_without_a_leader(api: Stand) -> None:
     status = await status_of(api)
     assert (status.healthy, status.leader_id) == (False, "")
     assert list(status.warnings) == ["no leader is known"]
+
+
+async def test_the_status_tells_who_follows_nobody_and_which_voter_the_leader_does_not_reach(api: Stand) -> None:
+    """A node whose book is old answers, and would be no help if another failed."""
+    leads, lost = (
+        NodeStatus(node, role, 1, 7, 7, "0.1.0", 99, 1_000)
+        for node, role in (("n1", NodeRole.LEADER), ("n3", NodeRole.FOLLOWER))
+    )
+    api.peers.statuses["n1"] = dataclasses.replace(leads, leader_id="n1", voters_apart=("n2", "n3"))
+    api.peers.statuses["n3"] = dataclasses.replace(lost, leader_id="")
+    api.peers.unreachable.add("n2")
+    assert list((await status_of(api)).warnings) == [
+        "n2 (127.0.0.1:7102) does not answer",
+        "n1 leads, and has no Raft connection with n3",
+        "n3 knows no leader",
+    ]
 
 
 async def test_i3_the_status_tells_of_digests_that_differ_at_one_index_and_of_nodes_that_lag(api: Stand) -> None:

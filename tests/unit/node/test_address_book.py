@@ -9,13 +9,19 @@ from typing import TypeVar
 
 import pytest
 from msgspec.structs import replace as with_
+from typing_extensions import override
 
+from garbagetruck.cluster.api.ports import PeerUnreachable
 from garbagetruck.cluster.machine.model import Member
-from garbagetruck.cluster.machine.operations import CreateCluster, Operation
+from garbagetruck.cluster.machine.operations import CreateCluster, Operation, RegisterMember
 from garbagetruck.cluster.node.address_book import BOOK, AddressBook, Page, Place, merged
 from garbagetruck.cluster.node.directory import ApiAddresses, MemberDirectory
+from garbagetruck.cluster.node.finding import MemberFinder, known_places
 from garbagetruck.cluster.node.identity import IdentityError
-from tests.unit.machine.scribe import Scribe, member
+from garbagetruck.cluster.node.peers.status import StatusAsker
+from garbagetruck.cluster.node.peers.wire import StatusResponse
+from garbagetruck.cluster.raft.log import LogStatus, Role
+from tests.unit.machine.scribe import Scribe, founder, member
 from tests.unit.node.rig import turns
 
 T = TypeVar("T")
@@ -155,3 +161,54 @@ def test_a_record_without_a_peer_address_has_that_of_the_configuration(tmp_path:
     follower.apply(CreateCluster("c", 1, old))
     follower.directory.settle()
     assert follower.directory.places == (place(1), place(2))
+
+
+def test_who_connects_to_members_hears_when_a_disk_is_recorded(tmp_path: Path) -> None:
+    follower = Follower(tmp_path, own=1, configured=(1, 2))
+    told: list[dict[str, str]] = []
+    follower.directory.listen(lambda _places: told.append({**follower.directory.disks}))
+    follower.apply(CreateCluster("c", 1, tuple(with_(member(number), peer="") for number in (1, 2))))
+    follower.apply(RegisterMember(founder(2)))
+    assert told == [{"n2": "disk-2"}]
+
+
+def led_by(leader: str | None) -> LogStatus:
+    return LogStatus(Role.FOLLOWER, 1, leader, 0, 0, 0, frozenset())
+
+
+def test_whom_a_peer_names_is_talked_to_until_the_records_know_the_leader(tmp_path: Path) -> None:
+    follower = Follower(tmp_path, own=9, configured=(1, 9))
+    follower.apply(founded(1, 9))
+    follower.directory.settle()
+    follower.directory.hear([place(4), replace(place(1), raft="10.0.0.1:7301")])
+    assert follower.ids() == ("n1", "n4", "n9")
+    assert follower.directory.places[0] == place(1), "what the records say counts before it"
+    follower.directory.on_status(led_by("n4"))
+    follower.directory.hear([place(5)])
+    assert follower.ids() == ("n1", "n4", "n9"), "while a leader is known nobody else is needed"
+    follower.apply(follower.log.adding(member(4)))
+    assert follower.heard[-1] == ("n1", "n4", "n9")
+    follower.directory.on_status(led_by(None))
+    follower.directory.hear([place(6)])
+    follower.directory.on_status(led_by("n4"))
+    assert follower.ids() == ("n1", "n4", "n9")
+
+
+async def test_a_node_that_follows_nobody_learns_from_whoever_answers(tmp_path: Path) -> None:
+    follower = Follower(tmp_path, own=9, configured=(1, 2, 9))
+    asked: list[str] = []
+
+    class Peers(StatusAsker):
+        @override
+        async def ask_status(self, node_id: str) -> StatusResponse:
+            asked.append(node_id)
+            if node_id == "n1":
+                raise PeerUnreachable("it is gone")
+            return StatusResponse(1, "follower", 1, 0, 0, "", 0, 0, places=known_places([place(4)]))
+
+    finder = MemberFinder(
+        status=lambda: led_by(None), connected=lambda: {"n1", "n2"}, peers=Peers(), directory=follower.directory
+    )
+    await finder.ask()
+    assert asked == ["n1", "n2"]
+    assert follower.directory.places == tuple(map(place, (1, 2, 4, 9)))

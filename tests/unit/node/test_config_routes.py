@@ -43,9 +43,10 @@ def test_a_way_goes_before_the_record_and_makes_nobody_a_member() -> None:
     places = [Place(each, "a:1", "h:1", f"127.0.0.1:730{each[1]}", "") for each in ("n1", "n2", "n3")]
     own = Member("n1", "127.0.0.1:7301")
     routes = {"n2": "127.0.0.1:9002", "n9": "127.0.0.1:9009"}
-    found = members_at(own, places, lambda place: place.raft, routes)
+    found = members_at(own, places, lambda place: place.raft, routes, {"n2": "disk-2"})
     assert [(each.node_id, each.address) for each in found] == [
         ("n1", "127.0.0.1:7301"),
         ("n2", "127.0.0.1:9002"),
         ("n3", "127.0.0.1:7303"),
     ]
+    assert [each.disk_id for each in found] == ["", "disk-2", ""]

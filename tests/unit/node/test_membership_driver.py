@@ -114,7 +114,7 @@ async def test_a_learner_that_registered_and_left_again_waits_for_its_connection
     await stage.add()
     await stage.queue.submit((RegisterMember(member(4, version="1", disk_id="disk-4")),), timeout_s=1)
     await turns()
-    assert stage.driver.waits == "n4 joins: it is not connected to the leader, n1"
+    assert stage.driver.waits == "n4 joins: it is not connected to the leader, n1; only its disk disk-4 is let in"
     stage.log.connect(*PEERS, "n4")
     await turns(30)
     assert stage.role("n4") is MemberRole.VOTER

@@ -108,7 +108,12 @@ class StageNode:
             between=self._act,
         )
         self.sessions = Sessions(
-            door=Door(Identity("c", node_id, f"disk-{node_id}"), self._peer_ids, PeerDisks(folder / "peers.json")),
+            door=Door(
+                Identity("c", node_id, f"disk-{node_id}"),
+                self._peer_ids,
+                PeerDisks(folder / "peers.json"),
+                voters=self.voters,
+            ),
             settings=SETTINGS,
             refusals=self.refusals,
             monotonic_ns=clock.monotonic_ns,

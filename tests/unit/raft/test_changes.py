@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from garbagetruck.cluster.raft import voter_change, wire
 from garbagetruck.cluster.raft.changing import Changed, ChangeVoters, Changing
@@ -11,7 +12,7 @@ from garbagetruck.cluster.raft.errors import ChangeRefused, ChangeUnknown, NotLe
 from garbagetruck.cluster.raft.journal import log as journal_log
 from garbagetruck.cluster.raft.log import AddVoter, RemoveVoter, Role
 from garbagetruck.cluster.raft.voter_change import LEARNER_LAG_ENTRIES_MAX, VoterChange
-from tests.unit.raft.stage import Stage, StageNode
+from tests.unit.raft.stage import SETTINGS, Stage, StageNode
 
 FOUNDERS = {"n1": "", "n2": "", "n3": ""}
 FOUR = {**FOUNDERS, "n4": "disk-n4"}
@@ -166,7 +167,8 @@ class TestALeader:
         node = leader(stage)
         session = node.sessions.get("n3")
         assert session is not None
-        session.format = 1
+        assert session.hello is not None
+        session.hello = replace(session.hello, format=1)
         assert "does not know changes" in reason(ask(node, RemoveVoter("n3")))
 
     def test_a_change_is_for_the_term_that_was_meant_and_never_during_a_transfer(self, stage: Stage) -> None:
@@ -212,6 +214,8 @@ class TestALeader:
         assert ask(node, RemoveVoter("n3")) is None
         node.sent("n3")
         acknowledge(node, "n2")
+        stage.clock.advance(SETTINGS.heartbeat_ms + 1)
+        node.tick()
         heard = [each for each in node.sent("n3") if isinstance(each, wire.AppendEntries)]
         assert heard[-1].commit_index == node.journal.last_index
         node.disconnect("n3")

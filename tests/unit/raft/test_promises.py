@@ -7,6 +7,7 @@ import pytest
 from garbagetruck.cluster.raft import wire
 from garbagetruck.cluster.raft.journal.log import Journal
 from garbagetruck.cluster.raft.log import Role
+from garbagetruck.cluster.raft.voter_change import VoterChange
 from tests.unit.raft.stage import SETTINGS, Stage, StageNode, appending
 
 
@@ -40,8 +41,37 @@ def disk(node: StageNode) -> SlowDisk:
     return node.durability
 
 
+def told(node: StageNode, peer_id: str) -> list[wire.AppendEntries]:
+    return [message for message in node.sent(peer_id) if isinstance(message, wire.AppendEntries)]
+
+
 def acknowledged(node: StageNode, peer_id: str) -> list[int]:
     return [message.next_index - 1 for message in node.sent(peer_id) if isinstance(message, wire.NextIndex)]
+
+
+class TestAChangeOfTheVoters:
+    def test_nobody_hears_that_it_is_committed_before_the_leader_has_stored_that(
+        self, stage: Stage, node: StageNode
+    ) -> None:
+        """A removed node that hears of it ends for good. The leader, started again without knowing, would wait for its vote."""
+        node.elect("n2")
+        disk(node).come_to(node.journal.last_index)
+        change = VoterChange("remove", "n3", "disk-n3", {"n1": "", "n2": ""})
+        node.between = lambda: node.consensus.propose_change(change)
+        node.tick()
+        node.between = lambda: None
+        index = node.journal.last_index
+        disk(node).come_to(index)
+        disk(node).metadata_durable = False
+        node.sent("n3")
+        node.hear("n2", wire.NextIndex(1, index + 1, False, True))
+        node.tick()
+        assert node.voters.ids == {"n1", "n2"}
+        assert [each.commit_index for each in told(node, "n3")] == [index - 1]
+        disk(node).come_to(index)
+        stage.clock.advance(SETTINGS.heartbeat_ms + 1)
+        node.tick()
+        assert told(node, "n3")[-1].commit_index == index
 
 
 class TestAFollower:

@@ -55,7 +55,7 @@ def test_localhost_is_not_resolved() -> None:
 
 @pytest.mark.parametrize("address", ["10.0.0.7:7301", "0.0.0.0:7301", "[::]:7301", "192.168.1.1:7301", "n1.example:1"])
 def test_whatever_is_not_loopback_needs_tls_or_a_plain_word(address: str) -> None:
-    identity, members = Identity("c", "n1", "d"), [Member("n1", "127.0.0.1:7301"), Member("n2", address)]
+    identity, members = Identity("c", "n2", "d"), [Member("n1", "127.0.0.1:7301"), Member("n2", address)]
     with pytest.raises(
         ValueError, match=r"raft address of n2: .* is not on the loopback interface.*`garbagetruck tls init`"
     ):
@@ -65,6 +65,11 @@ def test_whatever_is_not_loopback_needs_tls_or_a_plain_word(address: str) -> Non
     check_members(identity, members, RaftSettings(tls=files))
     with pytest.raises(ValueError, match="insecure_plaintext is set, and so is tls"):
         RaftSettings(tls=files, insecure_plaintext=True)
+
+
+def test_where_another_says_that_it_is_keeps_no_node_from_starting() -> None:
+    """One member's record would otherwise stop every node at its next start."""
+    check_members(Identity("c", "n1", "d"), [Member("n1", "127.0.0.1:7301"), Member("n2", "10.0.0.7:7301")], SETTINGS)
 
 
 @pytest.mark.parametrize("address", ["", "7301", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", ":7301", "127.0.0.1:-1"])

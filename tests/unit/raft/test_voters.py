@@ -20,6 +20,7 @@ from tests.unit.raft.stage import Stage, appending
 
 TRIO = founders_of(("n1", "n2", "n3"))
 KNOWN = {"n1": "disk-n1", "n2": "disk-n2", "n3": "disk-n3"}
+NO_RECORD = dict.fromkeys(KNOWN, "")
 FOUR = {**KNOWN, "n4": "disk-n4"}
 
 
@@ -165,6 +166,13 @@ class TestTheEntry:
 
 
 class TestTheFounding:
+    def test_founders_of_one_log_have_a_mark_in_common_and_who_joins_has_none(self) -> None:
+        mark = Founding(["n1", "n2"], is_founder=True).mark
+        assert mark == Founding(["n2", "n1"], is_founder=True).mark
+        assert mark != Founding(["n1", "n2", "n3"], is_founder=True).mark
+        assert mark != Founding(["n1,n2"], is_founder=True).mark
+        assert Founding(["n1", "n2"], is_founder=False).mark == ""
+
     def test_it_is_stored_once_and_nothing_said_later_changes_it(self, tmp_path: Path) -> None:
         first = found(REAL_DISK, tmp_path, node_id="n1", told=("n1", "n2"), founders=("n1", "n2"), has_log=False)
         assert first == Founding(["n1", "n2"], is_founder=True)
@@ -194,13 +202,41 @@ class TestTheFounding:
 class TestDisks:
     def test_the_disk_that_the_configuration_names_is_the_only_one(self, tmp_path: Path) -> None:
         voters, met = voting("n1", "n2", "n3"), PeerDisks(tmp_path / "peers.json")
-        disks = VoterDisks(voters, met)
+        disks = VoterDisks(voters, met, NO_RECORD.__getitem__)
         assert disks.is_known_or_new("n2", "met first")
         voters.apply(5, adding("n4", FOUR))
         assert not disks.is_known_or_new("n2", "met first")
         assert disks.is_known_or_new("n2", "disk-n2")
-        assert disks.is_known_or_new("n5", "a learner's")
-        assert not disks.is_known_or_new("n5", "another's")
+
+    def test_a_disk_is_held_against_a_learner_only_if_its_record_tells_another(self, tmp_path: Path) -> None:
+        """A folder that connects and is never registered would keep the name from the one that is."""
+        met, records = PeerDisks(tmp_path / "peers.json"), {"n5": ""}
+        disks = VoterDisks(voting("n1", "n2", "n3"), met, records.__getitem__)
+        assert disks.is_known_or_new("n5", "never registered")
+        assert disks.is_known_or_new("n5", "registered")
+        assert met.load() == {}
+        records["n5"] = "registered"
+        assert not disks.is_known_or_new("n5", "never registered")
+        assert disks.is_known_or_new("n5", "registered")
+
+    def test_i2_a_founder_that_was_never_met_is_nobody_who_joined(self, tmp_path: Path) -> None:
+        """It may be that founder after its disk was lost: it forgot what it acknowledged, and whom it voted for."""
+        met = PeerDisks(tmp_path / "peers.json")
+        disks = VoterDisks(voting("n1", "n2", "n3"), met, NO_RECORD.__getitem__)
+        assert not disks.is_known_or_new("n3", "second", is_founder=False)
+        assert met.load() == {}, "nor is it noted as who it says it is"
+        assert disks.is_known_or_new("n3", "first")
+        assert not disks.is_known_or_new("n3", "first", is_founder=False)
+
+    def test_a_learner_that_was_only_told_who_votes_notes_nobody_under_their_names(self, tmp_path: Path) -> None:
+        """Whom it was told of may have joined as well; when the log says who founded it, they count no more."""
+        met, learner = PeerDisks(tmp_path / "peers.json"), Voters("n5", "disk-n5")
+        learner.begin(TRIO, is_founder=False)
+        disks = VoterDisks(learner, met, NO_RECORD.__getitem__)
+        assert disks.is_known_or_new("n3", "second", is_founder=False)
+        assert met.load() == {}
+        learner.apply(5, adding("n5", {**TRIO, "n5": "disk-n5"}))
+        assert not disks.is_known_or_new("n3", "second", is_founder=False)
 
     def test_a_name_is_free_for_another_disk_when_its_voter_was_removed(self, tmp_path: Path) -> None:
         met = PeerDisks(tmp_path / "peers.json")

@@ -12,6 +12,7 @@ TRANSFER = wire.RequestVote(3, 6, 2, transfer=True)
 
 MESSAGES: list[wire.Message] = [
     wire.Hello(1, "c", 1, "n1", "d", "n2", 1),
+    wire.Hello(1, "c", 1, "n1", "d", "n2", 1, 7, ""),
     wire.Refused("another cluster"),
     appending(3, 4, 2, [2, 3], commit_index=4),
     wire.NextIndex(3, 7, reset=True, success=False),
