@@ -21,6 +21,7 @@ from garbagetruck.cluster.node.identity import NodeIdentity
 from garbagetruck.cluster.node.leadership import Leadership, LeadershipObserver
 from garbagetruck.cluster.node.peers.status import own_role
 from garbagetruck.cluster.observe.facts import NodeFacts
+from garbagetruck.cluster.raft.cursor import LogCursor
 from garbagetruck.cluster.raft.log import ReplicatedLog
 
 LAG_ENTRIES_MAX = 1_000
@@ -41,6 +42,7 @@ class Core:
     leadership: Leadership
     enrolment: Enrolment
     digests: DigestWatch
+    cursor: LogCursor
 
 
 class LeadershipJournal(LeadershipObserver):

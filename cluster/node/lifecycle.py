@@ -7,7 +7,7 @@ Duty: `serve`. Open the folder, build the node, run it until a signal, drain, st
   nothing is tried that
   might acknowledge, expire or clean anything more.
 
-Threads are made here only: the Raft thread, one for snapshots, and a few for the handlers' blocking calls.
+Threads are made here only: the Raft thread, one for snapshots, a few for the handlers' blocking calls, and for the storage's.
 Must not know: what the parts do.
 """
 
@@ -27,6 +27,7 @@ import structlog
 
 from garbagetruck.cluster.cleanup.settings import HandlerSettingsError
 from garbagetruck.cluster.node.address_book import AddressBook
+from garbagetruck.cluster.node.archiving.opening import StorageNotInstalled
 from garbagetruck.cluster.node.bootstrap import NotThisClusterError, RemovedError
 from garbagetruck.cluster.node.compose import compose
 from garbagetruck.cluster.node.config.loading import LoadedSettings
@@ -54,6 +55,7 @@ NOBODY_TO_JOIN = (
 )
 BLOCKING_THREADS = 8
 """For handlers' calls to the file system. More cleanups at once wait for one."""
+STORAGE_THREADS = 2
 GC_THRESHOLDS = (50_000, 20, 50)
 """What is left to the collector is what calls leave behind; the machine's records are invisible to it."""
 
@@ -93,6 +95,8 @@ def serve(loaded: LoadedSettings, *, bootstrap: bool, join: bool = False, enviro
         _log.critical("refused", reason=str(error))
     except HandlerSettingsError as error:
         _log.critical("refused", reason=str(problem_of(error)))
+    except StorageNotInstalled as error:
+        _log.critical("refused", reason=str(error))
     except NotThisClusterError as error:
         _log.critical("refused", reason=str(error))
     except RemovedError as error:
@@ -112,6 +116,7 @@ async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolde
     loop = asyncio.get_running_loop()
     pool = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
     snapshot_pool = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
+    storage_pool = ThreadPoolExecutor(STORAGE_THREADS, thread_name_prefix="storage")
 
     def run_blocking(call: Callable[[], ResultT], /) -> asyncio.Future[ResultT]:
         return loop.run_in_executor(pool, call)
@@ -123,6 +128,7 @@ async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolde
         make_thread=lambda target, name: threading.Thread(target=target, name=name, daemon=True),
         run_blocking=run_blocking,
         snapshot_executor=snapshot_pool,
+        storage_executor=storage_pool,
         environ=environ,
         on_fatal=die,
     )
@@ -140,6 +146,7 @@ async def _run(loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolde
         await node.stop()
         pool.shutdown(wait=False, cancel_futures=True)
         snapshot_pool.shutdown()
+        storage_pool.shutdown(wait=False, cancel_futures=True)
     if removed:
         raise RemovedError(
             f"node {identity.node_id} was removed from cluster {identity.cluster_id}; nothing is served from"
