@@ -18,7 +18,7 @@ from garbagetruck.cluster.cleanup.settings import ExecutorSettings
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.node.address_book import AddressBook, Page, Place
 from garbagetruck.cluster.node.applier import NS_PER_S, Applier
-from garbagetruck.cluster.node.archiving.parts import storage_service
+from garbagetruck.cluster.node.archiving.parts import storage_service, tell_of
 from garbagetruck.cluster.node.bootstrap import Enrolment
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
 from garbagetruck.cluster.node.clock import ClusterClock
@@ -75,7 +75,7 @@ def compose(
     cleaning = _cleaning(settings, identity, core, metrics, world)
     forwarding, driver = forwarding_of(settings, identity, core, directory, metrics, world)
     core.leadership.observe(LeadershipJournal(), cleaning.executor, driver)
-    storage = storage_service(settings, identity, folder, core, world)
+    storage = tell_of(storage_service(settings, folder, core, world), health, forwarding.status)
     core.applier.listen(core.digests, core.leadership, cleaning.ledger, metrics.log, core.enrolment, directory, driver)
     core.digests.report_through(forwarding.gateway)
     api = _api(

@@ -95,6 +95,7 @@ def warnings(members: Sequence[Member], heard: Mapping[str, NodeStatus], leader_
         if status.storage_low
     )
     found.extend(status.membership_waits for status in heard.values() if status.membership_waits)
+    found.extend(f"{status.node_id}: {status.archive_waits}" for status in heard.values() if status.archive_waits)
     digests: dict[int, NodeStatus] = {}
     for status in heard.values():
         other = digests.setdefault(status.applied_index, status)

@@ -14,24 +14,23 @@ from garbagetruck.cluster.node.archiving.progress import ArchiveProgress
 from garbagetruck.cluster.node.archiving.service import Archiving, StorageService
 from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.config.storing import retention
-from garbagetruck.cluster.node.health import Core
-from garbagetruck.cluster.node.identity import DataFolder, NodeIdentity
+from garbagetruck.cluster.node.health import Core, Health
+from garbagetruck.cluster.node.identity import DataFolder
+from garbagetruck.cluster.node.peers.status import NodeStatusBoard
 from garbagetruck.cluster.node.world import World
 from garbagetruck.cluster.raft.disk import READ_ONLY_DISK
 from garbagetruck.cluster.raft.storage import Storage as Folder
 
 
-def storage_service(
-    settings: NodeSettings, identity: NodeIdentity, folder: DataFolder, core: Core, world: World
-) -> StorageService | None:
+def storage_service(settings: NodeSettings, folder: DataFolder, core: Core, world: World) -> StorageService | None:
     """None where nothing is kept outside the nodes. Raises StorageNotInstalled."""
     section = settings.storage
-    storage = open_storage(section, identity.cluster_id, world.storage_executor, who=identity.node_id)
+    storage = open_storage(section, settings.cluster.id, world.storage_executor, who=settings.node.id)
     if storage is None:
         return None
     cursor = core.cursor
     life = Life(
-        node_id=identity.node_id,
+        node_id=settings.node.id,
         machine=core.machine,
         queue=core.queue,
         storage=storage,
@@ -39,7 +38,7 @@ def storage_service(
         now_ms=core.clock.now_ms,
     )
     copier = SnapshotCopier(
-        node_id=identity.node_id,
+        node_id=settings.node.id,
         storage=storage,
         cursor=cursor,
         folder=Folder(folder.raft, READ_ONLY_DISK).snapshots_folder,
@@ -68,6 +67,13 @@ def storage_service(
         random=world.random,
         monotonic_ns=world.monotonic_ns,
     )
+
+
+def tell_of(storage: StorageService | None, health: Health, status: NodeStatusBoard) -> StorageService | None:
+    """Have metrics and the status tell of it."""
+    if storage is not None:
+        health.archive, status.archive_waits = storage.facts, storage.waits
+    return storage
 
 
 def _wall_ms() -> int:

@@ -18,11 +18,14 @@ from garbagetruck.cluster.node.archiving.archiver import RETRY_S_MAX, Archiver
 from garbagetruck.cluster.node.archiving.copier import NothingToCopy, SnapshotCopier
 from garbagetruck.cluster.node.archiving.life import Life
 from garbagetruck.cluster.node.archiving.progress import ArchiveProgress
+from garbagetruck.cluster.observe.facts import ArchiveFacts
 from garbagetruck.cluster.raft.errors import RaftError
 from garbagetruck.storage.errors import StorageError, StorageUnreachable
 from garbagetruck.storage.protocol import Storage
 from garbagetruck.storage.records import StoredSnapshot
 
+TOLD_S = 5.0
+"""A lag that is shorter is nothing to warn of."""
 SPREAD = 0.25
 """Each node draws its interval anew, up to this much shorter: so that not all copy at once."""
 FIRST_S_MAX = 60.0
@@ -96,6 +99,17 @@ class StorageService:
     def location(self) -> str:
         """Where they are, for people."""
         return self._parts.location
+
+    def facts(self) -> ArchiveFacts:
+        """For metrics and the status page."""
+        return ArchiveFacts(archived_index=self.archived_index, lag_s=self.lag_s, failing=bool(self.failure))
+
+    def waits(self) -> str:
+        """What an operator should know of a lag, as a sentence; empty when there is none to speak of."""
+        if self.lag_s < TOLD_S:
+            return ""
+        why = f": {self.failure}" if self.failure else ""
+        return f"nothing was archived for {self.lag_s:.0f} s, and the loss of every disk would cost as much{why}"
 
     @property
     def lag_s(self) -> float:

@@ -196,4 +196,5 @@ class PeerMesh(SessionListener):
             clock_ms=own.clock_ms,
             storage_low=own.storage_low,
             membership_waits=own.membership_waits,
+            archive_waits=own.archive_waits,
         )

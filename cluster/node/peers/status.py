@@ -53,6 +53,8 @@ class NodeStatusBoard(PeerStatus):
         self._leadership = leadership
         self._peers = peers
         self._membership_waits = membership_waits
+        self.archive_waits: Callable[[], str] = str
+        """What to say of the archive while this node leads."""
 
     @override
     def own(self) -> NodeStatus:
@@ -69,6 +71,7 @@ class NodeStatusBoard(PeerStatus):
             clock_ms=self._clock.now_ms() if leading else self._machine.clock_ms,
             storage_low=self._node_id in status.low_on_space,
             membership_waits=self._membership_waits(),
+            archive_waits=self.archive_waits() if leading else "",
         )
 
     @override
@@ -101,4 +104,5 @@ def _status_of(node_id: str, answer: StatusResponse) -> NodeStatus:
         clock_ms=answer.clock_ms,
         storage_low=answer.storage_low,
         membership_waits=answer.membership_waits,
+        archive_waits=answer.archive_waits,
     )

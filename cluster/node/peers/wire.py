@@ -46,6 +46,7 @@ class StatusResponse(msgspec.Struct, frozen=True, array_like=True, tag="so"):
     clock_ms: int
     storage_low: bool = False
     membership_waits: str = ""
+    archive_waits: str = ""
 
 
 Message = (
