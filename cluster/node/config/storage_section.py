@@ -124,7 +124,7 @@ class StorageSection:
             minimum_ms=20,
             maximum_ms=60_000,
         ),
-    ] = 500
+    ] = 250
     archive_backlog_bytes_max: Annotated[
         int,
         Whole(
