@@ -17,6 +17,8 @@ from garbagetruck.storage.records import Incarnation
 from garbagetruck.storage.verifying import verify_snapshot
 from tests.integration.storage.storing import Kept, kept, until, until_archived
 
+SLOW_S = 0.5
+
 
 @pytest.fixture
 def cluster(tmp_path: Path, server: EmbeddedPostgres) -> Kept:
@@ -157,3 +159,41 @@ async def test_i10_a_cluster_that_sees_a_later_incarnation_pauses_its_own_cleanu
         await until(lambda: machine.cleanups_paused)
         assert "restored elsewhere" in machine.cleanups_pause_reason
         await acquire_some(truck, "b", 1)
+
+
+async def test_i10_a_server_that_takes_half_a_second_for_everything_is_in_nobodys_way(cluster: Kept) -> None:
+    async with slowed(cluster.server.port, SLOW_S) as port:
+        cluster.configure(
+            dsn=cluster.server.dsn.replace(f":{cluster.server.port}/", f":{port}/"),
+            connect_timeout="20s",
+            statement_timeout="20s",
+            answer_timeout="25s",
+        )
+        async with cluster.running(bootstrap=True) as node, calling(cluster) as truck:
+            storage, term = node.storage, node.core.log.status.term
+            assert storage is not None
+            async with asyncio.timeout(5):
+                await acquire_some(truck, "a", 200)
+            await until(lambda: storage.lag_s > SLOW_S)
+            await until_archived(node)
+            assert (node.core.leadership.leading, node.core.log.status.term) == (True, term)
+    assert len(names(await cluster.replayed())) == 200
+
+
+@asynccontextmanager
+async def slowed(to_port: int, delay_s: float) -> AsyncIterator[int]:
+    """A port that leads to `to_port`, whose every answer comes late."""
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wait_s: float) -> None:
+        while data := await reader.read(1 << 16):
+            await asyncio.sleep(wait_s)
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", to_port)
+        await asyncio.gather(pump(reader, back, 0), pump(there, writer, delay_s), return_exceptions=True)
+
+    async with await asyncio.start_server(connected, "127.0.0.1", 0) as proxy:
+        yield proxy.sockets[0].getsockname()[1]
