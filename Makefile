@@ -53,9 +53,8 @@ chaos: $(DEVELOPMENT) ## the long chaos and simulation run
 	$(BIN)/garbagetruck chaos run soak --duration $(CHAOS_SOAK) --seed $(CHAOS_SEED); worst $$?; \
 	exit $$code
 
-disaster: ## the disaster-recovery runbook (not in this version)
-	@echo "make disaster: this version cannot restore a cluster yet, so nothing was run and nothing was shown." >&2; \
-	exit 2
+disaster: $(DEVELOPMENT) ## the disaster-recovery runbook: every disk lost, restored from PostgreSQL
+	$(BIN)/python -m examples.disaster
 
 # ---- Checks ----------------------------------------------------------------------------------------------------------
 

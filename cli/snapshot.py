@@ -11,12 +11,14 @@ from garbagetruck.cli.config import load
 from garbagetruck.cli.exits import Exit
 from garbagetruck.cli.flags import CONFIRMATION, LOCAL
 from garbagetruck.cli.invocation import Invocation, command
-from garbagetruck.cli.render import Column, Fields, note, print_done, print_list, print_rows
+from garbagetruck.cli.render import Column, Fields, note, print_list
+from garbagetruck.cli.snapshot_report import report, time_of
 
 if TYPE_CHECKING:
     from garbagetruck.cluster.node.recovery.errors import RecoveryError
     from garbagetruck.cluster.node.recovery.restore import Restored
     from garbagetruck.cluster.node.recovery.snapshots import LocalSnapshot
+    from garbagetruck.cluster.node.recovery.stored import Point
 
 app = typer.Typer(help="Look at snapshots, and restore a cluster after a disaster.", no_args_is_help=True)
 
@@ -39,7 +41,48 @@ VERIFIED = (
     Column("DAMAGE", lambda row: row["damage"]),
     Column("AT OFFSET", lambda row: row["offset"]),
 )
-REPORT = (Column("RESTORED", lambda row: row["what"]), Column("", lambda row: row["value"]))
+
+
+From = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        envvar="GARBAGETRUCK_SNAPSHOT_RESTORE_FROM",
+        metavar="DATA_DIR|DSN|DIR",
+        help="Data folder of a node whose cluster has lost its majority for good, which is only read; or the storage of"
+        " the cluster, postgresql://... or a folder. The password is in storage.password_file of --config.",
+    ),
+]
+Config = Annotated[
+    Path, typer.Option("--config", metavar="FILE", help="Configuration of the node that begins anew, alone.")
+]
+NewFolder = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="DIR", help="The new, empty folder. Default: node.data_dir of --config."),
+]
+Number = Annotated[
+    int | None,
+    typer.Option(
+        "--incarnation",
+        min=1,
+        max=INCARNATION_MAX,
+        metavar="N",
+        help="Number of the cluster's next life. Default: one above the highest that the source knows.",
+    ),
+]
+At = Annotated[
+    str | None,
+    typer.Option(
+        "--at", metavar="INDEX|TIME", help="Of a storage: no further than that entry, or that moment (ISO 8601)."
+    ),
+]
+Dead = Annotated[
+    bool,
+    typer.Option(
+        "--old-cluster-is-dead",
+        help="Of a storage: do not watch whether the old cluster still writes. Without it, that is refused.",
+    ),
+]
 
 
 def register(root: typer.Typer) -> None:
@@ -91,135 +134,69 @@ def verify(
     common=LOCAL,
     examples=[
         "garbagetruck snapshot restore --from /var/lib/garbagetruck --config n1.toml --data-dir /var/lib/garbagetruck-2",
+        "garbagetruck snapshot restore --from postgresql://truck@db/trucks --config n1.toml --yes -o json",
+        "garbagetruck snapshot restore --from postgresql://truck@db/trucks --at 2026-03-01T12:30:00+00:00 --config n1.toml",
         "garbagetruck snapshot restore --from /mnt/n3 --config n1.toml --incarnation 4 --yes -o json",
     ],
 )
-def restore(
+def restore(  # noqa: PLR0917  # typer reads flags from parameters
     invocation: Invocation,
-    source: Annotated[
-        Path,
-        typer.Option(
-            "--from",
-            envvar="GARBAGETRUCK_SNAPSHOT_RESTORE_FROM",
-            metavar="DATA_DIR",
-            help="Data folder of a node whose cluster has lost its majority for good. It is only read.",
-        ),
-    ],
-    config: Annotated[
-        Path, typer.Option("--config", metavar="FILE", help="Configuration of the node that begins anew, alone.")
-    ],
-    data_dir: Annotated[
-        Path | None,
-        typer.Option("--data-dir", metavar="DIR", help="The new, empty folder. Default: node.data_dir of --config."),
-    ] = None,
-    incarnation: Annotated[
-        int | None,
-        typer.Option(
-            "--incarnation",
-            min=1,
-            max=INCARNATION_MAX,
-            metavar="N",
-            help="Number of the cluster's next life. Default: one above that of the folder.",
-        ),
-    ] = None,
+    source: From,
+    config: Config,
+    data_dir: NewFolder = None,
+    incarnation: Number = None,
+    at: At = None,
+    old_cluster_is_dead: Dead = False,
 ) -> None:
-    """Begin a cluster's next life with what one node's disk holds, when a majority of its disks is gone for good.
+    """Begin a cluster's next life, when a majority of its disks is gone for good: from one node's disk, or from its storage.
 
     Nothing is deleted by it: cleanups are paused until you resume them, and every lease has its full TTL again.
     """
     settings = load(config, []).settings
     from garbagetruck.cluster.node.recovery.errors import RecoveryError
+    from garbagetruck.cluster.node.recovery.from_storage import (
+        Wanted,
+        is_storage,
+        restore_from_storage,
+        without_password,
+    )
     from garbagetruck.cluster.node.recovery.restore import restore as begin_again
 
+    stored = is_storage(source)
+    if not stored and (at is not None or old_cluster_is_dead):
+        raise typer.BadParameter("--at and --old-cluster-is-dead are for a storage, and --from is a node's data folder")
+    wanted = Wanted(source, _point(at), old_cluster_is_dead, incarnation)
     invocation.confirm(
-        f"Cluster {settings.cluster.id} begins another life with what {source} holds: what only other disks hold is given"
-        " up, and nodes of its earlier lives are shut out for ever."
+        f"Cluster {settings.cluster.id} begins another life with what {without_password(source)} holds: what is only"
+        " elsewhere is given up, and nodes of its earlier lives are shut out for ever."
     )
+    secure = random.SystemRandom()
+    restored: Restored[Any]
     try:
-        restored = begin_again(
-            settings, source, random=random.SystemRandom(), data_dir=data_dir, incarnation=incarnation
-        )
+        if stored:
+            restored = restore_from_storage(settings, wanted, random=secure, data_dir=data_dir)
+        else:
+            restored = begin_again(settings, Path(source), random=secure, data_dir=data_dir, incarnation=incarnation)
     except RecoveryError as error:
         _give_up(error)
     except OSError as error:
         note(f"Error: {error}")
         raise typer.Exit(Exit.REFUSED) from error
-    _report(invocation, restored, config)
+    report(invocation, restored, config)
 
 
-def _report(invocation: Invocation, restored: "Restored", config: Path) -> None:
-    fields = _restored(restored, config)
-    if invocation.output in {"table", "wide"}:
-        rows = [{"what": key.replace("_", " "), "value": value} for key, value in _flat(fields)]
-        print_rows(invocation.output, rows, REPORT, "what")
-        note(fields["may_be_missing"])
-        for step, each in enumerate(fields["next"], start=1):
-            note(f"{step}. {each}")
-    else:
-        print_done(invocation.output, fields, "data_dir", "")
+def _point(at: str | None) -> "Point":
+    """An index, or a moment; a moment without a zone is that of this machine."""
+    from garbagetruck.cluster.node.recovery.stored import Point
 
-
-def _flat(fields: Fields) -> list[tuple[str, object]]:
-    plain = [(key, value) for key, value in fields.items() if not isinstance(value, dict | list)]
-    source = [(f"from_{key}", value) for key, value in fields["source"].items()]
-    return [*source, *((key, value) for key, value in plain if key != "may_be_missing")]
-
-
-def _restored(restored: "Restored", config: Path) -> dict[str, Any]:
-    source, holds = restored.source, restored.holds
-    return {
-        "cluster_id": restored.cluster_id,
-        "incarnation": restored.incarnation,
-        "node_id": restored.node_id,
-        "data_dir": str(restored.data_dir),
-        "source": {
-            "data_dir": str(source.folder),
-            "node_id": source.identity.node_id,
-            "incarnation": source.identity.incarnation,
-            "last_index": source.last_index,
-            "commit_index": source.commit_index,
-            "term": source.term,
-            "clock_ms": source.state.clock_ms,
-            "written_at": _time(source.written_s),
-        },
-        "leases": holds.leases,
-        "sessions": holds.sessions,
-        "resources": holds.resources,
-        "orphaned": holds.orphaned,
-        "due": holds.due,
-        "dead_letters": holds.dead_letter,
-        "claims_voided": restored.claims_voided,
-        "entries_beyond_commit": source.entries_beyond_commit,
-        "wait_ms": restored.wait_ms,
-        "may_be_missing": _missing(restored),
-        "next": _next(restored, config),
-    }
-
-
-def _next(restored: "Restored", config: Path) -> list[str]:
-    wait = f"cleanups begin {restored.wait_ms} ms of cluster time after that"
-    join = f"serve --join with an empty folder and cluster.incarnation = {restored.incarnation}"
-    return [
-        f"garbagetruck serve --config {config}, with node.data_dir = {str(restored.data_dir)!r}: it serves alone",
-        "garbagetruck status; lease list; cleanup list: look whether it is what you expect",
-        f"garbagetruck cleanup resume --all-namespaces, when holders and handlers are back; {wait}",
-        f"garbagetruck member add, then {join}, for each other node",
-    ]
-
-
-def _missing(restored: "Restored") -> str:
-    source = restored.source
-    beyond = source.entries_beyond_commit
-    taken = (
-        f" {beyond} entries of it were not known there to be committed, and were taken: whoever waited for them may have"
-        " been told otherwise."
-        if beyond
-        else ""
-    )
-    return (
-        f"What the other nodes acknowledged after entry {source.last_index}, and {source.identity.node_id} never got, is"
-        f" missing; it last wrote at {_time(source.written_s)}.{taken}"
-    )
+    if at is None:
+        return Point()
+    if at.isdecimal():
+        return Point(index=int(at))
+    try:
+        return Point(wall_ms=int(dt.datetime.fromisoformat(at).astimezone().timestamp() * 1_000))
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(f"--at {at}: neither an index nor a time, as in 2026-03-01T12:30:00+00:00") from error
 
 
 def _look(where: Path, read: Any) -> list["LocalSnapshot"]:
@@ -245,17 +222,13 @@ def _snapshot(snapshot: "LocalSnapshot") -> Fields:
         "cluster_id": header and header.cluster_id,
         "snapshot_id": header and header.snapshot_id,
         "size_bytes": snapshot.size_bytes,
-        "written_at": _time(snapshot.written_s),
+        "written_at": time_of(snapshot.written_s),
         "clock_ms": snapshot.clock_ms,
         "leases": snapshot.leases,
         "resources": snapshot.resources,
         "damage": snapshot.damage,
         "offset": snapshot.offset,
     }
-
-
-def _time(seconds: float) -> str:
-    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="seconds")
 
 
 def _give_up(error: "RecoveryError") -> NoReturn:
@@ -266,8 +239,16 @@ def _give_up(error: "RecoveryError") -> NoReturn:
     match error:
         case errors.NothingToRestore():
             code = Exit.NOT_FOUND
-        case errors.SourceInUse() | errors.SourceForeign() | errors.TargetTaken() | errors.IncarnationTaken():
+        case (
+            errors.SourceInUse()
+            | errors.SourceStillWritten()
+            | errors.SourceForeign()
+            | errors.TargetTaken()
+            | errors.IncarnationTaken()
+        ):
             code = Exit.PRECONDITION
+        case errors.SourceAway():
+            code = Exit.UNREACHABLE
         case _:
             code = Exit.REFUSED
     raise typer.Exit(code) from error

@@ -11,7 +11,11 @@ from garbagetruck.cli.invocation import examples_text
 
 def register(app: typer.Typer) -> None:
     """Add the command to the root."""
-    examples = ["garbagetruck up", "garbagetruck up --data-dir /tmp/truck --base-port 9100 --fresh"]
+    examples = [
+        "garbagetruck up",
+        "garbagetruck up --data-dir /tmp/truck --base-port 9100 --fresh",
+        "garbagetruck up --storage postgres",
+    ]
     app.command("up", epilog=examples_text(examples))(up)
 
 
@@ -22,8 +26,15 @@ def up(  # noqa: PLR0917  # typer reads flags from parameters
         int, typer.Option(help="Node i listens on base+i, base+100+i, base+200+i and base+400+i.")
     ] = 7_100,
     storage: Annotated[
-        str, typer.Option(help="directory or memory. With either, nodes keep everything in their own folders for now.")
+        str,
+        typer.Option(
+            help="postgres: nodes keep copies of everything there. directory, memory: in their own folders alone."
+        ),
     ] = "directory",
+    postgres: Annotated[
+        str,
+        typer.Option(metavar="embedded|DSN", help="Of --storage postgres: a server of our own, which is the default."),
+    ] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin with an empty cluster.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Start a node again that ended by itself.")] = False,
     file_root: Annotated[list[Path] | None, typer.Option(help="Further root of the file handler.")] = None,
@@ -44,6 +55,7 @@ def up(  # noqa: PLR0917  # typer reads flags from parameters
         nodes=nodes,
         base_port=base_port,
         storage=storage,
+        postgres=postgres,
         fresh=fresh,
         restart=restart,
         file_roots=tuple(file_root or ()),

@@ -77,6 +77,8 @@ class NodeStatus:
     storage_low: bool = False
     """Its disk has less free space than it should."""
     membership_waits: str = ""
+    archive_waits: str = ""
+    """Why nothing is archived by this node, as a sentence, when it should be; empty otherwise."""
     """What keeps a change of membership waiting, as a sentence; told by the node that leads."""
     cleanups_held: bool = False
     """It saw that digests differ, and starts no cleanup, whatever the cluster's state says."""

@@ -153,6 +153,7 @@ def header_of(state: State, applied_index: int, term: int) -> Header:
         state.bounds,
         state.skipped,
         state.quarantine,
+        state.incarnation_id,
     )
 
 

@@ -20,6 +20,7 @@ from garbagetruck.cluster.machine.model import Member, MemberRole
 from garbagetruck.cluster.machine.operations import (
     BATCH_FORMAT,
     AddMember,
+    NameIncarnation,
     NoteDigest,
     Operation,
     RegisterMember,
@@ -37,6 +38,7 @@ NAMES: Mapping[int, str] = MappingProxyType(
     {
         1: "leases, sessions and cleanups",
         2: "membership changes, digest checkpoints and restores",
+        3: "snapshots and an archive outside the nodes",
     }
 )
 """What a level added, for people."""
@@ -48,6 +50,7 @@ LEVELS: Mapping[type[Any], int] = MappingProxyType(
         SettleMember: 2,
         NoteDigest: 2,
         ReportDigest: 2,
+        NameIncarnation: 3,
     }
 )
 """The operations that need more than the oldest level."""

@@ -64,6 +64,7 @@ class Header(msgspec.Struct, frozen=True):
     bounds: Bounds
     skipped: tuple[tuple[int, int], ...] = ()
     quarantine: Quarantine | None = None
+    incarnation_id: str = ""
 
 
 Row = Any  # a row's type is its chunk's kind; it is checked when decoded

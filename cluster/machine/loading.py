@@ -48,6 +48,7 @@ def start(state: State, header: Header) -> None:
     state.level_used = header.format
     state.skipped = header.skipped
     state.quarantine = header.quarantine
+    state.incarnation_id = header.incarnation_id
 
 
 class Loading:

@@ -40,6 +40,7 @@ from garbagetruck.cluster.machine.operations import (
     DiscardCleanup,
     EnterEpoch,
     Mutation,
+    NameIncarnation,
     NamespaceOperation,
     NoteDigest,
     OpenSession,
@@ -182,8 +183,8 @@ class Machine(Queries):
         match operation:
             case EnterEpoch():
                 return membership.enter_epoch(state, operation, batch.epoch)
-            case CreateCluster():
-                return membership.create(state, operation)
+            case CreateCluster() | NameIncarnation():
+                return membership.begin(state, operation)
             case RegisterMember():
                 return membership.register(state, operation)
             case SetBounds():

@@ -5,6 +5,7 @@ operation changes what is wanted, the leader brings Raft to it, and `settle` not
 while a member is on its way in or out, no other is let in or sent away. One on its way out may be taken back.
 """
 
+import re
 from collections.abc import Iterator
 
 from msgspec.structs import replace
@@ -15,6 +16,7 @@ from garbagetruck.cluster.machine.operations import (
     AddMember,
     CreateCluster,
     EnterEpoch,
+    NameIncarnation,
     RegisterMember,
     RemoveMember,
     SetBounds,
@@ -25,6 +27,7 @@ from garbagetruck.cluster.machine.state import State
 from garbagetruck.cluster.machine.validation import COUNT_MAX, DAY_MS
 
 BOUND_MS_MAX = 3_660 * DAY_MS
+_INCARNATION_ID = re.compile(r"[A-Za-z0-9]{1,64}", re.ASCII)
 
 
 def create(state: State, operation: CreateCluster) -> Acknowledged | Refused:
@@ -40,6 +43,23 @@ def create(state: State, operation: CreateCluster) -> Acknowledged | Refused:
     state.incarnation = operation.incarnation
     for member in operation.members:
         state.members.put(member.id, member)
+    return Acknowledged()
+
+
+def begin(state: State, operation: CreateCluster | NameIncarnation) -> Acknowledged | Refused:
+    """What happens once in a life of the cluster."""
+    return create(state, operation) if isinstance(operation, CreateCluster) else name_incarnation(state, operation)
+
+
+def name_incarnation(state: State, operation: NameIncarnation) -> Acknowledged | Refused:
+    """The first id counts: two leaders that each drew one have the same in the end."""
+    if not _INCARNATION_ID.fullmatch(operation.id):
+        return Refused(Reason.INVALID_ARGUMENT, "an incarnation's id is 1 to 64 letters and digits")
+    if not state.cluster_id:
+        return Refused(Reason.INVALID_ARGUMENT, "there is no cluster yet")
+    if state.incarnation_id:
+        return Refused(Reason.INVALID_ARGUMENT, f"incarnation {state.incarnation} is {state.incarnation_id!r} already")
+    state.incarnation_id = operation.id
     return Acknowledged()
 
 

@@ -24,7 +24,7 @@ from garbagetruck.cluster.machine.model import (
 Settled = Literal["voter", "gone"]
 """What Raft's configuration says of a member by now: it votes, or it has no part in it any more."""
 
-BATCH_FORMAT = 2
+BATCH_FORMAT = 3
 """The newest format of a batch. A batch has that of what is in it, see `features`: a node that meets one above its own
 level refuses to go on."""
 
@@ -266,6 +266,12 @@ class SetNamespace(Entry, frozen=True, tag=50):
     """Which settings to take, as `limits.leases_max`; the others mean nothing. None: all of them."""
 
 
+class NameIncarnation(Entry, frozen=True, tag=60):
+    """Give this life of the cluster its random id, by which storage tells it from another of the same number. Once only."""
+
+    id: str
+
+
 NamespaceOperation = (
     AcquireLease
     | RenewLeases
@@ -287,7 +293,9 @@ ClientOperation = NamespaceOperation | PauseCleanups | ResumeCleanups | SetNames
 ForwardedOperation = ClientOperation | RegisterMember | ReportDigest
 """What a node may ask the leader to commit: its clients' operations, its own record, and its own digest."""
 
-LeadersOperation = EnterEpoch | CreateCluster | SetBounds | SettleMember | NoteDigest | ClaimCleanup | ReportCleanup
+LeadersOperation = (
+    EnterEpoch | CreateCluster | SetBounds | SettleMember | NoteDigest | NameIncarnation | ClaimCleanup | ReportCleanup
+)
 """What a leader's node proposes by itself."""
 
 Operation = ForwardedOperation | LeadersOperation

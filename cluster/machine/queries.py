@@ -67,6 +67,11 @@ class Queries:
         return self._state.incarnation
 
     @property
+    def incarnation_id(self) -> str:
+        """Random, of this life of the cluster; empty until it was needed."""
+        return self._state.incarnation_id
+
+    @property
     def event_index(self) -> int:
         return self._state.event_index
 
@@ -142,6 +147,7 @@ class Queries:
             # A state that a node of the oldest level can have has that level's digest.
             *((state.level_used, state.skipped) if state.level_used > features.LEVEL_OLDEST else ()),
             *(() if state.quarantine is None else (state.quarantine,)),  # digests older than the field stay as they are
+            *((state.incarnation_id,) if state.incarnation_id else ()),  # likewise
         )
         return xxhash.xxh3_64_intdigest(msgspec.msgpack.encode(rest))
 

@@ -27,17 +27,25 @@ from garbagetruck.cluster.machine.state import State
 
 RESTORED_LEVEL = 2
 """The feature level that a state needs that a restore has made."""
+IDENTIFIED_LEVEL = 3
+"""...and one whose incarnation has an id."""
 
 
-def begin_incarnation(state: State, incarnation: int, members: Sequence[Member], *, source: str) -> None:
+def begin_incarnation(
+    state: State, incarnation: int, members: Sequence[Member], *, source: str, incarnation_id: str = ""
+) -> None:
     """Change `state` into the first of `incarnation`, which is above its own and at most `INCARNATION_MAX`.
 
-    `members` found it; `source` says for people what it was restored from.
+    `members` found it; `source` says for people what it was restored from. `incarnation_id` is random, or empty where not
+    all that may read the state have `IDENTIFIED_LEVEL`: then its first leader with a storage draws one.
     """
     assert state.incarnation < incarnation <= INCARNATION_MAX, "a restored cluster has a higher incarnation"
     assert members, "somebody begins it"
     state.level_used = max(state.level_used, RESTORED_LEVEL)
+    if incarnation_id:
+        state.level_used = max(state.level_used, IDENTIFIED_LEVEL)
     state.incarnation = incarnation
+    state.incarnation_id = incarnation_id
     state.token_counter = 0
     state.leader = ""
     for member_id in list(state.members):

@@ -38,6 +38,9 @@ from garbagetruck.cluster.machine.timers import TimerKey, TimerKind, Timers
 class State:
     """Everything that a snapshot carries, plus what follows from it."""
 
+    incarnation_id: str = ""
+    """Random, one for each life of the cluster; empty as long as nobody needed it."""
+
     def __init__(self) -> None:
         self.cluster_id = ""
         self.incarnation = 0

@@ -18,6 +18,7 @@ from garbagetruck.cluster.cleanup.settings import ExecutorSettings
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.node.address_book import AddressBook, Page, Place
 from garbagetruck.cluster.node.applier import NS_PER_S, Applier
+from garbagetruck.cluster.node.archiving.parts import storage_service, tell_of
 from garbagetruck.cluster.node.bootstrap import Enrolment
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
 from garbagetruck.cluster.node.clock import ClusterClock
@@ -75,6 +76,7 @@ def compose(
     cleaning = _cleaning(settings, identity, core, metrics, world)
     forwarding, driver = forwarding_of(settings, identity, core, directory, metrics, world)
     core.leadership.observe(LeadershipJournal(), cleaning.executor, driver)
+    storage = tell_of(storage_service(settings, folder, core, world), health, forwarding.status)
     core.applier.listen(core.digests, core.leadership, cleaning.ledger, metrics.log, core.enrolment, directory, driver)
     core.digests.report_through(forwarding.gateway)
     api = _api(
@@ -103,6 +105,7 @@ def compose(
         http=http,
         watch=_majority_watch(identity, core, folder, world),
         membership=Membership(directory, driver, _finder(core, forwarding, directory)),
+        storage=storage,
         on_fatal=world.on_fatal,
     )
 
@@ -171,7 +174,7 @@ def _core(settings: NodeSettings, identity: NodeIdentity, around: _Log, metrics:
     enrolment = Enrolment(settings=settings, identity=identity, machine=machine, version=garbagetruck.__version__)
     leadership.open_with(enrolment.opening)
     watch = _watch(identity, machine, applier, queue, leadership, world)
-    return Core(log, machine, applier, clock, queue, leadership, enrolment, watch)
+    return Core(log, machine, applier, clock, queue, leadership, enrolment, watch, log.cursor)
 
 
 def _watch(

@@ -5,6 +5,7 @@ Invariants: asking waits for nothing and changes nothing.
 Must not know: who asks.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -20,7 +21,8 @@ from garbagetruck.cluster.node.digests import DigestWatch
 from garbagetruck.cluster.node.identity import NodeIdentity
 from garbagetruck.cluster.node.leadership import Leadership, LeadershipObserver
 from garbagetruck.cluster.node.peers.status import own_role
-from garbagetruck.cluster.observe.facts import NodeFacts
+from garbagetruck.cluster.observe.facts import ArchiveFacts, NodeFacts
+from garbagetruck.cluster.raft.cursor import LogCursor
 from garbagetruck.cluster.raft.log import ReplicatedLog
 
 LAG_ENTRIES_MAX = 1_000
@@ -41,6 +43,7 @@ class Core:
     leadership: Leadership
     enrolment: Enrolment
     digests: DigestWatch
+    cursor: LogCursor
 
 
 class LeadershipJournal(LeadershipObserver):
@@ -61,6 +64,8 @@ class Health:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._draining = False
+        self.archive: Callable[[], ArchiveFacts | None] = lambda: None
+        """What is kept outside the nodes; None where nothing is."""
 
     def drain(self) -> None:
         """Not ready from now on."""
@@ -108,4 +113,5 @@ def facts_of(identity: NodeIdentity, core: Core, health: Health) -> NodeFacts:
         digest_differences=core.digests.differences,
         cleanups_held=core.digests.holds_cleanups,
         not_ready=health.reasons_not_ready(),
+        archive=health.archive(),
     )

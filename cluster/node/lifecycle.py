@@ -6,7 +6,7 @@ Duty: `serve`. Open the folder, build the node, run it until a signal, drain, st
 - What a part cannot survive ends the process at once, too, with one last line, and `EXIT_BUG`, `EXIT_DAMAGED` or `EXIT_DISK`:
   nothing is tried that might acknowledge, expire or clean anything more.
 
-Threads are made here only: the Raft thread, one for snapshots, and a few for the handlers' blocking calls.
+Threads are made here only: the Raft thread, one for snapshots, a few for the handlers' blocking calls, and for the storage's.
 Must not know: what the parts do.
 """
 
@@ -26,6 +26,7 @@ import structlog
 
 from garbagetruck.cluster.cleanup.settings import HandlerSettingsError
 from garbagetruck.cluster.node.address_book import AddressBook
+from garbagetruck.cluster.node.archiving.opening import StorageNotInstalled
 from garbagetruck.cluster.node.bootstrap import NotThisClusterError
 from garbagetruck.cluster.node.compose import compose
 from garbagetruck.cluster.node.config.loading import LoadedSettings
@@ -57,6 +58,7 @@ TAKE_LEAVE_S_MAX = 20.0
 stopped talking to it before it could hear."""
 BLOCKING_THREADS = 8
 """For handlers' calls to the file system. More cleanups at once wait for one."""
+STORAGE_THREADS = 2
 GC_THRESHOLDS = (50_000, 20, 50)
 """What is left to the collector is what calls leave behind; the machine's records are invisible to it."""
 
@@ -108,7 +110,7 @@ def serve(
         _log.critical("refused", reason=str(error))
     except HandlerSettingsError as error:
         _log.critical("refused", reason=str(problem_of(error)))
-    except (NotThisClusterError, SettingsRefusedError) as error:
+    except (NotThisClusterError, SettingsRefusedError, StorageNotInstalled) as error:
         _log.critical("refused", reason=str(error))
     except StorageRefused as error:
         _log.critical("storage_refused", reason=str(error))
@@ -128,6 +130,7 @@ async def _run(
     loop = asyncio.get_running_loop()
     pool = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
     snapshot_pool = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
+    storage_pool = ThreadPoolExecutor(STORAGE_THREADS, thread_name_prefix="storage")
 
     def run_blocking(call: Callable[[], ResultT], /) -> asyncio.Future[ResultT]:
         return loop.run_in_executor(pool, call)
@@ -139,6 +142,7 @@ async def _run(
         make_thread=lambda target, name: threading.Thread(target=target, name=name, daemon=True),
         run_blocking=run_blocking,
         snapshot_executor=snapshot_pool,
+        storage_executor=storage_pool,
         environ=environ,
         on_fatal=die,
         disk=disk,
@@ -162,6 +166,7 @@ async def _run(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         snapshot_pool.shutdown()
+        storage_pool.shutdown(wait=False, cancel_futures=True)
     if removed:
         reason = f"node {identity.node_id} was removed from cluster {identity.cluster_id}"
         _log.critical("removed", reason=f"{reason}; nothing is served from {folder.path} any more")

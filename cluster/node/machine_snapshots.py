@@ -16,6 +16,7 @@ from garbagetruck.cluster.machine import capture, snapshot
 from garbagetruck.cluster.machine.capture import Capture as MachineCapture
 from garbagetruck.cluster.machine.codec import FormatTooNew, Unreadable
 from garbagetruck.cluster.machine.features import LEVEL_NEWEST
+from garbagetruck.cluster.machine.kinds import Header
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.state import State
 from garbagetruck.cluster.node.applier import Applier
@@ -70,6 +71,53 @@ def decode_state(chunks: Iterable[bytes], level: int = LEVEL_NEWEST) -> State:
         raise StateTooNew(f"{error}; {error.remedy}") from error
     except Unreadable as error:
         raise SnapshotUnfit(str(error)) from error
+
+
+class StateInPieces:
+    """A state from pieces that come one after the other: `add` each, then `finish`. Holds one chunk, beside the state."""
+
+    def __init__(self, level: int = LEVEL_NEWEST) -> None:
+        """`level` is the highest feature level that is read."""
+        self._restoration = snapshot.Restoration(level)
+        self._waiting = bytearray()
+
+    def add(self, piece: bytes) -> None:
+        """Raises SnapshotUnfit; StateTooNew for one above the level."""
+        self._waiting += piece
+        try:
+            while (length := _whole(self._waiting)) is not None:
+                self._restoration.add(bytes(self._waiting[:length]))
+                del self._waiting[:length]
+        except FormatTooNew as error:
+            raise StateTooNew(f"{error}; {error.remedy}") from error
+        except Unreadable as error:
+            raise SnapshotUnfit(str(error)) from error
+
+    def finish(self) -> State:
+        """The state, whose digest is verified. Raises SnapshotUnfit."""
+        if self._waiting:
+            raise SnapshotUnfit("a snapshot ends within a chunk")
+        try:
+            self._restoration.finish()
+        except Unreadable as error:
+            raise SnapshotUnfit(str(error)) from error
+        return self._restoration.state
+
+
+def header_in(first_piece: bytes) -> Header:
+    """What a snapshot is of, from the first of its pieces. Raises SnapshotUnfit."""
+    restoration = snapshot.Restoration()
+    try:
+        restoration.add(next(_framed_so_far(first_piece)))
+    except (FormatTooNew, Unreadable, StopIteration) as error:
+        raise SnapshotUnfit(f"a snapshot does not begin with its header: {error}") from error
+    return restoration.header
+
+
+def _framed_so_far(piece: bytes) -> Iterator[bytes]:
+    waiting = bytearray(piece)
+    if (length := _whole(waiting)) is not None:
+        yield bytes(waiting[:length])
 
 
 def pieces(state: State, applied_index: int, term: int) -> Iterator[bytes]:

@@ -22,6 +22,7 @@ import structlog
 from garbagetruck.cluster.api.server import ApiServer
 from garbagetruck.cluster.cleanup.executor import CleanupExecutor
 from garbagetruck.cluster.cleanup.registry import HandlerRegistry
+from garbagetruck.cluster.node.archiving.service import StorageService
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
 from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.directory import MemberDirectory
@@ -36,6 +37,8 @@ from garbagetruck.cluster.node.peers.status import NodeStatusBoard
 from garbagetruck.cluster.observe.http import HttpServer
 
 READY_POLL_S = 0.05
+STORAGE_DRAIN_S = 5.0
+"""How long a draining node tries to leave a copy of everything outside: what it leaves out, the others have."""
 LEAVE_S = 0.2
 """How long a draining node still answers that it is leaving: what arrives at the very moment when the listener closes is cut
 off by gRPC without a word, and by then callers have gone elsewhere."""
@@ -75,7 +78,7 @@ class Membership:
 class ServerNode:
     """One node. `start`, then `drain`, then `stop`; `stop` alone is enough, and may be repeated."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the whole node comes in here
         self,
         *,
         settings: NodeSettings,
@@ -87,6 +90,7 @@ class ServerNode:
         http: HttpServer,
         watch: MajorityWatch,
         membership: Membership,
+        storage: StorageService | None,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self._settings = settings
@@ -99,6 +103,7 @@ class ServerNode:
         self._watch = watch
         self._on_fatal = on_fatal
         self.membership = membership
+        self.storage = storage
         self.removed = core.enrolment.removed
         """Set when the cluster is without this node."""
         self.gone = core.enrolment.gone
@@ -127,6 +132,9 @@ class ServerNode:
         self._started.append(core.log.stop)
         self._started.append(core.digests.stop)
         self._started.append(core.leadership.stop)
+        if self.storage is not None:
+            await self.storage.start()
+            self._started.append(self.storage.stop)
         self._started.append(self.cleaning.executor.stop)
         self._started.append(self.membership.driver.stop)
         self._run(self.membership.directory.run(), "address-book")
@@ -173,6 +181,8 @@ class ServerNode:
         await self.api.drain()
         if not await self.cleaning.executor.drain(timeout_s):
             _log.warning("cleanups_cut_off", running=self.cleaning.executor.running)
+        if self.storage is not None:
+            await self.storage.drain(min(timeout_s, STORAGE_DRAIN_S))
         if self.core.leadership.leading and len(self.core.log.status.voters) > 1:
             handed_over = await self.core.leadership.hand_over()
             _log.info("leadership_handed_over" if handed_over else "leadership_not_handed_over")

@@ -27,6 +27,8 @@ class World:
     run_blocking: RunBlocking
     snapshot_executor: Executor
     """Of one thread: writes, reads and decodes snapshots."""
+    storage_executor: Executor
+    """Reads and writes what is kept outside the nodes: it may be stuck for long, and nothing else waits for it."""
     environ: Mapping[str, str]
     on_fatal: Callable[[BaseException], None]
     """Ends the process, promptly and with a failure."""

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from garbagetruck.cluster.machine.machine import Machine
-from garbagetruck.cluster.observe.facts import NodeFacts
+from garbagetruck.cluster.observe.facts import ArchiveFacts, NodeFacts
 
 MS_PER_S = 1_000
 
@@ -29,6 +29,8 @@ class NodeCollector(Collector):
         yield from _of_node(facts)
         yield from _of_log(facts)
         yield from _of_state(facts, machine)
+        if facts.archive is not None:
+            yield from _of_archive(facts.archive)
 
 
 def _of_node(facts: NodeFacts) -> Iterable[Metric]:
@@ -126,6 +128,22 @@ def _of_state(facts: NodeFacts, machine: Machine) -> Iterable[Metric]:
         machine.open_difference() is not None,
     )
     yield _gauge("garbagetruck_brakes_engaged", "Namespaces whose brake is engaged.", len(summary.braked))
+
+
+def _of_archive(archive: ArchiveFacts) -> Iterable[Metric]:
+    yield _gauge(
+        "garbagetruck_snapshot_archive_lag_seconds",
+        "How long the first entry of the log that is not archived has been applied here.",
+        archive.lag_s,
+    )
+    yield _gauge(
+        "garbagetruck_snapshot_archived_index", "The end of the archive, as last heard.", archive.archived_index
+    )
+    yield _gauge(
+        "garbagetruck_snapshot_archive_failing",
+        "Whether the storage could not be used at the last attempt (1) or could (0).",
+        archive.failing,
+    )
 
 
 def _counter(name: str, documentation: str, value: float) -> CounterMetricFamily:

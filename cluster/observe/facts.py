@@ -6,6 +6,17 @@ LEADER = "leader"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveFacts:
+    """What is kept outside the nodes, as this node knows of it."""
+
+    archived_index: int = 0
+    lag_s: float = 0.0
+    """How long the first entry that is not archived has been applied here; 0 without one."""
+    failing: bool = False
+    """Whether nothing can be archived, or asked, at present."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFacts:
     """One consistent look at a node. Taken on its main loop, from memory."""
 
@@ -41,6 +52,9 @@ class NodeFacts:
     """Whether it starts no cleanup because of that."""
     not_ready: tuple[str, ...]
     """Why this node is not ready to answer clients, as sentences; empty when it is."""
+
+    archive: ArchiveFacts | None = None
+    """None where nothing is kept outside the nodes."""
 
     @property
     def leads(self) -> bool:

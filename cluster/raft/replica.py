@@ -17,6 +17,7 @@ from typing import Any
 import uvloop
 
 from garbagetruck.cluster.raft.changing import Changed, ChangeVoters
+from garbagetruck.cluster.raft.cursor import LogCursor
 from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
 from garbagetruck.cluster.raft.engine import Engine
 from garbagetruck.cluster.raft.errors import LogStopped, NotLeader, ProposalTooLarge
@@ -171,6 +172,11 @@ class Replica:
     def dropped_proposals(self) -> int:
         """Proposals that were not appended: another term, a transfer, or too many at once."""
         return self._engine.dropped_proposals
+
+    @property
+    def cursor(self) -> LogCursor:
+        """For who copies the log elsewhere."""
+        return self._engine.snapshots.cursor
 
     @property
     def refusals(self) -> Mapping[str, int]:

@@ -57,7 +57,7 @@ class RaftSettings:
     """Once the last is this old, an eighth of either is enough: a node that is idle after a rush restarts quickly."""
     tls: TlsFiles | None = None
     """Certificates for the connections between nodes. Without them every member must be on loopback, or..."""
-    entry_format: int = 2
+    entry_format: int = 3
     """The newest format of entries that this node reads; told to its peers, and nothing is decided by it here."""
     insecure_plaintext: bool = False
     """...this says that whoever can reach the Raft ports may read and write the cluster's state."""

@@ -96,6 +96,7 @@ def warnings(members: Sequence[Member], heard: Mapping[str, NodeStatus], leader_
     )
     found.extend(status.membership_waits for status in heard.values() if status.membership_waits)
     found.extend(_apart(members, heard, leader_id))
+    found.extend(f"{status.node_id}: {status.archive_waits}" for status in heard.values() if status.archive_waits)
     digests: dict[int, NodeStatus] = {}
     for status in heard.values():
         other = digests.setdefault(status.applied_index, status)

@@ -11,6 +11,7 @@ from garbagetruck.cluster.machine.machine import SKIP_LEVEL
 from garbagetruck.cluster.node.config.problems import Problem
 from garbagetruck.cluster.node.config.raft_section import RaftSection
 from garbagetruck.cluster.node.config.settings import NodeSettings
+from garbagetruck.cluster.node.config.storing import check_storage
 from garbagetruck.cluster.raft.settings import PROPOSAL_BYTES_MAX, RaftSettings
 from garbagetruck.cluster.raft.tls import TlsFiles
 from garbagetruck.durations import format_duration
@@ -29,6 +30,7 @@ def check_relations(settings: NodeSettings) -> Iterator[Problem]:
     yield from _check_raft(settings)
     yield from _check_clock(settings)
     yield from _check_listening(settings)
+    yield from check_storage(settings.storage)
     if settings.node.skip_entries and settings.node.feature_level < SKIP_LEVEL:
         yield Problem(
             "node.skip_entries",

@@ -18,6 +18,7 @@ from garbagetruck.cluster.node.config.lives import JOINED_INCARNATION
 from garbagetruck.cluster.node.config.raft_section import RaftSection
 from garbagetruck.cluster.node.config.routes import Routes
 from garbagetruck.cluster.node.config.skips import SkippedEntries, SkippedEntry
+from garbagetruck.cluster.node.config.storage_section import StorageSection
 from garbagetruck.cluster.node.config.tables import ATTEMPT_TIMEOUT, Handlers, HandlerSettings, Members, MemberSettings
 from garbagetruck.cluster.node.config.values import (
     Address,
@@ -262,19 +263,6 @@ class ApiSection:
         int,
         Duration(meaning="A call's own deadline is cut to this.", minimum_ms=100, maximum_ms=300_000),
     ] = 10_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StorageSection:
-    """Where copies of snapshots will go. Every node keeps its own, and its journal, in `node.data_dir` in any case."""
-
-    kind: Annotated[
-        str,
-        Choice(
-            meaning="`directory` or `memory`. Both are the same for now: there are no copies outside the nodes.",
-            choices=("directory", "memory"),
-        ),
-    ] = "directory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

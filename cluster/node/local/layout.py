@@ -7,6 +7,7 @@ Duty: plan the nodes of a folder, write what they are started with, and read wha
     DIR/
       cluster.toml    id and size of the cluster, written before any node is started
       cluster.json    what runs: written when every node serves, removed when the next `up` begins
+      postgres/       the server of `--postgres embedded`
       files/          what the `file` handler may clean; never touched by `up` itself
       n1.toml  n1.log  n1/    configuration, log and data folder of each node
 
@@ -34,7 +35,8 @@ HTTP_PORT_OFFSET = 100
 RAFT_PORT_OFFSET = 200
 PEER_PORT_OFFSET = 400
 HOST = "127.0.0.1"
-STORAGES = ("directory", "memory")
+STORAGES = ("directory", "memory", "postgres")
+EMBEDDED = "embedded"
 
 _LOCK = ".lock"
 _CLUSTER = "cluster.toml"
@@ -59,6 +61,8 @@ class UpOptions:
     nodes: int = 3
     base_port: int = 7100
     storage: str = "directory"
+    postgres: str = ""
+    """Of `storage` postgres: `EMBEDDED`, which is the default, or a server's address."""
     fresh: bool = False
     """Begin with an empty cluster: the nodes' folders of an earlier one are removed, files are not."""
     restart: bool = False
@@ -96,10 +100,10 @@ class LocalCluster:
 
 def check(options: UpOptions) -> None:
     """Look at the options alone, before anything is made. Raises `UpUsageError`."""
-    if options.storage == "postgres":
-        raise UpUsageError("this version cannot keep snapshots in PostgreSQL yet; use --storage directory")
     if options.storage not in STORAGES:
         raise UpUsageError(f"--storage {options.storage} is not known; choose one of {', '.join(STORAGES)}")
+    if options.postgres and options.storage != "postgres":
+        raise UpUsageError(f"--postgres {EMBEDDED} or an address goes with --storage postgres")
     if not 1 <= options.nodes <= NODES_MAX:
         raise UpUsageError(f"--nodes {options.nodes} is out of bounds; choose from 1 to {NODES_MAX}, 3 or 5 best")
     base_port_max = PORT_MAX - PEER_PORT_OFFSET - options.nodes
@@ -124,8 +128,8 @@ def plan(options: UpOptions, *, new_cluster_id: str) -> LocalCluster:
     return LocalCluster(cluster_id=earlier["id"] if earlier is not None else new_cluster_id, folder=folder, nodes=nodes)
 
 
-def prepare(cluster: LocalCluster, options: UpOptions) -> None:
-    """Write what the nodes are started with. Raises `UpError`."""
+def prepare(cluster: LocalCluster, options: UpOptions, storage: Mapping[str, object] | None = None) -> None:
+    """Write what the nodes are started with; `storage` is their table of that name. Raises `UpError`."""
     folder = cluster.folder
     try:
         if options.fresh:
@@ -135,7 +139,7 @@ def prepare(cluster: LocalCluster, options: UpOptions) -> None:
         (folder / _RUNNING).unlink(missing_ok=True)
         (folder / _FILES).mkdir(exist_ok=True)
         for node in cluster.nodes:
-            _write_whole(node.config, tomlkit.dumps(_config_of(cluster, node, options)))
+            _write_whole(node.config, tomlkit.dumps(_config_of(cluster, node, options, storage)))
     except OSError as error:
         raise UpError(f"{folder} cannot be written: {error.strerror}; name another --data-dir") from error
 
@@ -226,7 +230,9 @@ def _earlier(folder: Path) -> dict[str, Any] | None:
     return content
 
 
-def _config_of(cluster: LocalCluster, node: LocalNode, options: UpOptions) -> dict[str, Any]:
+def _config_of(
+    cluster: LocalCluster, node: LocalNode, options: UpOptions, storage: Mapping[str, object] | None
+) -> dict[str, Any]:
     return {
         "cluster": {
             "id": cluster.cluster_id,
@@ -236,7 +242,7 @@ def _config_of(cluster: LocalCluster, node: LocalNode, options: UpOptions) -> di
             ],
         },
         "node": {"id": node.id, "data_dir": str(node.data_dir)},
-        "storage": {"kind": options.storage},
+        "storage": storage or {"kind": options.storage},
         "log": {"format": "json"},
         "handlers": _handlers(cluster.folder, options),
     }

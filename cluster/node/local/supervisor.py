@@ -35,6 +35,7 @@ from garbagetruck.cluster.node.local.layout import (
     plan,
     prepare,
 )
+from garbagetruck.cluster.node.local.postgres import database
 
 READY_TIMEOUT_S = 60.0
 """How long the nodes may take until all of them serve."""
@@ -74,8 +75,9 @@ def up(options: UpOptions, *, new_cluster_id: str, out: TextIO | None = None, er
         with exclusive(options.data_dir.absolute()):
             cluster = plan(options, new_cluster_id=new_cluster_id)
             check_ports(cluster)
-            prepare(cluster, options)
-            return asyncio.run(Supervisor(cluster, restart=options.restart, out=out or sys.stdout, err=told).run())
+            with database(options, cluster.folder) as storage:
+                prepare(cluster, options, storage)
+                return asyncio.run(Supervisor(cluster, restart=options.restart, out=out or sys.stdout, err=told).run())
     except UpError as error:
         print(f"up: {error}", file=told)
         return EXIT_USAGE if isinstance(error, UpUsageError) else EXIT_FAILED

@@ -206,4 +206,5 @@ class PeerMesh(SessionListener):
             leader_id=own.leader_id,
             voters_apart=own.voters_apart,
             places=self._places(),
+            archive_waits=own.archive_waits,
         )

@@ -55,6 +55,8 @@ class NodeStatusBoard(PeerStatus):
         self._peers = peers
         self._membership_waits = membership_waits
         self._cleanups_held = cleanups_held
+        self.archive_waits: Callable[[], str] = str
+        """What to say of the archive while this node leads."""
 
     @override
     def own(self) -> NodeStatus:
@@ -74,6 +76,7 @@ class NodeStatusBoard(PeerStatus):
             cleanups_held=self._cleanups_held(),
             leader_id=status.leader or "",
             voters_apart=tuple(sorted(status.voters - status.connected - {self._node_id})) if leading else (),
+            archive_waits=self.archive_waits() if leading else "",
         )
 
     @override
@@ -109,4 +112,5 @@ def _status_of(node_id: str, answer: StatusResponse) -> NodeStatus:
         cleanups_held=answer.cleanups_held,
         leader_id=answer.leader_id,
         voters_apart=answer.voters_apart,
+        archive_waits=answer.archive_waits,
     )

@@ -55,6 +55,7 @@ class StatusResponse(msgspec.Struct, frozen=True, array_like=True, tag="so"):
     voters_apart: tuple[str, ...] = ()
     places: tuple[KnownPlace, ...] = ()
     """Where the members are, as far as the answering node knows: for one that was away (`node.finding`)."""
+    archive_waits: str = ""
 
 
 Message = (

@@ -24,6 +24,18 @@ class SourceForeign(RecoveryError):
     """It belongs to another cluster than the one that is to be restored."""
 
 
+class SourceStillWritten(RecoveryError):
+    """The cluster that is to be restored writes to its storage: it lives."""
+
+
+class SourceAway(RecoveryError):
+    """The storage does not answer, or not to us."""
+
+
+class SourceDamaged(RecoveryError):
+    """What the storage holds is not what was written, or is of a later version."""
+
+
 class SourceUnreadable(RecoveryError):
     """Something in it cannot be what was written, or is of a later version. `path` is the file, `offset` where in it."""
 

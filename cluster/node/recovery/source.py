@@ -102,15 +102,27 @@ def _read(
     return Source(path, identity, state, log.last_index, log.term, log.commit_index, written_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Replaying:
+    """Applies entries behind a state, as a node that serves would. `skip` and `level` as of `reading`."""
+
+    machine: Machine
+    skip: Mapping[int, int]
+
+    def apply(self, index: int, payload: bytes) -> None:
+        """Raises FormatTooNew."""
+        if (checksum := self.skip.get(index)) is not None and crc32(payload) == checksum:
+            self.machine.skip(index, checksum)
+        else:
+            self.machine.apply(payload)
+
+
 def _state_behind(log: SavedLog[State], raft: Path, skip: Mapping[int, int], level: int) -> State:
     state = State() if log.state is None else log.state
-    machine = Machine(state, level=level)
+    replaying = Replaying(Machine(state, level=level), skip)
     for entry in log.entries:
-        if (checksum := skip.get(entry.index)) is not None and crc32(entry.payload) == checksum:
-            machine.skip(entry.index, checksum)
-            continue
         try:
-            machine.apply(entry.payload)
+            replaying.apply(entry.index, entry.payload)
         except FormatTooNew as error:
             raise SourceUnreadable(raft / "journal", None, f"entry {entry.index}: {error}; {error.remedy}") from error
     return state

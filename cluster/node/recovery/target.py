@@ -33,9 +33,9 @@ class Beginning:
     term: int
 
 
-def refuse_taken(path: Path, *, source: Path) -> None:
-    """Raise TargetTaken unless `path` is absent or empty, and no part of `source`."""
-    if path.resolve().is_relative_to(source.resolve()):
+def refuse_taken(path: Path, *, source: Path | None) -> None:
+    """Raise TargetTaken unless `path` is absent or empty, and no part of the folder `source`."""
+    if source is not None and path.resolve().is_relative_to(source.resolve()):
         raise TargetTaken(f"{path} lies within {source}, which is only read; name a folder elsewhere")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise TargetTaken(

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
+from garbagetruck.cluster.raft.cursor import Cursor
 from garbagetruck.cluster.raft.disk import Disk
 from garbagetruck.cluster.raft.journal.log import Journal
 from garbagetruck.cluster.raft.refusals import Refusals
@@ -60,6 +61,7 @@ class SnapshotWork:
         self._beginning: Beginning | None = None
         self._taking: Taking | None = None
         self._catching_up: CatchingUp | None = None
+        self.cursor = Cursor(around.call_in)
 
     @property
     def catching_up(self) -> CatchingUp:
@@ -93,6 +95,7 @@ class SnapshotWork:
             monotonic_ns=around.monotonic_ns,
             begin=around.ask_for_snapshot,
         )
+        self.cursor.join(journal, taking, lambda: consensus.applied_index, lambda: self.store.newest)
         sender = Sender(
             store=self.store,
             background=self.background,

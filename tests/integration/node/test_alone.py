@@ -45,6 +45,7 @@ async def alone(tmp_path: Path) -> AsyncIterator[aio.Channel]:
         make_thread=lambda target, name: threading.Thread(target=target, name=name, daemon=True),
         run_blocking=lambda call: asyncio.ensure_future(asyncio.to_thread(call)),
         snapshot_executor=ThreadPoolExecutor(1),
+        storage_executor=ThreadPoolExecutor(1),
         environ=os.environ,
         on_fatal=died.append,
     )

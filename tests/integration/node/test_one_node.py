@@ -94,6 +94,7 @@ def world(place: Place) -> World:
         make_thread=lambda target, name: threading.Thread(target=target, name=name, daemon=True),
         run_blocking=run_blocking,
         snapshot_executor=ThreadPoolExecutor(1),
+        storage_executor=ThreadPoolExecutor(1),
         environ=os.environ,
         on_fatal=place.died.append,
     )

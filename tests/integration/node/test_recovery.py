@@ -20,12 +20,16 @@ from garbagetruck.cluster.node.recovery.errors import (
     LevelTooLow,
     NothingToRestore,
     RecoveryError,
+    SourceAway,
+    SourceDamaged,
     SourceForeign,
     SourceInUse,
+    SourceStillWritten,
     SourceUnreadable,
     TargetTaken,
 )
 from garbagetruck.cluster.node.recovery.restore import Restored, restore
+from garbagetruck.cluster.node.recovery.source import Source
 from tests.integration.node.test_one_node import Place, prepared, running
 
 
@@ -45,7 +49,9 @@ class Disaster:
     def config(self) -> Path:
         return self.place.folder / "n1.toml"
 
-    def restore(self, data_dir: Path, *, source: Path | None = None, incarnation: int | None = None) -> Restored:
+    def restore(
+        self, data_dir: Path, *, source: Path | None = None, incarnation: int | None = None
+    ) -> Restored[Source]:
         settings = load_settings(self.config, {}).settings
         return restore(
             settings,
@@ -230,6 +236,7 @@ async def test_i2_a_copy_of_a_running_nodes_folder_has_what_was_acknowledged(
 
 def test_every_error_of_a_recovery_is_one_of_its_kind() -> None:
     kinds = {NothingToRestore, SourceInUse, SourceForeign, SourceUnreadable, TargetTaken, IncarnationTaken, LevelTooLow}
+    kinds |= {SourceStillWritten, SourceAway, SourceDamaged}
     assert set(RecoveryError.__subclasses__()) == kinds
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import garbagetruck
+from garbagetruck.cluster.machine.features import LEVEL_NEWEST
 from garbagetruck.cluster.machine.machine import Applied, Machine
 from garbagetruck.cluster.machine.model import EventType
 from garbagetruck.cluster.machine.operations import NoteDigest
@@ -43,7 +44,7 @@ async def test_a_level_can_be_lowered_again_as_long_as_nothing_newer_is_in_the_l
             await node.become_ready()
             levels.append(node.core.machine.feature_level)
             assert [each.feature_level for each in node.core.machine.members()] == levels[-1:]
-    assert levels == [2, 1, 2]
+    assert levels == [LEVEL_NEWEST, 1, LEVEL_NEWEST]
     assert place.died == []
 
 

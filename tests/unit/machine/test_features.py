@@ -13,6 +13,7 @@ from garbagetruck.cluster.machine.operations import (
     Batch,
     CreateCluster,
     EnterEpoch,
+    NameIncarnation,
     NoteDigest,
     Operation,
     RegisterMember,
@@ -24,6 +25,7 @@ from tests.unit.machine.integrity import state_of
 from tests.unit.machine.scribe import MEMBER, Scribe, accepted, file, refused
 
 NOTE = NoteDigest(4, 7)
+NAME = NameIncarnation("0123abcd")
 OLDEST, NEWEST = features.LEVEL_OLDEST, features.LEVEL_NEWEST
 
 
@@ -120,7 +122,8 @@ def test_nothing_of_a_higher_level_comes_before_the_cluster_itself() -> None:
 def test_a_batch_has_the_format_of_what_is_in_it() -> None:
     assert features.format_of(()) == OLDEST
     assert features.format_of((EnterEpoch("n1"),)) == OLDEST
-    assert features.format_of((EnterEpoch("n1"), NOTE)) == NEWEST
+    assert features.format_of((EnterEpoch("n1"), NOTE)) == 2
+    assert features.format_of((NOTE, NAME)) == NEWEST
 
 
 def test_a_node_of_a_lower_level_reads_what_it_can_and_refuses_the_rest_by_name() -> None:
@@ -129,7 +132,7 @@ def test_a_node_of_a_lower_level_reads_what_it_can_and_refuses_the_rest_by_name(
     plain = Batch(OLDEST, log.epoch, 1_000, "n1", 90, (log.acquiring(),))
     assert machine.apply(codec.encode_batch(plain)).refused is None
     digest = machine.digest()
-    newer = Batch(NEWEST, log.epoch, 2_000, "n1", 91, (NOTE,))
+    newer = Batch(2, log.epoch, 2_000, "n1", 91, (NOTE,))
     with pytest.raises(FormatTooNew, match="batch of format 2, this node reads up to 1"):
         machine.apply(codec.encode_batch(newer))
     assert machine.digest() == digest
@@ -166,11 +169,34 @@ def test_a_snapshot_tells_the_level_of_what_was_ever_used() -> None:
     log.many(RegisterMember(member("n1", 1)))
     newer = chunks_of(log.machine)
     assert snapshot.read(older, OLDEST)[0].format == OLDEST
-    assert snapshot.read(newer)[0].format == NEWEST
+    assert snapshot.read(newer)[0].format == 2
     with pytest.raises(FormatTooNew, match="snapshot of format 2, this node reads up to 1"):
         snapshot.read(newer, OLDEST)
     back = integrity.restored(log.machine)
     assert (back.digest(), back.digest_notes()) == (log.machine.digest(), log.machine.digest_notes())
+
+
+def test_an_incarnation_gets_one_id_which_its_snapshots_carry_and_its_digest_counts() -> None:
+    log, other = cluster(3, 3), cluster(3, 3)
+    older, digest = chunks_of(log.machine), log.machine.digest()
+    assert snapshot.read(older, OLDEST)[0].incarnation_id == ""
+    for wrong in ("", "a-b", "x" * 65):
+        refused(log.one(NameIncarnation(wrong)), Reason.INVALID_ARGUMENT)
+    accepted(log.one(NAME), Acknowledged)
+    accepted(other.one(NameIncarnation("another")), Acknowledged)
+    refused(log.one(NameIncarnation("another")), Reason.INVALID_ARGUMENT)
+    assert log.machine.incarnation_id == NAME.id
+    assert log.machine.digest() not in (digest, other.machine.digest()), "which one it is counts (I3)"
+    back = integrity.restored(log.machine)
+    assert (back.incarnation_id, back.digest()) == (NAME.id, log.machine.digest())
+    with pytest.raises(FormatTooNew, match="snapshot of format 3, this node reads up to 2"):
+        snapshot.read(chunks_of(log.machine), 2)
+
+
+def test_an_incarnation_gets_its_id_only_when_every_member_can_read_it() -> None:
+    log = cluster(3, 2, 3)
+    assert "n2 holds the cluster at feature level 2" in refused(log.one(NAME), Reason.FEATURE_NOT_ENABLED).message
+    refused(Scribe().one(NAME), Reason.FEATURE_NOT_ENABLED)
 
 
 # -- what no node can apply ---------------------------------------------------------------------------------------

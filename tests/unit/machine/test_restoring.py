@@ -47,6 +47,15 @@ def resume(log: Scribe) -> None:
     accepted(log.one(ResumeCleanups(log.at_ms, "", "", "operator", "looked")), Acknowledged)
 
 
+def test_i9_an_id_of_the_former_incarnation_is_never_that_of_the_next(log: Scribe) -> None:
+    for given in ("", "0123abcd"):
+        state_of(log.machine).incarnation_id = "former"
+        log.machine = restored(log.machine)
+        number = log.machine.incarnation + 1
+        begin_incarnation(state_of(log.machine), number, (FOUNDER,), source="a test", incarnation_id=given)
+        assert restored(log.machine).incarnation_id == given
+
+
 # -- what the next incarnation begins with ---------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ from garbagetruck.cluster.machine.operations import (
     CreateCluster,
     DiscardCleanup,
     EnterEpoch,
+    NameIncarnation,
     NoteDigest,
     OpenSession,
     Operation,
@@ -96,6 +97,7 @@ WEIGHTS = {
     "settle_member": 4,
     "note_digest": 1,
     "report_digest": 2,
+    "name_incarnation": 1,
 }
 OPERATIONS = tuple(name for name, weight in WEIGHTS.items() for _ in range(weight))
 """Names of a walker's drafts, as often as they should be chosen."""
@@ -291,11 +293,14 @@ class Walker:
         record = member(number, version="2", disk_id=self.rng.choice((f"disk-{number}", "other")))
         if self.rng.random() < 0.1:
             record = replace(record, http=member(self.rng.randrange(1, 7)).http)
-        level = self.rng.choice((2, 2, 2, 1))
+        level = self.rng.choice((3, 3, 2, 2, 1))
         return RegisterMember(replace(record, feature_level=level, peer=record.peer if level > 1 else ""))
 
     def settle_member(self) -> Operation:
         return SettleMember(f"n{self.rng.randrange(1, 7)}", self.rng.choice(("voter", "gone")))
+
+    def name_incarnation(self) -> Operation:
+        return NameIncarnation(self.rng.choice(("", "one", "two")))
 
     def note_digest(self) -> Operation:
         return NoteDigest(self.rng.randrange(1, 60), self.rng.choice((7, 1 << 63)))

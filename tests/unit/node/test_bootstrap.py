@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from garbagetruck.cluster.api.gateway import Consistency, ReadView
-from garbagetruck.cluster.machine.features import level_of
+from garbagetruck.cluster.machine.features import LEVEL_NEWEST, level_of
 from garbagetruck.cluster.machine.operations import (
     AddMember,
     CreateCluster,
@@ -130,7 +130,7 @@ async def test_once_all_can_read_it_a_node_tells_where_its_peers_reach_it(node: 
     node.applier.listen(node.leadership, place)
     await place.register(node.gateway)
     assert node.machine.members()[0].peer == ""
-    assert node.machine.feature_level == 2
+    assert node.machine.feature_level == LEVEL_NEWEST
     keeping = asyncio.create_task(place.keep(node.gateway))
     await told(node, acquire(1))
     await turns(30)

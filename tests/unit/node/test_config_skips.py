@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from garbagetruck.cluster.machine.features import LEVEL_NEWEST
 from garbagetruck.cluster.node.config.skips import SKIPPED_MAX, SkippedEntries, SkippedEntry
 from garbagetruck.cluster.node.config.values import InvalidValueError
 from tests.unit.node.test_config import MINIMAL, load, problems
@@ -44,6 +45,6 @@ def test_skipping_needs_the_level_that_can_tell_of_it(tmp_path: Path) -> None:
     assert found["node.skip_entries"].endswith("set node.feature_level to 2 or more, on every node")
 
 
-@pytest.mark.parametrize("level", [0, 3])
+@pytest.mark.parametrize("level", [0, LEVEL_NEWEST + 1])
 def test_a_level_that_this_version_does_not_have_is_refused(tmp_path: Path, level: int) -> None:
     assert "out of bounds" in problems(tmp_path, MINIMAL + f"feature_level = {level}\n")["node.feature_level"]

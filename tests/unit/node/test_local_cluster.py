@@ -138,8 +138,8 @@ def test_fresh_in_a_folder_that_up_never_used_removes_nothing(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"storage": "postgres"}, "PostgreSQL yet"),
-        ({"storage": "tape"}, "directory, memory"),
+        ({"postgres": "embedded"}, "goes with --storage postgres"),
+        ({"storage": "tape"}, "directory, memory, postgres"),
         ({"nodes": 0}, "--nodes 0"),
         ({"nodes": 16}, "--nodes 16"),
         ({"base_port": 0}, "--base-port 0"),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from garbagetruck.cluster.observe.facts import NodeFacts
+from garbagetruck.cluster.observe.facts import ArchiveFacts, NodeFacts
 
 LEADER_OF_THREE = NodeFacts(
     cluster_id="c-1",
@@ -25,6 +25,7 @@ LEADER_OF_THREE = NodeFacts(
     digest_differences=0,
     cleanups_held=False,
     not_ready=(),
+    archive=ArchiveFacts(archived_index=39, lag_s=0.25),
 )
 
 

@@ -108,6 +108,7 @@ class Books:
     clock: int = 0
     epoch: int = 0
     incarnation: int = 0
+    named: bool = False
     tokens: int = 0
     paused: bool = False
     """Member -> feature level."""

@@ -26,6 +26,7 @@ from garbagetruck.cluster.machine.operations import (
     CreateCluster,
     DiscardCleanup,
     EnterEpoch,
+    NameIncarnation,
     NoteDigest,
     OpenSession,
     Operation,
@@ -155,14 +156,21 @@ def _drain(books: Books, budget: int, touched: set[str]) -> int:
 
 
 def _judge_one(books: Books, asked: Operation) -> Outcome:
-    newer = isinstance(asked, OF_LEVEL_2) or (isinstance(asked, RegisterMember) and asked.member.peer != "")
+    needed = _level_of(asked)
     leaves = asked.member_id if isinstance(asked, RemoveMember) else ""
-    if newer and books.level(without=leaves) < 2:
+    if needed > 1 and books.level(without=leaves) < needed:
         return no(Reason.FEATURE_NOT_ENABLED)
     outcome = _judge_enabled(books, asked)
-    if newer and not isinstance(outcome, Refused):
-        books.used = 2
+    if not isinstance(outcome, Refused):
+        books.used = max(books.used, needed)
     return outcome
+
+
+def _level_of(asked: Operation) -> int:
+    if isinstance(asked, NameIncarnation):
+        return 3
+    newer = isinstance(asked, OF_LEVEL_2) or (isinstance(asked, RegisterMember) and asked.member.peer != "")
+    return 2 if newer else 1
 
 
 def _judge_enabled(books: Books, asked: Operation) -> Outcome:
@@ -173,8 +181,8 @@ def _judge_enabled(books: Books, asked: Operation) -> Outcome:
             return digests.note(books, asked)
         case ReportDigest():
             return digests.report(books, asked)
-        case CreateCluster():
-            return _create(books, asked)
+        case CreateCluster() | NameIncarnation():
+            return _create(books, asked) if isinstance(asked, CreateCluster) else _name(books, asked)
         case SetBounds():
             books.bounds = asked.bounds
             return Acknowledged()
@@ -189,6 +197,13 @@ def _judge_enabled(books: Books, asked: Operation) -> Outcome:
             return missing or cleanups.claim(books, asked, behind=behind(books))
         case _:
             return _judge_clients(books, asked)
+
+
+def _name(books: Books, asked: NameIncarnation) -> Outcome:
+    if not asked.id or books.named or not books.members:
+        return no(Reason.INVALID_ARGUMENT)
+    books.named = True
+    return Acknowledged()
 
 
 def _judge_clients(books: Books, asked: ClientOperation) -> Outcome:

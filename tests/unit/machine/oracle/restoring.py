@@ -21,7 +21,7 @@ def restore(books: Books, incarnation: int, founder: Member) -> None:
     books.members = {founder.id: founder}
     books.notes.clear()
     books.reports.clear()
-    books.incarnation, books.tokens = incarnation, 0
+    books.incarnation, books.tokens, books.named = incarnation, 0, False
     for lease in books.leases.values():
         if not lease.session:
             lease.deadline_ms = books.clock + lease.ttl_ms

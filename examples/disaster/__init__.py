@@ -1,0 +1,1 @@
+"""The disaster-recovery runbook, executed: `make disaster`."""
