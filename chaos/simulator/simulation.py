@@ -199,10 +199,10 @@ class Simulation:
             await asyncio.sleep(1.0)
 
     async def _insist(self, operator: Process, build: Build) -> None:
-        reply = await self._port.call(operator, self._chance.choice(self._names), build)
+        reply = await self._port.call(operator, self._chance.choice(sorted(self._port.hosts)), build)
         while reply.error:
             await asyncio.sleep(0.1)
-            reply = await self._port.call(operator, self._chance.choice(self._names), build)
+            reply = await self._port.call(operator, self._chance.choice(sorted(self._port.hosts)), build)
 
     # -- what the oracle hears --------------------------------------------------------------------------------
 

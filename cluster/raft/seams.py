@@ -17,6 +17,7 @@ pysyncobj is used as it is published; nothing of it is copied, and no name-mangl
 | global `syncobj.pickle` | a command is its payload, or a change of the voters; nothing in the log is ever unpickled |
 | globals `syncobj.createJournal`, `createPoller`, `Serializer` | take objects of ours where names were expected |
 | message `append_entries` with `serialized` | has pysyncobj go on from a snapshot that is durable and aligned to |
+| globals `socket.inet_pton`, `inet_ntop` | put back: pysyncobj's import replaces them with Windows' |
 | global `syncobj.PIPE_NOTIFIER_ENABLED` | no pipe that nobody reads, and that is full after 65,536 commands |
 | globals `syncobj.monotonicTime`, `random` | virtual time for simulators, and for nobody else (`virtual_time`) |
 
@@ -25,7 +26,9 @@ The globals are set when this module is imported, for the whole process: nothing
 Threads: everything here belongs to the Raft thread.
 """
 
+import _socket
 import random
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -90,6 +93,7 @@ pysyncobj.syncobj.createJournal = _create_journal
 pysyncobj.syncobj.createPoller = _create_poller
 pysyncobj.syncobj.Serializer = _create_serializer
 pysyncobj.syncobj.PIPE_NOTIFIER_ENABLED = False
+socket.inet_pton, socket.inet_ntop = _socket.inet_pton, _socket.inet_ntop
 
 
 @contextmanager

@@ -80,7 +80,6 @@ async def test_a_removed_node_that_comes_back_is_refused_by_name_and_that_is_log
             await remove(nodes, "n3")
             await nodes.voters("n1", "n2", by=["n1", "n2"])
             await nodes.stop("n3")
-            lines.clear()
             nodes.members.append("n3")  # so it is told, and nobody else
             await nodes.start("n3")
 

@@ -191,9 +191,28 @@ async def slowed(to_port: int, delay_s: float) -> AsyncIterator[int]:
             await writer.drain()
         writer.close()
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", to_port)
-        await asyncio.gather(pump(reader, back, 0), pump(there, writer, delay_s), return_exceptions=True)
+    joined: set[asyncio.Task[None]] = set()
+
+    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", to_port)
+            try:
+                await asyncio.gather(pump(reader, back, 0), pump(there, writer, delay_s), return_exceptions=True)
+            finally:
+                back.transport.abort()
+        finally:
+            writer.transport.abort()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(join(reader, writer))
+        joined.add(task)
+        task.add_done_callback(joined.discard)
 
     async with await asyncio.start_server(connected, "127.0.0.1", 0) as proxy:
-        yield proxy.sockets[0].getsockname()[1]
+        try:
+            yield proxy.sockets[0].getsockname()[1]
+        finally:
+            for task in joined:
+                task.cancel()
+            await asyncio.gather(*joined, return_exceptions=True)
+            await asyncio.sleep(0)  # so that aborted transports close

@@ -1,5 +1,7 @@
 """Hazard 17, as published: what pysyncobj alone does with changes of its voters."""
 
+import socket
+
 from pysyncobj import SyncObj, SyncObjConf
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
@@ -36,3 +38,8 @@ def test_two_changes_at_once_are_taken() -> None:
     consensus._checkCommandsToApply()
     assert {each.id for each in consensus.otherNodes} == {"n2", "n3", "n4"}, "of which none has applied anything"
     consensus.destroy()
+
+
+def test_the_standard_library_is_what_it_was() -> None:
+    """pysyncobj's import puts Windows' ways to read addresses in the place of the system's, on every system."""
+    assert socket.inet_ntop(socket.AF_INET, socket.inet_pton(socket.AF_INET, "127.0.0.1")) == "127.0.0.1"
