@@ -19,7 +19,10 @@ async def remove(nodes: Trio, node_id: str) -> None:
     """As an operator does it: first another leads, then it is removed, then everybody is told."""
     leader = await nodes.leader()
     if leader == node_id:
-        assert await nodes.replicas[leader].transfer_leadership()
+        async with asyncio.timeout(PATIENCE_S):
+            # Who has only just been made a voter may not have heard of it, and does not stand then.
+            while not await nodes.replicas[leader].transfer_leadership():
+                await nodes.leader()
     await nodes.change(RemoveVoter(node_id))
     nodes.members.remove(node_id)
     nodes.tell()
