@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from garbagetruck.cli import chaos_mutants, chaos_simulate
-from garbagetruck.cli.bench.command import interrupted_by_termination
 from garbagetruck.cli.exits import Exit
 from garbagetruck.cli.invocation import examples_text
 from garbagetruck.cli.render import note, say
+from garbagetruck.cli.termination import interrupted_by_termination
 from garbagetruck.durations import DurationError, parse_duration_ms
 
 if TYPE_CHECKING:

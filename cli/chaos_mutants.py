@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from garbagetruck.cli.bench.command import interrupted_by_termination
 from garbagetruck.cli.exits import Exit
 from garbagetruck.cli.invocation import examples_text
 from garbagetruck.cli.render import note, say
+from garbagetruck.cli.termination import interrupted_by_termination
 
 if TYPE_CHECKING:
     from garbagetruck.chaos.mutants.mutant import Mutant

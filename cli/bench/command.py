@@ -25,6 +25,7 @@ from garbagetruck.cli.bench.throwaway import Throwaway, ThrowawayError
 from garbagetruck.cli.exits import Exit
 from garbagetruck.cli.invocation import examples_text
 from garbagetruck.cli.render import note, say
+from garbagetruck.cli.termination import interrupted_by_termination
 from garbagetruck.client.endpoints import addresses_of
 from garbagetruck.durations import DurationError, parse_duration_ms
 
@@ -167,18 +168,6 @@ def _measure(
     # The loop that nodes run on, too: a slower one in the client would be counted as latency of the cluster.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(connected())
-
-
-@contextlib.contextmanager
-def interrupted_by_termination() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end us as Ctrl-C does: with everything that was started."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
