@@ -3,7 +3,6 @@
 from garbagetruck.chaos.mutants.mutant import by_test, in_cluster, mutant
 from garbagetruck.chaos.mutants.patch import Patch
 from garbagetruck.cluster.machine import leases, machine, requests, resources
-from garbagetruck.cluster.machine.model import ResourceKey
 from garbagetruck.cluster.machine.request_table import RequestKey
 from garbagetruck.cluster.machine.state import State
 from garbagetruck.cluster.machine.targets import TargetIndex
@@ -74,8 +73,8 @@ def targets_may_overlap(patch: Patch) -> None:
 def a_target_has_two_owners(patch: Patch) -> None:
     """Two resources have one target; the end of one deletes what the other is using."""
 
-    def take(self: TargetIndex, target: str, owner: ResourceKey) -> None:
-        self._owners[self._hashes(target)[0]] = owner
+    def take(self: TargetIndex, target: str, owner: int) -> None:
+        self._owners.add(self._hashes(target)[0], owner)
 
     patch.setattr(TargetIndex, "owner", lambda self, target: None)
     patch.setattr(TargetIndex, "take", take)

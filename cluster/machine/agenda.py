@@ -5,6 +5,7 @@ bare key; one with several a heap of keys. It must not know: whether anything st
 """
 
 import heapq
+from collections.abc import Sequence
 from enum import IntEnum
 
 KIND_BITS = 2
@@ -49,6 +50,20 @@ class Agenda:
         else:
             self._keys[moment] = [keys, key] if keys < key else [key, keys]  # type: ignore[operator]
         self._count += 1
+
+    def push_all(self, deadline_ms: int, kind: TimerKind, keys: Sequence[TimerKey]) -> None:
+        """As many times `push`, under one moment."""
+        first, *others = keys
+        self.push(deadline_ms, kind, first)
+        if not others:
+            return
+        moment = deadline_ms << KIND_BITS | kind
+        there = self._keys[moment]
+        listed = there if isinstance(there, list) else [there]
+        for key in others:
+            heapq.heappush(listed, key)
+        self._keys[moment] = listed
+        self._count += len(others)
 
     def first_ms(self) -> int | None:
         """The earliest deadline, or None."""

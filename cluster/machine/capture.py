@@ -8,18 +8,13 @@ It must not know: where the chunks go, and how long a caller waits between two p
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
-
-import msgspec
+from typing import NamedTuple
 
 from garbagetruck.cluster.machine.kinds import Header, Kind, Row
-from garbagetruck.cluster.machine.model import Record, ResourceKey
 from garbagetruck.cluster.machine.queries import Queries
-from garbagetruck.cluster.machine.request_table import pair_of
 from garbagetruck.cluster.machine.snapshot import ROWS_PER_CHUNK_MAX, frame
 from garbagetruck.cluster.machine.state import State
 
-R = TypeVar("R", bound=Record)
 Source = Callable[[int], list[Row]]
 """Gives the next rows of a kind, at most so many; fewer when there are no more."""
 
@@ -66,15 +61,15 @@ class Capture:
         self._small = deque(small)
         self._sources = deque(
             [
-                (Kind.SESSIONS, _records(state.sessions.view().read)),
-                (Kind.LEASES, _records(state.leases.view().read)),
-                (Kind.RESOURCES, _raw_records(state.resources.view().read)),
-                (Kind.ENDED_LEASES, _records(state.ended_leases.view().read)),
-                (Kind.ENDED_SESSIONS, _records(state.ended_sessions.view().read)),
-                (Kind.TOMBSTONES, _records(state.tombstones.view().read)),
-                (Kind.REQUESTS, _pairs(state.requests.view().read)),
-                (Kind.DRAINING, _records(state.draining.view().read)),
-                (Kind.DIGEST_NOTES, _numbered_records(state.digest_notes.view().read)),
+                (Kind.SESSIONS, state.sessions.view().read),
+                (Kind.LEASES, state.leases.view().read),
+                (Kind.RESOURCES, state.resources.view().read),
+                (Kind.ENDED_LEASES, state.ended_leases.view().read),
+                (Kind.ENDED_SESSIONS, state.ended_sessions.view().read),
+                (Kind.TOMBSTONES, state.tombstones.view().read),
+                (Kind.REQUESTS, state.requests.view().read),
+                (Kind.DRAINING, state.draining.view().read),
+                (Kind.DIGEST_NOTES, state.digest_notes.view().read),
             ]
         )
         return header
@@ -155,19 +150,3 @@ def header_of(state: State, applied_index: int, term: int) -> Header:
         state.quarantine,
         state.incarnation_id,
     )
-
-
-def _records(read: Callable[[int], list[tuple[str, R]]] | Callable[[int], list[tuple[ResourceKey, R]]]) -> Source:
-    return lambda rows_max: [record for _, record in read(rows_max)]
-
-
-def _pairs(read: Callable[[int], list[tuple[bytes, bytes]]]) -> Source:
-    return lambda rows_max: [pair_of(key, row) for key, row in read(rows_max)]
-
-
-def _numbered_records(read: Callable[[int], list[tuple[int, R]]]) -> Source:
-    return lambda rows_max: [record for _, record in read(rows_max)]
-
-
-def _raw_records(read: Callable[[int], list[tuple[ResourceKey, bytes]]]) -> Source:
-    return lambda rows_max: [msgspec.Raw(row) for _, row in read(rows_max)]

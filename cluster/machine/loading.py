@@ -4,7 +4,7 @@ Duty: the one place that knows where rows of each kind belong. It must not know:
 """
 
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, takewhile
 from operator import ge
 from typing import Any, TypeVar
 
@@ -100,8 +100,7 @@ class Loading:
             if row.session_id:
                 force_setattr(row, "session_id", share(row.session_id, row.session_id))
         leases.fill(_by_id(rows))
-        for row in rows:
-            self._state.index_lease(row)
+        self._state.index_leases(rows)
 
     def _load_sessions(self, rows: list[Session]) -> None:
         sessions, share = self._state.sessions, self._texts.setdefault
@@ -116,21 +115,30 @@ class Loading:
     def _load_resources(self, rows: list[msgspec.Raw]) -> None:
         """Kept as they came: what a resource's table holds is what a snapshot holds."""
         state, share = self._state, self._texts.setdefault
-        decoded = _decoded(rows)
-        generations = [resource.generation for resource in decoded]
-        _check_rising(state.resources.last(), generations)
-        added: dict[ResourceKey, bytes] = {}
-        for resource, row in zip(decoded, rows, strict=True):
-            namespace, name = share(resource.namespace, resource.namespace), resource.name
-            lease = state.leases.get(resource.leases[0]) if resource.leases else None
+        resources = _decoded(rows)
+        _check_rising(state.resources.last(), [each.generation for each in resources])
+        began = self._leases_that_began(resources)
+        keys: list[ResourceKey] = []
+        generations: list[int] = []
+        for each in resources:
+            namespace, name, generation = share(each.namespace, each.namespace), each.name, each.generation
+            lease = began.get(generation)
             if lease is not None and lease.resource == name:
-                name = lease.resource  # the same text, kept once
-            added[namespace, name] = bytes(row)
-        state.resources.fill(added, generations)
-        owned = zip(added, decoded, strict=True)
-        state.targets.fill((each.cleanup.target, key) for key, each in owned if each.cleanup is not None)
-        for resource in decoded:
-            state.index_resource(resource)
+                name, generation = lease.resource, lease.token  # the same text and number, kept once
+            keys.append((namespace, name))
+            generations.append(generation)
+        state.resources.fill(keys, generations, [bytes(row) for row in rows])
+        state.targets.fill((each.cleanup.target, each.generation) for each in resources if each.cleanup is not None)
+        state.index_resources(resources)
+
+    def _leases_that_began(self, resources: list[Resource]) -> dict[int, Lease]:
+        """Those of their generations' first leases that are still there, by token."""
+        leases = self._state.leases
+        if not resources:
+            return {}
+        tokens = leases.after(resources[0].generation - 1)
+        last = resources[-1].generation
+        return {token: leases[lease_id] for token, lease_id in takewhile(lambda each: each[0] <= last, tokens)}
 
     def _load_ended_leases(self, rows: list[EndedLease]) -> None:
         share = self._texts.setdefault

@@ -1,6 +1,6 @@
 """A small multimap, for indexes in which most keys have one value."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -26,6 +26,17 @@ class Multimap(Generic[K, V]):
         else:
             self._rows[key] = {old: None, value: None}
         return False
+
+    def extend(self, key: K, values: Sequence[V]) -> bool:
+        """As many times `add`, of at least one value. Return whether the key is new."""
+        first, *others = values
+        is_new = self.add(key, first)
+        if others:
+            there = self._rows[key]
+            if not isinstance(there, dict):
+                there = self._rows[key] = {there: None}
+            there.update(dict.fromkeys(others))
+        return is_new
 
     def discard(self, key: K, value: V) -> bool:
         """Return whether the key has no value left."""

@@ -1,7 +1,8 @@
 """Keys in the order of their creation, so that a list, or a snapshot, can resume after any of them.
 
 Invariants: numbers rise and are never used twice. Keys stand in blocks, so that no removal moves more than one block's
-entries, however many there are. It must not know: what the keys name.
+entries, however many there are. It must not know: what the keys name; where a table's rows stand in for them, it does not
+notice.
 """
 
 from array import array
@@ -53,17 +54,32 @@ class CreationOrder(Generic[K]):
             self._numbers.append(array("Q", numbers[begin : begin + BLOCK_KEYS_MAX]))
             self._keys.append(list(keys[begin : begin + BLOCK_KEYS_MAX]))
 
+    def at(self, number: int) -> K:
+        """What was created under this number, which must be there."""
+        block, position = self._place(number)
+        return self._keys[block][position]
+
+    def replace(self, number: int, key: K) -> None:
+        """Have `key` stand under a number that is there."""
+        block, position = self._place(number)
+        self._keys[block][position] = key
+
     def remove(self, number: int) -> None:
+        block, position = self._place(number)
+        del self._numbers[block][position]
+        del self._keys[block][position]
+        if len(self._numbers[block]) <= BLOCK_KEYS_MAX // 4:
+            self._shrink(block)
+
+    def _place(self, number: int) -> tuple[int, int]:
+        """Block and position."""
         block = bisect_right(self._firsts, number) - 1
         assert block >= 0, "unknown creation number"
         numbers = self._numbers[block]
         position = bisect_left(numbers, number)
         assert position < len(numbers), "unknown creation number"
-        known = numbers.pop(position)
-        assert known == number, "unknown creation number"
-        del self._keys[block][position]
-        if len(numbers) <= BLOCK_KEYS_MAX // 4:
-            self._shrink(block)
+        assert numbers[position] == number, "unknown creation number"
+        return block, position
 
     def _shrink(self, block: int) -> None:
         """Drop an empty block; give what is left of a small one to the block before it."""

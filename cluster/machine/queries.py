@@ -205,8 +205,7 @@ class Queries:
         return self._state.resources.get(key) or self._state.tombstones.get(key)
 
     def resources(self, wanted: ResourceFilter, after: int, limit: int) -> Page[Resource]:
-        def view(key: ResourceKey) -> Resource | None:
-            resource = self._state.resources[key]
+        def view(resource: Resource) -> Resource | None:
             fits = (
                 resource.namespace == wanted.namespace
                 and resource.name.startswith(wanted.prefix)
@@ -221,8 +220,7 @@ class Queries:
         """Resources whose cleanup is due, claimed or a dead letter; `namespace` None means all."""
         states = CLEANUP_STATES if wanted is None else (wanted,)
 
-        def view(key: ResourceKey) -> Resource | None:
-            resource = self._state.resources[key]
+        def view(resource: Resource) -> Resource | None:
             return resource if resource.state in states and namespace in (None, resource.namespace) else None
 
         return pages.page(self._state.resources.after(after), view, after, limit)

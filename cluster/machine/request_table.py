@@ -40,7 +40,7 @@ class RequestTable:
         self._rows: dict[bytes, bytes] = {}
         self._order: CreationOrder[bytes] = CreationOrder()
         self._last = 0
-        self._view: TableView[bytes, bytes] | None = None
+        self._view: TableView[bytes, msgspec.Raw] | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -78,14 +78,15 @@ class RequestTable:
         row = self._rows.pop(known_as)
         number = int.from_bytes(row[:NUMBER_BYTES])
         if self._view is not None:
-            self._view.keep_gone(number, known_as, row)
+            self._view.keep_gone(number, _pair_of(known_as, row))
         self._order.remove(number)
         self._count(-_hash_bytes(row[NUMBER_BYTES:], self._salt))
 
-    def view(self) -> TableView[bytes, bytes]:
-        """The table as it is now, to be read in parts, see `pair_of`. Costs upkeep until `forget_view`; one at a time."""
+    def view(self) -> TableView[bytes, msgspec.Raw]:
+        """Keys with their records, encoded, to be read in parts. Costs upkeep until `forget_view`; one at a time."""
         assert self._view is None, "one view of a table at a time"
-        self._view = TableView(self._rows, self._order)
+        rows = self._rows
+        self._view = TableView(self._order, lambda key: _pair_of(key, rows[key]))
         return self._view
 
     def forget_view(self) -> None:
@@ -95,8 +96,8 @@ class RequestTable:
         self._digest.value = (self._digest.value + change) & DIGEST_MASK
 
 
-def pair_of(key: bytes, row: bytes) -> msgspec.Raw:
-    """What a view reads, as a snapshot has it: a key and its record."""
+def _pair_of(key: bytes, row: bytes) -> msgspec.Raw:
+    """A key and its record, as a snapshot has them."""
     return msgspec.Raw(PAIR + key + row[NUMBER_BYTES:])
 
 

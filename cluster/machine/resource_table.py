@@ -1,11 +1,13 @@
 """The table of resources, kept as the bytes that the digest and a snapshot are made of.
 
 A resource is written when it is leased, orphaned and cleaned, and seldom read between; as an object with its strings,
-tuples and numbers it would take three times the room. It is otherwise a table like the others, numbered by generation.
+tuples and numbers it would take three times the room. It is otherwise a table like the others, numbered by generation;
+but the rows themselves stand in its order, and a name leads to its generation. So every index of resources can do with
+that number, and one name and one number are shared with the lease that began the generation.
 It must not know: what a resource's state means.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import xxhash
@@ -23,34 +25,37 @@ _hash_bytes = xxhash.xxh3_64_intdigest
 class ResourceTable:
     """Resources by (namespace, name). What is read is a record like any other: immutable, and the caller's to keep."""
 
-    __slots__ = ("_digest", "_latest", "_order", "_rows", "_salt", "_view")
+    __slots__ = ("_count", "_digest", "_generations", "_latest", "_rows", "_salt", "_view")
 
     def __init__(self, digest: DigestSum, salt: int) -> None:
         self._digest = digest
         self._salt = salt
-        self._rows: dict[ResourceKey, bytes] = {}
-        self._order: CreationOrder[ResourceKey] = CreationOrder()
-        self._view: TableView[ResourceKey, bytes] | None = None
+        self._generations: dict[str, dict[str, int]] = {}
+        """Namespace -> name -> generation."""
+        self._rows: CreationOrder[bytes] = CreationOrder()
+        self._count = 0
+        self._view: TableView[bytes, msgspec.Raw] | None = None
         self._latest: tuple[ResourceKey, Resource] | None = None
         """What was read or written last: one operation looks at the same resource several times."""
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._count
 
     def __contains__(self, key: ResourceKey) -> bool:
-        return key in self._rows
+        return self._generation(key) is not None
 
     def __iter__(self) -> Iterator[ResourceKey]:
-        return iter(self._rows)
+        """In the order of creation, as all that follows."""
+        return (key for key, _ in self.items())
 
     def get(self, key: ResourceKey) -> Resource | None:
         latest = self._latest
         if latest is not None and latest[0] == key:
             return latest[1]
-        row = self._rows.get(key)
-        if row is None:
+        generation = self._generation(key)
+        if generation is None:
             return None
-        resource = _decode(row)
+        resource = _decode(self._rows.at(generation))
         self._latest = (key, resource)
         return resource
 
@@ -60,58 +65,81 @@ class ResourceTable:
             raise KeyError(key)
         return resource
 
+    def of_generation(self, generation: int) -> Resource:
+        """The resource in that life, which must be its present one."""
+        return _decode(self._rows.at(generation))
+
     def values(self) -> Iterator[Resource]:
-        return map(_decode, self._rows.values())
+        return (resource for _, resource in self.after(0))
 
     def items(self) -> Iterator[tuple[ResourceKey, Resource]]:
-        return ((key, _decode(row)) for key, row in self._rows.items())
+        return (((each.namespace, each.name), each) for _, each in self.after(0))
 
     def put(self, key: ResourceKey, resource: Resource) -> None:
-        row, old = _encode(resource), self._rows.get(key)
+        row, generation = _encode(resource), self._generation(key)
         change = _hash_bytes(row, self._salt)
-        if old is None:
-            self._order.append(resource.generation, key)
+        if generation is None:
+            namespace, name = key
+            self._generations.setdefault(namespace, {})[name] = resource.generation
+            self._rows.append(resource.generation, row)
+            self._count += 1
         else:
+            old = self._rows.at(generation)
             change -= _hash_bytes(old, self._salt)
             if self._view is not None:
-                self._view.keep(resource.generation, old)
+                self._view.keep(generation, msgspec.Raw(old))
+            self._rows.replace(generation, row)
         self._digest.value = (self._digest.value + change) & DIGEST_MASK
-        self._rows[key] = row
         self._latest = (key, resource)
 
-    def fill(self, added: dict[ResourceKey, bytes], generations: list[int]) -> None:
+    def fill(self, keys: Sequence[ResourceKey], generations: Sequence[int], rows: Sequence[bytes]) -> None:
         """As many times `put`, of encoded rows in the order of their generations. Raises ValueError when one is not new."""
-        if len(added) != len(generations) or not self._rows.keys().isdisjoint(added):
-            raise ValueError("one resource is told of twice")
-        salt = self._salt
-        change = sum(_hash_bytes(row, salt) for row in added.values())
+        table, salt = self._generations, self._salt
+        for (namespace, name), generation in zip(keys, generations, strict=True):
+            named = table.get(namespace)
+            if named is None:
+                named = table[namespace] = {}
+            if named.setdefault(name, generation) != generation:
+                raise ValueError("one resource is told of twice")
+        change = sum([_hash_bytes(row, salt) for row in rows])
         self._digest.value = (self._digest.value + change) & DIGEST_MASK
-        self._rows |= added
-        self._order.extend(generations, list(added))
+        self._rows.extend(generations, rows)
+        self._count += len(rows)
 
     def pop(self, key: ResourceKey) -> Resource:
         resource = self[key]
-        row = self._rows.pop(key)
+        generation = resource.generation
+        namespace, name = key
+        named = self._generations[namespace]
+        del named[name]
+        if not named:
+            del self._generations[namespace]
+        row = self._rows.at(generation)
         self._latest = None
         if self._view is not None:
-            self._view.keep_gone(resource.generation, key, row)
-        self._order.remove(resource.generation)
+            self._view.keep_gone(generation, msgspec.Raw(row))
+        self._rows.remove(generation)
+        self._count -= 1
         self._digest.value = (self._digest.value - _hash_bytes(row, self._salt)) & DIGEST_MASK
         return resource
 
     def last(self) -> int:
-        """The highest number there ever was, or 0."""
-        return self._order.last()
+        """The highest generation there ever was, or 0."""
+        return self._rows.last()
 
-    def after(self, number: int) -> Iterator[tuple[int, ResourceKey]]:
-        """Generations and keys of what was begun after `number`, oldest first. Read before anything changes."""
-        return self._order.after(number)
+    def after(self, generation: int) -> Iterator[tuple[int, Resource]]:
+        """What was begun after `generation`, oldest first, with its own. Read before anything changes."""
+        return ((number, _decode(row)) for number, row in self._rows.after(generation))
 
-    def view(self) -> TableView[ResourceKey, bytes]:
-        """The table as it is now, to be read in parts. Costs upkeep until `forget_view`; there is one at a time."""
+    def view(self) -> TableView[bytes, msgspec.Raw]:
+        """The table as it is now, encoded, to be read in parts. Costs upkeep until `forget_view`; there is one at a time."""
         assert self._view is None, "one view of a table at a time"
-        self._view = TableView(self._rows, self._order)
+        self._view = TableView(self._rows, msgspec.Raw)
         return self._view
 
     def forget_view(self) -> None:
         self._view = None
+
+    def _generation(self, key: ResourceKey) -> int | None:
+        named = self._generations.get(key[0])
+        return None if named is None else named.get(key[1])

@@ -62,28 +62,29 @@ def _may_take_target(state: State, operation: AcquireLease) -> Refused | None:
     if operation.cleanup is None:
         return None
     target = operation.cleanup.target
-    owner = state.targets.owner(target)
-    if owner is not None:
+    generation = state.targets.owner(target)
+    if generation is not None:
+        owner = state.resources.of_generation(generation)
         return Refused(
             Reason.TARGET_IN_USE,
-            f"the cleanup's target {target!r} belongs to resource {owner[1]!r} (namespace {owner[0]!r}); "
+            f"the cleanup's target {target!r} belongs to resource {owner.name!r} (namespace {owner.namespace!r}); "
             "one target has one resource: lease that one",
             "cleanup",
-            metadata=(("target", target), ("owner", owner[1]), ("owner_namespace", owner[0])),
+            metadata=(("target", target), ("owner", owner.name), ("owner_namespace", owner.namespace)),
         )
     overlap = state.targets.overlap(target)
-    return None if overlap is None else _overlapping(target, overlap)
+    return None if overlap is None else _overlapping(state, target, overlap)
 
 
-def _overlapping(target: str, overlap: Overlap) -> Refused:
+def _overlapping(state: State, target: str, overlap: Overlap) -> Refused:
     metadata = [("target", target)]
     if overlap.owner is None:
         what = f"{overlap.within} target(s) that other resources own lie within it"
         metadata.append(("within", str(overlap.within)))
     else:
-        namespace, owner = overlap.owner
-        what = f"it lies within {overlap.container!r} of resource {owner!r} (namespace {namespace!r})"
-        metadata += [("container", overlap.container), ("owner", owner), ("owner_namespace", namespace)]
+        owner = state.resources.of_generation(overlap.owner)
+        what = f"it lies within {overlap.container!r} of resource {owner.name!r} (namespace {owner.namespace!r})"
+        metadata += [("container", overlap.container), ("owner", owner.name), ("owner_namespace", owner.namespace)]
     return Refused(
         Reason.TARGET_OVERLAPS,
         f"the cleanup's target {target!r} overlaps another resource's: {what}",

@@ -4,7 +4,8 @@ Law: whatever changes a table goes through a method here, so that digest, indexe
 decide nothing; the nouns beside this file (leases, sessions, resources, cleanups, ...) do.
 """
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 
 from garbagetruck.cluster.machine.features import LEVEL_OLDEST
 from garbagetruck.cluster.machine.model import (
@@ -163,6 +164,26 @@ class State:
         else:
             self.timers.schedule(lease.deadline_ms + 1, TimerKind.LEASE, lease.id)
 
+    def index_leases(self, leases: Sequence[Lease]) -> None:
+        """As many times `index_lease`: what they have in common is looked up once."""
+        by_holder: dict[HolderKey, list[str]] = {}
+        by_session: dict[str, list[str]] = {}
+        by_deadline: dict[int, list[TimerKey]] = {}
+        for lease in leases:
+            by_holder.setdefault((lease.namespace, lease.holder), []).append(lease.id)
+            if lease.session_id:
+                by_session.setdefault(lease.session_id, []).append(lease.id)
+            else:
+                by_deadline.setdefault(lease.deadline_ms, []).append(lease.id)
+        for key, ids in by_holder.items():
+            if self.leases_by_holder.extend(key, ids):
+                self.holders[key[0]] = self.holders.get(key[0], 0) + 1
+            self.lease_counts[key[0]] = self.lease_counts.get(key[0], 0) + len(ids)
+        for session_id, ids in by_session.items():
+            self.leases_by_session.extend(session_id, ids)
+        for deadline_ms, keys in by_deadline.items():
+            self.timers.schedule_all(deadline_ms + 1, TimerKind.LEASE, keys)
+
     def known_holder(self, namespace: str, holder: str) -> str:
         """The same name, as another lease of this holder has it: a holder of many leases is named once."""
         lease_id = self.leases_by_holder.first((namespace, holder))
@@ -210,17 +231,18 @@ class State:
         self.resources.put(key, resource)
         if key in self.tombstones:
             self.tombstones.pop(key)
-        self.index_resource(resource)
+        self.index_resources((resource,))
         if resource.cleanup is not None:
-            self.targets.take(resource.cleanup.target, key)
+            self.targets.take(resource.cleanup.target, resource.generation)
 
-    def index_resource(self, resource: Resource) -> None:
-        """All but its target."""
-        namespace, state = resource.namespace, resource.state
-        self.resource_totals[namespace] = self.resource_totals.get(namespace, 0) + 1
-        self.resource_counts[namespace, state] = self.resource_counts.get((namespace, state), 0) + 1
-        if state is not ResourceState.LIVE:
-            self._schedule(resource)
+    def index_resources(self, resources: Sequence[Resource]) -> None:
+        """All but their targets."""
+        for (namespace, state), count in Counter((each.namespace, each.state) for each in resources).items():
+            self.resource_totals[namespace] = self.resource_totals.get(namespace, 0) + count
+            self.resource_counts[namespace, state] = self.resource_counts.get((namespace, state), 0) + count
+        for each in resources:
+            if each.state is not ResourceState.LIVE:
+                self._schedule(each)
 
     def replace_resource(self, resource: Resource, old: Resource) -> None:
         key = (resource.namespace, resource.name)
@@ -229,7 +251,7 @@ class State:
             self._count(old, -1)
             self._count(resource, 1)
         if resource.cleanup is not None and old.cleanup is None:
-            self.targets.take(resource.cleanup.target, key)
+            self.targets.take(resource.cleanup.target, resource.generation)
         if resource.state is not old.state or resource.due_ms != old.due_ms or resource.holds != old.holds:
             self._unready(old)
             self._schedule(resource)

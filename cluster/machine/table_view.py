@@ -7,7 +7,7 @@ It must not know: what rows mean.
 """
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from garbagetruck.cluster.machine.order import CreationOrder
@@ -20,19 +20,19 @@ NO_ROW: tuple[int, Any] = (1 << 64, None)
 
 
 class TableView(Generic[K, Row]):
-    """Made from a table's rows and their order, both of which stay the table's own."""
+    """Made from a table's order, and `row_of`, which tells the present row of what stands there. Both stay the table's own."""
 
-    __slots__ = ("_aside", "_gone", "_last", "_order", "_read", "_rows")
+    __slots__ = ("_aside", "_gone", "_last", "_order", "_read", "_row_of")
 
-    def __init__(self, rows: Mapping[K, Row], order: CreationOrder[K]) -> None:
-        self._rows = rows
+    def __init__(self, order: CreationOrder[K], row_of: Callable[[K], Row]) -> None:
         self._order = order
+        self._row_of = row_of
         self._last = order.last()
         self._read = 0
         """Every row up to this number was read."""
         self._aside: dict[int, Row] = {}
         """By number: what rows were before their first change since."""
-        self._gone: list[tuple[int, K]] = []
+        self._gone: list[int] = []
         """A heap of those among them that the order no longer tells of."""
 
     def keep(self, number: int, row: Row) -> None:
@@ -40,27 +40,27 @@ class TableView(Generic[K, Row]):
         if self._read < number <= self._last:
             self._aside.setdefault(number, row)
 
-    def keep_gone(self, number: int, key: K, row: Row) -> None:
+    def keep_gone(self, number: int, row: Row) -> None:
         """The row is about to be removed."""
         if self._read < number <= self._last:
             self._aside.setdefault(number, row)
-            heapq.heappush(self._gone, (number, key))
+            heapq.heappush(self._gone, number)
 
-    def read(self, rows_max: int) -> list[tuple[K, Row]]:
+    def read(self, rows_max: int) -> list[Row]:
         """The next rows, oldest first; none when all were read. Costs what `rows_max` rows cost, whatever changed."""
-        part: list[tuple[K, Row]] = []
-        gone, aside, rows = self._gone, self._aside, self._rows
+        part: list[Row] = []
+        gone, aside, row_of = self._gone, self._aside, self._row_of
         living = self._order.after(self._read)
-        oldest = next(living, NO_ROW)
+        number, key = next(living, NO_ROW)
         while len(part) < rows_max:
-            if gone and gone[0][0] < oldest[0]:
-                number, key = heapq.heappop(gone)
-            elif oldest[0] <= self._last:
-                number, key = oldest
-                oldest = next(living, NO_ROW)
+            if gone and gone[0] < number:
+                self._read = heapq.heappop(gone)
+                part.append(aside.pop(self._read))
+            elif number <= self._last:
+                self._read = number
+                part.append(aside.pop(number) if number in aside else row_of(key))
+                number, key = next(living, NO_ROW)
             else:
                 self._read = self._last
                 break
-            part.append((key, aside.pop(number) if number in aside else rows[key]))
-            self._read = number
         return part

@@ -131,7 +131,7 @@ class NumberedTable(Table[K, R]):
         record = self._rows.pop(key)
         number = self._number(key, record)
         if self._view is not None:
-            self._view.keep_gone(number, key, record)
+            self._view.keep_gone(number, record)
         self._order.remove(number)
         self._digest.value = (self._digest.value - self._hash(record)) & DIGEST_MASK
         return record
@@ -147,7 +147,7 @@ class NumberedTable(Table[K, R]):
     def view(self) -> TableView[K, R]:
         """The table as it is now, to be read in parts. Costs upkeep until `forget_view`; there is one at a time."""
         assert self._view is None, "one view of a table at a time"
-        self._view = TableView(self._rows, self._order)
+        self._view = TableView(self._order, self._rows.__getitem__)
         return self._view
 
     def forget_view(self) -> None:

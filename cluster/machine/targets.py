@@ -1,4 +1,4 @@
-"""Which resource owns what a cleanup would touch.
+"""Which resource owns what a cleanup would touch. An owner is known by its generation.
 
 A canonical target reads `scheme:/segment/segment`; one that contains another at a segment's border overlaps it.
 The index is cluster-wide: two namespaces may share one disk.
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import xxhash
 
-from garbagetruck.cluster.machine.model import ResourceKey
+from garbagetruck.cluster.machine.hashed_numbers import HashedNumbers
 
 
 def containers(target: str) -> Iterator[str]:
@@ -28,8 +28,8 @@ class Overlap(NamedTuple):
 
     container: str
     """Empty when nothing contains it."""
-    owner: ResourceKey | None
-    """Whose the container is."""
+    owner: int | None
+    """Whose the container is: its generation."""
     within: int
     """How many owned targets lie within the wanted one. Their owners are not kept by container: see above."""
 
@@ -38,35 +38,36 @@ class TargetIndex:
     __slots__ = ("_below", "_latest", "_owners")
 
     def __init__(self) -> None:
-        self._owners: dict[int, ResourceKey] = {}
-        """Hash of an owned target -> whose it is."""
+        self._owners = HashedNumbers()
+        """Hash of an owned target -> the generation of whose it is."""
         self._below: dict[int, int] = {}
         """Hash of a container -> how many owned targets lie within it."""
         self._latest: tuple[str, list[int]] = ("", [_hash("")])
         """The hashes that were asked for last: one acquire looks for a target's owner, for overlaps, and takes it."""
 
-    def owner(self, target: str) -> ResourceKey | None:
+    def owner(self, target: str) -> int | None:
+        """The generation of the resource that owns it, or None."""
         return self._owners.get(self._hashes(target)[0])
 
     def overlap(self, target: str) -> Overlap | None:
         """What contains this target or lies within it, or None. Costs the target's depth, not the index's size."""
         owners, hashes = self._owners, self._hashes(target)
         for depth, container in enumerate(hashes):
-            if depth and container in owners:
-                return Overlap(list(containers(target))[depth - 1], owners[container], 0)
+            if depth and (owner := owners.get(container)) is not None:
+                return Overlap(list(containers(target))[depth - 1], owner, 0)
         within = self._below.get(hashes[0], 0)
         return Overlap("", None, within) if within else None
 
-    def take(self, target: str, owner: ResourceKey) -> None:
+    def take(self, target: str, owner: int) -> None:
         owned, *around = self._hashes(target)
-        assert owned not in self._owners, "a target has one owner"
-        self._owners[owned] = owner
+        is_new = self._owners.add(owned, owner)
+        assert is_new, "a target has one owner"
         for container in around:
             self._below[container] = self._below.get(container, 0) + 1
 
     def free(self, target: str) -> None:
         owned, *around = self._hashes(target)
-        del self._owners[owned]
+        self._owners.remove(owned)
         for container in around:
             left = self._below[container] - 1
             if left:
@@ -80,14 +81,12 @@ class TargetIndex:
             self._latest = (target, [_hash(target), *map(_hash, containers(target))])
         return self._latest[1]
 
-    def fill(self, owned: Iterable[tuple[str, ResourceKey]]) -> None:
+    def fill(self, owned: Iterable[tuple[str, int]]) -> None:
         """As many times `take`: what lies in one folder has its containers counted once. ValueError: two own one."""
         owners, folders = self._owners, dict[str, int]()
         for target, owner in owned:
-            number = _hash(target)
-            if number in owners:
+            if not owners.add(_hash(target), owner):
                 raise ValueError(f"two resources own {target!r}")
-            owners[number] = owner
             folder = target[: target.rfind("/")] if "/" in target else ""
             folders[folder] = folders.get(folder, 0) + 1
         for folder, count in folders.items():

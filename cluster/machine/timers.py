@@ -9,7 +9,7 @@ Entries of what is over stay until they surface, which for a lease of 30 days ta
 in proportion to what lives, a bounded part at a time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from garbagetruck.cluster.machine.agenda import Agenda, Entry, TimerKey, TimerKind
 
@@ -46,6 +46,11 @@ class Timers:
         """Needed when a thing is new, or its deadline moved earlier."""
         self._agenda.push(deadline_ms, kind, key)
         self._added += 1
+
+    def schedule_all(self, deadline_ms: int, kind: TimerKind, keys: Sequence[TimerKey]) -> None:
+        """As many times `schedule`, for things of one deadline."""
+        self._agenda.push_all(deadline_ms, kind, keys)
+        self._added += len(keys)
 
     def next_due(self, clock_ms: int) -> tuple[TimerKind, TimerKey] | None:
         """The next thing that is due at `clock_ms`, None when there is none.

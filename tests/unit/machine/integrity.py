@@ -109,10 +109,11 @@ def check_resource_indexes(state: State) -> None:
     assert _counted(state.resource_counts) == counts
     assert _counted(state.resource_totals) == Counter(namespace for namespace, _ in state.resources)
     assert list(state.resources.after(0)) == [
-        (each.generation, (each.namespace, each.name)) for each in state.resources.values()
+        (each.generation, state.resources[key]) for key, each in state.resources.items()
     ]
-    owners = {each.cleanup.target: key for key, each in state.resources.items() if each.cleanup is not None}
-    assert state.targets._owners == {targets._hash(target): key for target, key in owners.items()}
+    assert len(state.resources) == len(list(state.resources))
+    owners = {each.cleanup.target: each.generation for each in state.resources.values() if each.cleanup is not None}
+    assert dict(state.targets._owners.items()) == {targets._hash(target): owner for target, owner in owners.items()}
     below: Counter[str] = Counter()
     for target in owners:
         parts = target.split("/")

@@ -97,7 +97,7 @@ def test_what_was_read_and_what_is_new_is_not_set_aside() -> None:
     log.at_ms += 1
     log.renew(first.id, ttl_ms=30_000)
     assert len(view._aside) == 1
-    assert [row.ttl_ms for _, row in view.read(10)] == [first.ttl_ms]
+    assert [row.ttl_ms for row in view.read(10)] == [first.ttl_ms]
     log.renew(first.id, ttl_ms=40_000)
     log.release(log.lease("second").id)
     log.release(first.id)

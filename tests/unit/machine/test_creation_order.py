@@ -34,6 +34,11 @@ def test_it_tells_what_is_there_after_any_number(leaving: str, seed: int) -> Non
             number += rng.randrange(1, 4)
             keys.append(number, f"k{number}")
             known[number] = f"k{number}"
+        if known and rng.random() < 0.2:
+            there = rng.choice(list(known))
+            known[there] += "+"
+            keys.replace(there, known[there])
+            assert keys.at(there) == known[there]
         after = rng.randrange(number + 2)
         assert list(keys.after(after)) == [entry for entry in known.items() if entry[0] > after]
         assert keys.first() == next(iter(known.items()), None)
