@@ -24,6 +24,7 @@ from garbagetruck.cluster.machine.machine import Applied, Machine
 from garbagetruck.cluster.machine.model import Bounds
 from garbagetruck.cluster.machine.operations import CreateCluster, Operation, SetBounds
 from garbagetruck.cluster.node.applier import Applier, ApplyListener
+from garbagetruck.cluster.node.chronicling import Chronicler
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
 from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
@@ -81,7 +82,16 @@ class SimulatedNode(Life):
         self.digests.report_through(self.gateway)
         self._enlisting.follow(self.replica.set_members, self.mesh.set_members)
         enrolment, directory = self._enlisting.enrolment, self._enlisting.directory
-        self.applier.listen(self.digests, self.leadership, self.ledger, enrolment, directory, self._driver, _Ear(self))
+        self.applier.listen(
+            self.digests,
+            self.leadership,
+            self.chronicler,
+            self.ledger,
+            enrolment,
+            directory,
+            self._driver,
+            _Ear(self),
+        )
 
     @property
     def process(self) -> Process:
@@ -141,6 +151,9 @@ class SimulatedNode(Life):
             monotonic_ns=self.monotonic_ns,
             on_fatal=self._fatal,
             noted_after_entries=EVERY_ENTRIES,
+        )
+        self.chronicler = Chronicler(
+            machine=self.machine, leading=self.leadership, queue=self.queue, monotonic_ns=self.monotonic_ns
         )
 
     def _build_cleaning(self) -> None:

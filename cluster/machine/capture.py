@@ -70,6 +70,7 @@ class Capture:
                 (Kind.REQUESTS, state.requests.view().read),
                 (Kind.DRAINING, state.draining.view().read),
                 (Kind.DIGEST_NOTES, state.digest_notes.view().read),
+                (Kind.CHRONICLES, state.chronicles.view().read),
             ]
         )
         return header

@@ -155,12 +155,14 @@ def _bury(state: State, resource: Resource, made: Claim) -> None:
             state.clock_ms,
         )
     )
-    state.emit(
-        EventType.CLEANUP_DONE,
-        resource.namespace,
-        resource.name,
-        token=made.token,
-        detail=f"attempt {made.attempt} by {made.executor}",
+    state.chronicle(
+        state.emit(
+            EventType.CLEANUP_DONE,
+            resource.namespace,
+            resource.name,
+            token=made.token,
+            detail=f"attempt {made.attempt} by {made.executor}",
+        )
     )
 
 
@@ -187,12 +189,14 @@ def _wait_again(
         last_error=error,
     )
     state.replace_resource(changed, resource)
-    state.emit(
-        EventType.CLEANUP_FAILED,
-        resource.namespace,
-        resource.name,
-        token=made.token,
-        detail=f"attempt {made.attempt}: {error}; again in {delay_ms} ms",
+    state.chronicle(
+        state.emit(
+            EventType.CLEANUP_FAILED,
+            resource.namespace,
+            resource.name,
+            token=made.token,
+            detail=f"attempt {made.attempt}: {error}; again in {delay_ms} ms",
+        )
     )
     return changed
 
@@ -216,7 +220,7 @@ def _park(state: State, resource: Resource, error: str, failures: int) -> Resour
         last_error=error,
     )
     state.replace_resource(changed, resource)
-    state.emit(EventType.CLEANUP_DEAD_LETTER, resource.namespace, resource.name, detail=error)
+    state.chronicle(state.emit(EventType.CLEANUP_DEAD_LETTER, resource.namespace, resource.name, detail=error))
     return changed
 
 
@@ -232,7 +236,7 @@ def retry(state: State, operation: RetryCleanup) -> ResourceChanged | Refused:
         resource, state=ResourceState.DUE, revision=resource.revision + 1, due_ms=state.clock_ms, failures=0
     )
     state.replace_resource(changed, resource)
-    state.emit(EventType.CLEANUP_RETRIED, resource.namespace, resource.name, holder=operation.actor)
+    state.chronicle(state.emit(EventType.CLEANUP_RETRIED, resource.namespace, resource.name, holder=operation.actor))
     return ResourceChanged(changed.revision, changed.state)
 
 
@@ -243,12 +247,14 @@ def discard(state: State, operation: DiscardCleanup) -> ResourceChanged | Refuse
         return resources.not_found(operation.namespace, operation.resource)
     if resource.state is not ResourceState.DEAD_LETTER:
         return _not_dead_letter(resource)
-    state.emit(
-        EventType.CLEANUP_DISCARDED,
-        resource.namespace,
-        resource.name,
-        holder=operation.actor,
-        detail=operation.reason,
+    state.chronicle(
+        state.emit(
+            EventType.CLEANUP_DISCARDED,
+            resource.namespace,
+            resource.name,
+            holder=operation.actor,
+            detail=operation.reason,
+        )
     )
     resources.forget(state, resource, f"discarded by {operation.actor or 'an operator'}")
     return ResourceChanged(resource.revision + 1, ResourceState.DEAD_LETTER)

@@ -20,6 +20,8 @@ from garbagetruck.cluster.machine.model import Member, MemberRole
 from garbagetruck.cluster.machine.operations import (
     BATCH_FORMAT,
     AddMember,
+    ForgetResource,
+    KeepChronicles,
     NameIncarnation,
     NoteDigest,
     Operation,
@@ -39,6 +41,7 @@ NAMES: Mapping[int, str] = MappingProxyType(
         1: "leases, sessions and cleanups",
         2: "membership changes, digest checkpoints and restores",
         3: "snapshots and an archive outside the nodes",
+        4: "forgetting and explaining resources",
     }
 )
 """What a level added, for people."""
@@ -51,6 +54,8 @@ LEVELS: Mapping[type[Any], int] = MappingProxyType(
         NoteDigest: 2,
         ReportDigest: 2,
         NameIncarnation: 3,
+        ForgetResource: 4,
+        KeepChronicles: 4,
     }
 )
 """The operations that need more than the oldest level."""

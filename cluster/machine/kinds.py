@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from garbagetruck.cluster.machine.chronicle import Chronicle
 from garbagetruck.cluster.machine.model import (
     Bounds,
     DigestNote,
@@ -41,6 +42,7 @@ class Kind(IntEnum):
     BRAKE_MISSING = 12
     EVENTS = 13
     DIGEST_NOTES = 14
+    CHRONICLES = 15
     END = 99
 
 
@@ -84,5 +86,6 @@ ROW_TYPES: dict[Kind, Any] = {
     Kind.BRAKE_MISSING: tuple[str, list[str]],
     Kind.EVENTS: Event,
     Kind.DIGEST_NOTES: DigestNote,
+    Kind.CHRONICLES: Chronicle,
     Kind.END: int,
 }

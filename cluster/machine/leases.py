@@ -222,6 +222,14 @@ def release_holder(state: State, operation: ReleaseHolder) -> LeasesReleased:
 
 def end(state: State, lease: Lease, reason: EndReason, *, keep_resource: bool = False, ended_ms: int = -1) -> None:
     """End a lease, and with the last one its resource's life. `ended_ms` -1 means now."""
+    close(state, lease, reason, ended_ms=ended_ms)
+    resources.detach(state, lease, keep=keep_resource)
+    if reason in EXPIRY:
+        brake.note_expiry(state, lease.namespace, lease.holder)
+
+
+def close(state: State, lease: Lease, reason: EndReason, *, ended_ms: int = -1) -> None:
+    """End a lease, and leave its resource to the caller."""
     state.drop_lease(lease)
     state.remember_lease(
         EndedLease(
@@ -237,9 +245,8 @@ def end(state: State, lease: Lease, reason: EndReason, *, keep_resource: bool = 
             lease.labels,
         )
     )
-    expired = reason in EXPIRY
     state.emit(
-        EventType.LEASE_EXPIRED if expired else EventType.LEASE_RELEASED,
+        EventType.LEASE_EXPIRED if reason in EXPIRY else EventType.LEASE_RELEASED,
         lease.namespace,
         lease.resource,
         lease_id=lease.id,
@@ -248,6 +255,3 @@ def end(state: State, lease: Lease, reason: EndReason, *, keep_resource: bool = 
         token=lease.token,
         detail=reason.value,
     )
-    resources.detach(state, lease, keep=keep_resource)
-    if expired:
-        brake.note_expiry(state, lease.namespace, lease.holder)

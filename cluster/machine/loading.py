@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import force_setattr
 
+from garbagetruck.cluster.machine.chronicle import Chronicle
 from garbagetruck.cluster.machine.codec import Unreadable
 from garbagetruck.cluster.machine.kinds import Header, Kind, Row
 from garbagetruck.cluster.machine.model import (
@@ -76,6 +77,7 @@ class Loading:
             Kind.BRAKE_MISSING: self._load_brake_missing,
             Kind.EVENTS: state.events.extend,
             Kind.DIGEST_NOTES: self._load_digest_notes,
+            Kind.CHRONICLES: self._load_chronicles,
         }
 
     def load(self, kind: Kind, rows: list[Row]) -> None:
@@ -158,6 +160,10 @@ class Loading:
     def _load_digest_notes(self, rows: list[DigestNote]) -> None:
         for row in rows:
             self._state.digest_notes.put(row.index, row)
+
+    def _load_chronicles(self, rows: list[Chronicle]) -> None:
+        for row in rows:
+            self._state.chronicles.put((row.namespace, row.name), row)
 
     def _load_expired_holders(self, rows: list[tuple[str, list[tuple[str, int]]]]) -> None:
         for name, recent in rows:

@@ -19,6 +19,7 @@ from garbagetruck.cluster.machine import (
     codec,
     digests,
     features,
+    forgetting,
     leases,
     membership,
     namespaces,
@@ -39,6 +40,8 @@ from garbagetruck.cluster.machine.operations import (
     CreateCluster,
     DiscardCleanup,
     EnterEpoch,
+    ForgetResource,
+    KeepChronicles,
     Mutation,
     NameIncarnation,
     NamespaceOperation,
@@ -183,7 +186,7 @@ class Machine(Queries):
         match operation:
             case EnterEpoch():
                 return membership.enter_epoch(state, operation, batch.epoch)
-            case CreateCluster() | NameIncarnation():
+            case CreateCluster() | NameIncarnation() | KeepChronicles():
                 return membership.begin(state, operation)
             case RegisterMember():
                 return membership.register(state, operation)
@@ -231,7 +234,7 @@ class Machine(Queries):
                 return sessions.renew_sessions(state, operation)
             case CloseSession():
                 return sessions.close_session(state, operation)
-            case PlaceHold() | RemoveHold() | RetryCleanup() | DiscardCleanup():
+            case PlaceHold() | RemoveHold() | ForgetResource() | RetryCleanup() | DiscardCleanup():
                 return self._once(operation)
             case _:
                 assert_never(operation)
@@ -260,6 +263,8 @@ class Machine(Queries):
                 return resources.place_hold(state, operation)
             case RemoveHold():
                 return resources.remove_hold(state, operation)
+            case ForgetResource():
+                return forgetting.forget(state, operation)
             case RetryCleanup():
                 return cleanups.retry(state, operation)
             case DiscardCleanup():

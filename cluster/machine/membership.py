@@ -16,6 +16,7 @@ from garbagetruck.cluster.machine.operations import (
     AddMember,
     CreateCluster,
     EnterEpoch,
+    KeepChronicles,
     NameIncarnation,
     RegisterMember,
     RemoveMember,
@@ -46,9 +47,15 @@ def create(state: State, operation: CreateCluster) -> Acknowledged | Refused:
     return Acknowledged()
 
 
-def begin(state: State, operation: CreateCluster | NameIncarnation) -> Acknowledged | Refused:
+def begin(state: State, operation: CreateCluster | NameIncarnation | KeepChronicles) -> Acknowledged | Refused:
     """What happens once in a life of the cluster."""
-    return create(state, operation) if isinstance(operation, CreateCluster) else name_incarnation(state, operation)
+    match operation:
+        case CreateCluster():
+            return create(state, operation)
+        case NameIncarnation():
+            return name_incarnation(state, operation)
+        case KeepChronicles():
+            return Acknowledged()  # that it was used is all that there is to it: see `State.chronicle`
 
 
 def name_incarnation(state: State, operation: NameIncarnation) -> Acknowledged | Refused:

@@ -52,6 +52,7 @@ class EndReason(StrEnum):
     RELEASED = "released"
     SESSION_EXPIRED = "session_expired"
     SESSION_CLOSED = "session_closed"
+    RESOURCE_FORGOTTEN = "resource_forgotten"
 
 
 class ReportResult(IntEnum):

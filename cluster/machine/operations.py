@@ -24,7 +24,7 @@ from garbagetruck.cluster.machine.model import (
 Settled = Literal["voter", "gone"]
 """What Raft's configuration says of a member by now: it votes, or it has no part in it any more."""
 
-BATCH_FORMAT = 3
+BATCH_FORMAT = 4
 """The newest format of a batch. A batch has that of what is in it, see `features`: a node that meets one above its own
 level refuses to go on."""
 
@@ -190,6 +190,21 @@ class RemoveHold(Entry, frozen=True, tag=31):
     hold_id: str
 
 
+class ForgetResource(Entry, frozen=True, tag=32):
+    """Take a resource off the books without cleaning it; its leases end. Level 4."""
+
+    entered_ms: int
+    namespace: str
+    request_id: str
+    actor: str
+    resource: str
+    generation: int
+    """Only this life of the name; 0: the present one."""
+    reason: str
+    force: bool = False
+    """Also while it has leases."""
+
+
 class ClaimCleanup(Entry, frozen=True, tag=40):
     """Proposed by the leader's executor for a free slot only."""
 
@@ -272,6 +287,10 @@ class NameIncarnation(Entry, frozen=True, tag=60):
     id: str
 
 
+class KeepChronicles(Entry, frozen=True, tag=61):
+    """Keep resources' stories from here on: every member can read them. Level 4."""
+
+
 NamespaceOperation = (
     AcquireLease
     | RenewLeases
@@ -282,6 +301,7 @@ NamespaceOperation = (
     | CloseSession
     | PlaceHold
     | RemoveHold
+    | ForgetResource
     | RetryCleanup
     | DiscardCleanup
 )
@@ -294,7 +314,15 @@ ForwardedOperation = ClientOperation | RegisterMember | ReportDigest
 """What a node may ask the leader to commit: its clients' operations, its own record, and its own digest."""
 
 LeadersOperation = (
-    EnterEpoch | CreateCluster | SetBounds | SettleMember | NoteDigest | NameIncarnation | ClaimCleanup | ReportCleanup
+    EnterEpoch
+    | CreateCluster
+    | SetBounds
+    | SettleMember
+    | NoteDigest
+    | NameIncarnation
+    | KeepChronicles
+    | ClaimCleanup
+    | ReportCleanup
 )
 """What a leader's node proposes by itself."""
 
@@ -303,6 +331,7 @@ Operation = ForwardedOperation | LeadersOperation
 Mutation = (
     PlaceHold
     | RemoveHold
+    | ForgetResource
     | RetryCleanup
     | DiscardCleanup
     | PauseCleanups

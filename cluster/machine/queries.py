@@ -11,6 +11,7 @@ import msgspec
 import xxhash
 
 from garbagetruck.cluster.machine import digests, features, pages, quarantine, sweep
+from garbagetruck.cluster.machine.chronicle import CHRONICLE_LEVEL
 from garbagetruck.cluster.machine.model import (
     Bounds,
     DigestNote,
@@ -35,6 +36,7 @@ from garbagetruck.cluster.machine.questions import (
     Summary,
 )
 from garbagetruck.cluster.machine.state import State
+from garbagetruck.cluster.machine.story import Obstacle, Story, story_of, withheld
 from garbagetruck.cluster.machine.views import find_lease, find_session, view_lease, view_session
 
 CLEANUP_STATES = (ResourceState.DUE, ResourceState.CLAIMED, ResourceState.DEAD_LETTER)
@@ -83,6 +85,11 @@ class Queries:
     def feature_level(self) -> int:
         """What the cluster uses: the lowest level of its members, and no less than what was ever used."""
         return features.cluster_level(self._state.members.values(), self._state.level_used)
+
+    @property
+    def keeps_chronicles(self) -> bool:
+        """Whether resources' stories are kept by now: see `KeepChronicles`."""
+        return self._state.level_used >= CHRONICLE_LEVEL
 
     def voters(self) -> frozenset[str]:
         """Whose digests count towards a majority: a member that leaves votes until it has left, one that learns not yet."""
@@ -203,6 +210,14 @@ class Queries:
     def resource(self, namespace: str, name: str) -> Resource | Tombstone | None:
         key = (namespace, name)
         return self._state.resources.get(key) or self._state.tombstones.get(key)
+
+    def story(self, namespace: str, name: str, clock_ms: int) -> Story | None:
+        """All that is known of the latest life of a name."""
+        return story_of(self._state, namespace, name, clock_ms)
+
+    def withheld(self, resource: Resource) -> tuple[Obstacle, ...]:
+        """What would keep it from being cleaned once it is due."""
+        return tuple(withheld(self._state, resource))
 
     def resources(self, wanted: ResourceFilter, after: int, limit: int) -> Page[Resource]:
         def view(resource: Resource) -> Resource | None:

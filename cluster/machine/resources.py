@@ -158,13 +158,15 @@ def attach(state: State, operation: AcquireLease, lease: Lease) -> None:
         resource,
     )
     if adopted:
-        state.emit(
-            EventType.RESOURCE_ADOPTED,
-            lease.namespace,
-            lease.resource,
-            lease_id=lease.id,
-            holder=lease.holder,
-            token=lease.token,
+        state.chronicle(
+            state.emit(
+                EventType.RESOURCE_ADOPTED,
+                lease.namespace,
+                lease.resource,
+                lease_id=lease.id,
+                holder=lease.holder,
+                token=lease.token,
+            )
         )
 
 
@@ -206,10 +208,12 @@ def fall_due(state: State, orphan: Resource) -> None:
     state.emit(EventType.CLEANUP_DUE, orphan.namespace, orphan.name)
 
 
-def forget(state: State, resource: Resource, why: str) -> None:
+def forget(state: State, resource: Resource, why: str, *, actor: str = "") -> None:
     """Take a resource off the books without cleaning it."""
     state.drop_resource(resource)
-    state.emit(EventType.RESOURCE_FORGOTTEN, resource.namespace, resource.name, detail=why)
+    told = state.emit(EventType.RESOURCE_FORGOTTEN, resource.namespace, resource.name, holder=actor, detail=why)
+    if resource.cleanup is not None:  # else it had nothing to be forgotten, and most such resources come and go
+        state.chronicle(told)
 
 
 def may_keep(state: State, lease: Lease) -> Refused | None:
@@ -274,12 +278,14 @@ def place_hold(state: State, operation: PlaceHold) -> ResourceChanged | Refused:
     hold = Hold(operation.hold_id, operation.reason, operation.actor, state.clock_ms)
     changed = replace(resource, revision=resource.revision + 1, holds=(*resource.holds, hold))
     state.replace_resource(changed, resource)
-    state.emit(
-        EventType.HOLD_PLACED,
-        resource.namespace,
-        resource.name,
-        holder=operation.actor,
-        detail=f"{hold.id}: {hold.reason}",
+    state.chronicle(
+        state.emit(
+            EventType.HOLD_PLACED,
+            resource.namespace,
+            resource.name,
+            holder=operation.actor,
+            detail=f"{hold.id}: {hold.reason}",
+        )
     )
     return ResourceChanged(changed.revision, changed.state)
 
@@ -295,8 +301,10 @@ def remove_hold(state: State, operation: RemoveHold) -> ResourceChanged | Refuse
         )
     changed = replace(resource, revision=resource.revision + 1, holds=left)
     state.replace_resource(changed, resource)
-    state.emit(
-        EventType.HOLD_REMOVED, resource.namespace, resource.name, holder=operation.actor, detail=operation.hold_id
+    state.chronicle(
+        state.emit(
+            EventType.HOLD_REMOVED, resource.namespace, resource.name, holder=operation.actor, detail=operation.hold_id
+        )
     )
     if not left and changed.state is ResourceState.ORPHANED and changed.cleanup is None:
         forget(state, changed, "the last hold is gone and no cleanup is registered")

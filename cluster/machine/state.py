@@ -7,6 +7,7 @@ decide nothing; the nouns beside this file (leases, sessions, resources, cleanup
 from collections import Counter, deque
 from collections.abc import Sequence
 
+from garbagetruck.cluster.machine.chronicle import CHRONICLE_LEVEL, ChronicleTable
 from garbagetruck.cluster.machine.features import LEVEL_OLDEST
 from garbagetruck.cluster.machine.model import (
     DEFAULT_NAMESPACE,
@@ -74,6 +75,7 @@ class State:
         """Sessions that are over, whose leases are still to be ended, a bounded number a batch."""
         self.digest_notes: QueueTable[int, DigestNote] = QueueTable(self.digest, 11)
         """By index, rising; the last few."""
+        self.chronicles = ChronicleTable(self.digest, 12)
         self.numbered = (
             self.leases,
             self.sessions,
@@ -84,6 +86,7 @@ class State:
             self.requests,
             self.draining,
             self.digest_notes,
+            self.chronicles,
         )
         self.expired_holders: dict[str, dict[str, int]] = {}
         """Namespace -> holder -> when it last lost a lease by expiry, oldest first: the brake's memory."""
@@ -131,16 +134,21 @@ class State:
         holder: str = "",
         token: int = 0,
         detail: str = "",
-    ) -> None:
+    ) -> Event:
         self.event_index += 1
         events = self.events
-        events.append(
-            Event(
-                self.event_index, self.clock_ms, kind, namespace, resource, lease_id, session_id, holder, token, detail
-            )
+        event = Event(
+            self.event_index, self.clock_ms, kind, namespace, resource, lease_id, session_id, holder, token, detail
         )
+        events.append(event)
         while len(events) > self.bounds.events_max:
             events.popleft()
+        return event
+
+    def chronicle(self, event: Event) -> None:
+        """Keep an event of a resource as a part of its story, since every member can read that (`KeepChronicles`)."""
+        if self.level_used >= CHRONICLE_LEVEL:
+            self.chronicles.add(event, self.bounds.tombstones_max)
 
     # -- namespaces -------------------------------------------------------------------------------------------
 
@@ -229,8 +237,9 @@ class State:
     def add_resource(self, resource: Resource) -> None:
         key = (resource.namespace, resource.name)
         self.resources.put(key, resource)
-        if key in self.tombstones:
-            self.tombstones.pop(key)
+        for remembered in (self.tombstones, self.chronicles):
+            if key in remembered:
+                remembered.pop(key)
         self.index_resources((resource,))
         if resource.cleanup is not None:
             self.targets.take(resource.cleanup.target, resource.generation)

@@ -8,6 +8,7 @@ import re
 
 from garbagetruck.cluster.machine.model import (
     DEFAULT_NAMESPACE,
+    TOKEN_LIMIT,
     Bounds,
     CleanupSpec,
     Labels,
@@ -19,6 +20,7 @@ from garbagetruck.cluster.machine.operations import (
     ClientOperation,
     CloseSession,
     DiscardCleanup,
+    ForgetResource,
     Mutation,
     OpenSession,
     PauseCleanups,
@@ -127,6 +129,9 @@ def _check_mutation(operation: Mutation) -> None:
             _text("hold_id", operation.hold_id, ID_BYTES_MAX)
         case RetryCleanup() | DiscardCleanup():
             _text("resource", operation.resource, RESOURCE_BYTES_MAX)
+        case ForgetResource():
+            _text("resource", operation.resource, RESOURCE_BYTES_MAX)
+            _number("generation", operation.generation, 0, TOKEN_LIMIT)
         case SetNamespace():
             _check_settings(operation)
         case AddMember():
@@ -135,7 +140,7 @@ def _check_mutation(operation: Mutation) -> None:
             _text("member_id", operation.member_id, MEMBER_ID_BYTES_MAX)
         case _:
             pass
-    if isinstance(operation, PlaceHold | DiscardCleanup | PauseCleanups | ResumeCleanups):
+    if isinstance(operation, PlaceHold | ForgetResource | DiscardCleanup | PauseCleanups | ResumeCleanups):
         _text("reason", operation.reason, REASON_BYTES_MAX, empty=True)
 
 

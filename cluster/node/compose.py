@@ -20,6 +20,7 @@ from garbagetruck.cluster.node.address_book import AddressBook, Page, Place
 from garbagetruck.cluster.node.applier import NS_PER_S, Applier
 from garbagetruck.cluster.node.archiving.parts import storage_service, tell_of
 from garbagetruck.cluster.node.bootstrap import Enrolment
+from garbagetruck.cluster.node.chronicling import Chronicler
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
 from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
@@ -77,7 +78,16 @@ def compose(
     forwarding, driver = forwarding_of(settings, identity, core, directory, metrics, world)
     core.leadership.observe(LeadershipJournal(), cleaning.executor, driver)
     storage = tell_of(storage_service(settings, folder, core, world), health, forwarding.status)
-    core.applier.listen(core.digests, core.leadership, cleaning.ledger, metrics.log, core.enrolment, directory, driver)
+    core.applier.listen(
+        core.digests,
+        core.leadership,
+        core.chronicler,
+        cleaning.ledger,
+        metrics.log,
+        core.enrolment,
+        directory,
+        driver,
+    )
     core.digests.report_through(forwarding.gateway)
     api = _api(
         settings=settings,
@@ -174,7 +184,8 @@ def _core(settings: NodeSettings, identity: NodeIdentity, around: _Log, metrics:
     enrolment = Enrolment(settings=settings, identity=identity, machine=machine, version=garbagetruck.__version__)
     leadership.open_with(enrolment.opening)
     watch = _watch(identity, machine, applier, queue, leadership, world)
-    return Core(log, machine, applier, clock, queue, leadership, enrolment, watch, log.cursor)
+    chronicler = Chronicler(machine=machine, leading=leadership, queue=queue, monotonic_ns=world.monotonic_ns)
+    return Core(log, machine, applier, clock, queue, leadership, enrolment, watch, chronicler, log.cursor)
 
 
 def _watch(

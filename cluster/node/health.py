@@ -15,6 +15,7 @@ import garbagetruck
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.node.applier import Applier
 from garbagetruck.cluster.node.bootstrap import Enrolment
+from garbagetruck.cluster.node.chronicling import Chronicler
 from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
 from garbagetruck.cluster.node.digests import DigestWatch
@@ -43,6 +44,7 @@ class Core:
     leadership: Leadership
     enrolment: Enrolment
     digests: DigestWatch
+    chronicler: Chronicler
     cursor: LogCursor
 
 

@@ -131,6 +131,7 @@ class ServerNode:
             raise OSError(f"{where}: {error}") from error
         self._started.append(core.log.stop)
         self._started.append(core.digests.stop)
+        self._started.append(core.chronicler.stop)
         self._started.append(core.leadership.stop)
         if self.storage is not None:
             await self.storage.start()

@@ -12,6 +12,7 @@ from garbagetruck.cluster.machine.operations import (
     ClaimCleanup,
     CloseSession,
     DiscardCleanup,
+    ForgetResource,
     Operation,
     ReleaseLeases,
     RenewLeases,
@@ -96,8 +97,10 @@ class Promises:
                 self._out_of_quarantine(clock_ms)
             case ReportCleanup(result=ReportResult.DONE), CleanupReported():
                 self.settled.add((asked.namespace, asked.resource))
-            case DiscardCleanup(), ResourceChanged():
-                self.settled.add((asked.namespace, asked.resource))
+            case DiscardCleanup() | ForgetResource(), ResourceChanged():
+                key = (asked.namespace, asked.resource)
+                self.settled.add(key)
+                self.give_back([lease_id for lease_id, resource in self.resource_of.items() if resource == key])
             case _:
                 pass
 

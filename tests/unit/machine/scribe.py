@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 from msgspec.structs import replace
 
 from garbagetruck.cluster.machine import codec
-from garbagetruck.cluster.machine.features import format_of
+from garbagetruck.cluster.machine.features import LEVEL_NEWEST, format_of
 from garbagetruck.cluster.machine.machine import Applied, Machine
 from garbagetruck.cluster.machine.model import (
     DEFAULT_NAMESPACE,
@@ -35,10 +35,12 @@ from garbagetruck.cluster.machine.operations import (
     CreateCluster,
     DiscardCleanup,
     EnterEpoch,
+    ForgetResource,
     OpenSession,
     Operation,
     PauseCleanups,
     PlaceHold,
+    RegisterMember,
     ReleaseHolder,
     ReleaseLeases,
     RemoveHold,
@@ -123,6 +125,10 @@ class Scribe:
         accepted(self.one(CreateCluster("cluster-1", INCARNATION, (MEMBER,))), Acknowledged)
         self.settings(cleanup=cleanup, brake=brake)
         return self
+
+    def upgrade(self) -> None:
+        """Have the one member announce all that this version can read."""
+        accepted(self.one(RegisterMember(replace(MEMBER, feature_level=LEVEL_NEWEST))), Acknowledged)
 
     # -- batches ----------------------------------------------------------------------------------------------
 
@@ -246,6 +252,11 @@ class Scribe:
 
     def unholding(self, resource: str = "r", hold_id: str = "hold", request_id: str = "") -> RemoveHold:
         return RemoveHold(self.at_ms, self.namespace, request_id, "operator", resource, hold_id)
+
+    def forgetting(
+        self, name: str = "r", request_id: str = "", *, generation: int = 0, force: bool = False
+    ) -> ForgetResource:
+        return ForgetResource(self.at_ms, self.namespace, request_id, "operator", name, generation, "moved away", force)
 
     def claiming(self, name: str = "r", duration_ms: int = 5_000, *, identity: str = "inode-7") -> ClaimCleanup:
         """A claim on the resource exactly as it is now."""

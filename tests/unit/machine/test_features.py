@@ -13,6 +13,7 @@ from garbagetruck.cluster.machine.operations import (
     Batch,
     CreateCluster,
     EnterEpoch,
+    KeepChronicles,
     NameIncarnation,
     NoteDigest,
     Operation,
@@ -123,7 +124,8 @@ def test_a_batch_has_the_format_of_what_is_in_it() -> None:
     assert features.format_of(()) == OLDEST
     assert features.format_of((EnterEpoch("n1"),)) == OLDEST
     assert features.format_of((EnterEpoch("n1"), NOTE)) == 2
-    assert features.format_of((NOTE, NAME)) == NEWEST
+    assert features.format_of((NOTE, NAME)) == 3
+    assert features.format_of((NOTE, KeepChronicles())) == NEWEST
 
 
 def test_a_node_of_a_lower_level_reads_what_it_can_and_refuses_the_rest_by_name() -> None:

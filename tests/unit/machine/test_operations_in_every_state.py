@@ -44,6 +44,8 @@ report_failed_for_good   CLAIM_NOT_CURRENT  CLAIM_NOT_CURRENT  CLAIM_NOT_CURRENT
 report_not_attempted     CLAIM_NOT_CURRENT  CLAIM_NOT_CURRENT  CLAIM_NOT_CURRENT  due                CLAIM_NOT_CURRENT  CLAIM_NOT_CURRENT  CLAIM_NOT_CURRENT  CLAIM_NOT_CURRENT  CLAIM_NOT_CURRENT
 retry                    NOT_DEAD_LETTER    NOT_DEAD_LETTER    NOT_DEAD_LETTER    NOT_DEAD_LETTER    due                due                due                RESOURCE_NOT_FOUND RESOURCE_NOT_FOUND
 discard                  NOT_DEAD_LETTER    NOT_DEAD_LETTER    NOT_DEAD_LETTER    NOT_DEAD_LETTER    NOT_DEAD_LETTER    NOT_DEAD_LETTER    gone               RESOURCE_NOT_FOUND RESOURCE_NOT_FOUND
+forget                   IN_USE             gone               gone               BEING_CLEANED      gone               gone               gone               RESOURCE_NOT_FOUND RESOURCE_NOT_FOUND
+forget_by_force          gone               gone               gone               BEING_CLEANED      gone               gone               gone               RESOURCE_NOT_FOUND RESOURCE_NOT_FOUND
 a_minute_passes          live               due                due                due                due                due                dead_letter        cleaned            gone
 """
 
@@ -67,6 +69,8 @@ report_failed_for_good   CLAIM_NOT_CURRENT  CLAIM_NOT_CURRENT  CLAIM_NOT_CURRENT
 report_not_attempted     CLAIM_NOT_CURRENT  CLAIM_NOT_CURRENT  CLAIM_NOT_CURRENT  -                  CLAIM_NOT_CURRENT  CLAIM_NOT_CURRENT  CLAIM_NOT_CURRENT  -                  -
 retry                    NOT_DEAD_LETTER    NOT_DEAD_LETTER    NOT_DEAD_LETTER    -                  due                due                due                -                  -
 discard                  NOT_DEAD_LETTER    NOT_DEAD_LETTER    NOT_DEAD_LETTER    -                  NOT_DEAD_LETTER    NOT_DEAD_LETTER    gone               -                  -
+forget                   HOLD_CONFLICT      HOLD_CONFLICT      HOLD_CONFLICT      -                  HOLD_CONFLICT      HOLD_CONFLICT      HOLD_CONFLICT      -                  -
+forget_by_force          HOLD_CONFLICT      HOLD_CONFLICT      HOLD_CONFLICT      -                  HOLD_CONFLICT      HOLD_CONFLICT      HOLD_CONFLICT      -                  -
 a_minute_passes          live               due                due                -                  due                due                dead_letter        -                  -
 """
 
@@ -184,6 +188,8 @@ def operations(log: Scribe, lease_id: str, token: int) -> dict[str, Operation]:
         "report_not_attempted": log.reporting(token, ReportResult.NOT_ATTEMPTED),
         "retry": log.retrying("r"),
         "discard": log.discarding("r"),
+        "forget": log.forgetting("r"),
+        "forget_by_force": log.forgetting("r", force=True),
     }
 
 
@@ -197,6 +203,8 @@ def refusal_in(outcome: Outcome) -> Refused | None:
 def test_each_operation_in_each_state(condition: str, operation: str, column: str, cell: str) -> None:
     brake = BrakeSettings(holders_min=3) if condition == "braked" else NO_BRAKE
     log = Scribe().begin(cleanup=CleanupSettings(grace_ms_min=1_000, retry_delay_ms_min=10_000), brake=brake)
+    if operation.startswith("forget"):
+        log.upgrade()
     lease_id, token = bring_about(log, column)
     put_under(log, condition)
     assert state_now(log) == STATES[column]

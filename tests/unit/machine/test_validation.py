@@ -62,6 +62,8 @@ GOOD: list[ClientOperation] = [
     LOG.unholding(),
     LOG.retrying(),
     LOG.discarding(),
+    LOG.forgetting(),
+    LOG.forgetting(generation=1, force=True),
     LOG.resuming("default"),
     LOG.releasing("x", keep=True),
     LOG.heartbeat("s"),

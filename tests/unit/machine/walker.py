@@ -25,6 +25,8 @@ from garbagetruck.cluster.machine.operations import (
     CreateCluster,
     DiscardCleanup,
     EnterEpoch,
+    ForgetResource,
+    KeepChronicles,
     NameIncarnation,
     NoteDigest,
     OpenSession,
@@ -87,6 +89,7 @@ WEIGHTS = {
     "unhold": 4,
     "retry": 2,
     "discard": 2,
+    "forget": 1,
     "pause": 1,
     "resume": 6,
     "set_namespace": 1,
@@ -98,6 +101,7 @@ WEIGHTS = {
     "note_digest": 1,
     "report_digest": 2,
     "name_incarnation": 1,
+    "keep_chronicles": 1,
 }
 OPERATIONS = tuple(name for name, weight in WEIGHTS.items() for _ in range(weight))
 """Names of a walker's drafts, as often as they should be chosen."""
@@ -260,6 +264,15 @@ class Walker:
         namespace, name, _ = self.some_resource(ResourceState.DEAD_LETTER)
         return DiscardCleanup(self.at_ms, namespace, self.request_id(), "op", name, "gone")
 
+    def forget(self) -> Operation:
+        namespace, name, seen = self.some_resource(*ResourceState)
+        generation = seen.generation if seen is not None and self.rng.random() < 0.5 else self.rng.choice((0, 0, 1))
+        force = self.rng.random() < 0.5
+        return ForgetResource(self.at_ms, namespace, self.request_id(), "op", name, generation, "moved", force)
+
+    def keep_chronicles(self) -> Operation:
+        return KeepChronicles()
+
     def pause(self) -> Operation:
         return PauseCleanups(self.at_ms, self.rng.choice(("", "default")), self.request_id(), "op", "look")
 
@@ -293,7 +306,7 @@ class Walker:
         record = member(number, version="2", disk_id=self.rng.choice((f"disk-{number}", "other")))
         if self.rng.random() < 0.1:
             record = replace(record, http=member(self.rng.randrange(1, 7)).http)
-        level = self.rng.choice((3, 3, 2, 2, 1))
+        level = self.rng.choice((4, 4, 4, 3, 2, 1))
         return RegisterMember(replace(record, feature_level=level, peer=record.peer if level > 1 else ""))
 
     def settle_member(self) -> Operation:

@@ -1,14 +1,22 @@
 """Leases: acquire, renew, release and end, as the oracle sees them."""
 
 from garbagetruck.cluster.machine.model import CleanupSpec, EndReason, ResourceState
-from garbagetruck.cluster.machine.operations import AcquireLease, ReleaseHolder, ReleaseLeases, RenewLeases
+from garbagetruck.cluster.machine.operations import (
+    AcquireLease,
+    ForgetResource,
+    ReleaseHolder,
+    ReleaseLeases,
+    RenewLeases,
+)
 from garbagetruck.cluster.machine.outcomes import (
     NO_RETRY,
     LeaseGranted,
     LeasesReleased,
     LeasesRenewed,
+    Outcome,
     Reason,
     Refused,
+    ResourceChanged,
 )
 from tests.unit.machine.oracle import brake
 from tests.unit.machine.oracle.books import Books, Ended, Lease, Thing, no
@@ -159,19 +167,31 @@ def release_holder(books: Books, asked: ReleaseHolder) -> LeasesReleased:
     return LeasesReleased(released, (), len(books.leases_of(asked.namespace, asked.holder)))
 
 
+def forget(books: Books, asked: ForgetResource) -> Outcome:
+    key = (asked.namespace, asked.resource)
+    thing = books.things.get(key)
+    if thing is None:
+        return no(Reason.RESOURCE_NOT_FOUND, "resource")
+    if asked.generation not in (0, thing.generation):
+        return no(Reason.RESOURCE_NOT_FOUND, "generation")
+    if thing.state is ResourceState.CLAIMED:
+        return no(Reason.RESOURCE_BEING_CLEANED, "resource", max(100, thing.claim_deadline_ms - books.clock))
+    if thing.holds:
+        return no(Reason.HOLD_CONFLICT, "resource")
+    if thing.leases and not asked.force:
+        return no(Reason.RESOURCE_IN_USE, "force")
+    for lease_id in thing.leases:
+        ended = over(books, lease_id)
+        if ended is None:
+            _close(books, lease_id, EndReason.RESOURCE_FORGOTTEN)
+        else:
+            _close(books, lease_id, EndReason(ended.why), ended_ms=ended.ended_ms)
+    del books.things[key]
+    return ResourceChanged(thing.revision + 1, thing.state)
+
+
 def end(books: Books, lease_id: str, why: EndReason, *, keep: bool = False, ended_ms: int | None = None) -> None:
-    lease = books.leases.pop(lease_id)
-    books.ended[lease_id] = Ended(
-        lease.namespace,
-        lease.resource,
-        lease.holder,
-        lease.token,
-        lease.ttl_ms,
-        lease.session,
-        books.clock if ended_ms is None else ended_ms,
-        why.value,
-    )
-    books.forget_oldest()
+    lease = _close(books, lease_id, why, ended_ms=ended_ms)
     key = (lease.namespace, lease.resource)
     thing = books.things[key]
     thing.leases.remove(lease_id)
@@ -187,3 +207,19 @@ def end(books: Books, lease_id: str, why: EndReason, *, keep: bool = False, ende
                 thing.touch()
     if why in (EndReason.EXPIRED, EndReason.SESSION_EXPIRED):
         brake.lost(books, lease.namespace, lease.holder)
+
+
+def _close(books: Books, lease_id: str, why: EndReason, *, ended_ms: int | None = None) -> Lease:
+    lease = books.leases.pop(lease_id)
+    books.ended[lease_id] = Ended(
+        lease.namespace,
+        lease.resource,
+        lease.holder,
+        lease.token,
+        lease.ttl_ms,
+        lease.session,
+        books.clock if ended_ms is None else ended_ms,
+        why.value,
+    )
+    books.forget_oldest()
+    return lease

@@ -26,6 +26,8 @@ from garbagetruck.cluster.machine.operations import (
     CreateCluster,
     DiscardCleanup,
     EnterEpoch,
+    ForgetResource,
+    KeepChronicles,
     NameIncarnation,
     NoteDigest,
     OpenSession,
@@ -66,6 +68,7 @@ REMEMBERED = (
     | PlaceHold
     | RemoveHold
     | RetryCleanup
+    | ForgetResource
     | DiscardCleanup
     | PauseCleanups
     | ResumeCleanups
@@ -169,13 +172,15 @@ def _judge_one(books: Books, asked: Operation) -> Outcome:
 def _level_of(asked: Operation) -> int:
     if isinstance(asked, NameIncarnation):
         return 3
+    if isinstance(asked, ForgetResource | KeepChronicles):
+        return 4
     newer = isinstance(asked, OF_LEVEL_2) or (isinstance(asked, RegisterMember) and asked.member.peer != "")
     return 2 if newer else 1
 
 
 def _judge_enabled(books: Books, asked: Operation) -> Outcome:
     match asked:
-        case EnterEpoch():
+        case EnterEpoch() | KeepChronicles():
             return Acknowledged()
         case NoteDigest():
             return digests.note(books, asked)
@@ -338,6 +343,7 @@ CARRIED_OUT: dict[type[Operation], Callable[[Books, Any], Outcome]] = {
     RemoveHold: cleanups.remove_hold,
     RetryCleanup: cleanups.retry,
     DiscardCleanup: cleanups.discard,
+    ForgetResource: leases.forget,
     PauseCleanups: _pause,
     ResumeCleanups: _resume,
     SetNamespace: _set_namespace,
