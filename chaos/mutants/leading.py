@@ -1,5 +1,6 @@
 """Mutants of leading: who may stamp, claim and answer, and until when (I8, hazards 9, 15 and 16)."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,8 +17,11 @@ from garbagetruck.cluster.node.applier import Applier
 from garbagetruck.cluster.node.commit_queue import CommitQueue
 from garbagetruck.cluster.node.leadership import Leadership
 from garbagetruck.cluster.raft.confirm import EchoRound
+from garbagetruck.cluster.raft.election import Election, Standing
 from garbagetruck.cluster.raft.exchange import Exchange, Propose
+from garbagetruck.cluster.raft.journal.log import Journal
 from garbagetruck.cluster.raft.log import Confirmation, Role
+from garbagetruck.cluster.raft.wire import PreVote
 
 
 @mutant(guard="reads and credits: a majority's echo", breaks="I8", catcher=in_cluster("pause", first=22))
@@ -190,3 +194,30 @@ def proposals_go_on_during_a_transfer(patch: Patch) -> None:
             original(self, request, consensus, transport)
 
     patch.setattr(Exchange, "_take", take)
+
+
+@mutant(
+    guard="elections: nothing said to a leader waits for the commit index",
+    breaks="I8",
+    catcher=by_test("unit/raft/journal/test_log.py::test_a_commit_index_that_is_being_stored_makes_no_vow_undone"),
+)
+def vows_wait_for_the_commit_index(patch: Patch) -> None:
+    """A disk that takes longer than a second for a sync has every follower fall silent, and every leader step down."""
+    patch.setattr(Journal, "vows_durable", Journal.metadata_durable)
+
+
+@mutant(
+    guard="elections: who waits for its disk neither asks nor grants",
+    breaks="I8",
+    catcher=by_test(
+        "unit/raft/test_election.py::TestAsking::test_nobody_asks_while_its_own_disk_has_not_the_term_and_the_vote"
+    ),
+)
+def elections_do_not_wait_for_the_disk(patch: Patch) -> None:
+    """A disk slower than the timeouts elects nobody: each candidate's next term ends the election before its votes are there."""
+    stood = Election.ask
+
+    def ask(self: Election, now: Standing, reachable: frozenset[str]) -> PreVote | None:
+        return stood(self, replace(now, vowed=True), reachable)
+
+    patch.setattr(Election, "ask", ask)

@@ -10,7 +10,7 @@ from garbagetruck.cluster.raft import changing, seams, transport, wire
 from garbagetruck.cluster.raft.ballot import Ballot
 from garbagetruck.cluster.raft.election import Election, Standing
 from garbagetruck.cluster.raft.guard import Carriage, Fitted
-from garbagetruck.cluster.raft.journal import log as journal_log
+from garbagetruck.cluster.raft.journal.format import Metadata
 from garbagetruck.cluster.raft.journal.log import Journal
 from garbagetruck.cluster.raft.log import Role
 from garbagetruck.cluster.raft.seams import Consensus
@@ -216,7 +216,7 @@ def a_second_change_does_not_wait_for_the_first(patch: Patch) -> None:
 )
 def a_restart_goes_back_behind_the_last_changes(patch: Patch) -> None:
     """A node that starts counts votes by a configuration that is over."""
-    patch.setattr(journal_log, "_knowing_of", lambda _changes, found: found)
+    patch.setattr(Metadata, "knowing_of", lambda found, _changes: found)
     patch.setattr(Journal, "store_commit_index", lambda _self: None)
 
 

@@ -38,6 +38,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             disks.disk_full_,
             disks.fsync_fails,
             disks.slow_disk,
+            disks.stalled_disks,
             restarts.rolling_restart,
             restarts.drain_leader,
             restarts.wiped_follower,

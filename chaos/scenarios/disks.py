@@ -1,5 +1,6 @@
 """Scenarios of disks that are full, broken or slow."""
 
+import contextlib
 from collections.abc import Callable
 
 from garbagetruck.chaos.faults.disks import EXIT_DISK, DiskFails, DiskSlow, disk_full, sync_fails
@@ -8,6 +9,7 @@ from garbagetruck.chaos.stage import Stage
 
 LOAD_S = 1.5
 SLOW_SYNC_S = 0.1
+STALLED_SYNC_S = 1.5
 
 
 @scenario("disk-full", covers=(18,), times=1)
@@ -30,6 +32,24 @@ async def slow_disk(stage: Stage) -> None:
             await stage.load(LOAD_S)
             async with stage.under(DiskSlow(await who(), SLOW_SYNC_S)):
                 await stage.load(stage.plan.outage_s)
+
+
+@scenario("stalled-disks", covers=(18,), times=2, outage_s=12.0)
+async def stalled_disks(stage: Stage) -> None:
+    """Every fsync of every node takes 1.5 s longer, three times an election timeout: all is slow, and nobody is deposed."""
+    for _ in range(stage.plan.times):
+        await stage.load(LOAD_S)
+        leader, term = await stage.leader(), await stage.term()
+        async with contextlib.AsyncExitStack() as disks:
+            for node_id in stage.cluster.ids:
+                await disks.enter_async_context(stage.under(DiskSlow(node_id, STALLED_SYNC_S), recovers=False))
+            await stage.load(stage.plan.outage_s)
+        leader_now, term_now = await stage.leader(), await stage.term()
+        stage.check(
+            f"{leader} led in term {term}, and {leader_now} does in {term_now}",
+            holds=(leader, term) == (leader_now, term_now),
+        )
+        await stage.load(LOAD_S)
 
 
 async def _ended_by(stage: Stage, fault_of: Callable[[str], DiskFails]) -> None:

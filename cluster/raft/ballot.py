@@ -10,7 +10,7 @@ Threads: the Raft thread only.
 from collections.abc import Callable
 
 from garbagetruck.cluster.raft import wire
-from garbagetruck.cluster.raft.election import Election
+from garbagetruck.cluster.raft.election import Election, Standing
 from garbagetruck.cluster.raft.frames import Frame
 from garbagetruck.cluster.raft.log import Role
 from garbagetruck.cluster.raft.refusals import Refusals
@@ -18,7 +18,7 @@ from garbagetruck.cluster.raft.seams import Consensus
 
 
 class Ballot:
-    """`say` sends a message to a peer, `deliver` gives one of a peer to pysyncobj."""
+    """`standing` is this node's own at the moment; `say` sends a message to a peer, `deliver` gives one of a peer to pysyncobj."""
 
     def __init__(
         self,
@@ -26,12 +26,14 @@ class Ballot:
         consensus: Consensus,
         election: Election,
         refusals: Refusals,
+        standing: Callable[[], Standing],
         say: Callable[[str, wire.Message], None],
         deliver: Callable[[str, wire.RaftMessage], None],
     ) -> None:
         self._consensus = consensus
         self._election = election
         self._refusals = refusals
+        self._standing = standing
         self._say = say
         self._deliver = deliver
         self._voted: tuple[int, set[str]] = (0, set())
@@ -42,7 +44,7 @@ class Ballot:
         consensus, election = self._consensus, self._election
         match message:
             case wire.PreVote():
-                self._say(peer_id, election.answer(peer_id, message, consensus.standing))
+                self._say(peer_id, election.answer(peer_id, message, self._standing()))
             case wire.PreVoteAnswer():
                 election.answered(peer_id, message)
                 if message.term > consensus.term:
@@ -56,7 +58,7 @@ class Ballot:
             case wire.Vote():
                 self._on_vote(peer_id, message)
             case wire.TimeoutNow():
-                if election.asked_to_stand(peer_id, message.term, consensus.standing):
+                if election.asked_to_stand(peer_id, message.term, self._standing()):
                     consensus.stand()
             case _:
                 raise AssertionError(f"sessions pass on {message!r}")

@@ -5,7 +5,7 @@ it acknowledges, and the term and the vote behind every message, are on its disk
 (Ongaro and Ousterhout, figure 2: "updated on stable storage before responding to RPCs"). pysyncobj sends at once; so
 whoever stands between it and the network holds back, by this port:
 
-1. `RequestVote`, `Vote` and `NextIndex` leave only while `metadata_durable`; until then they wait (`when_durable`).
+1. `RequestVote`, `Vote` and `NextIndex` leave only while `vows_durable`; until then they wait (`when_durable`).
 2. A `NextIndex` that reports success acknowledges no more than `durable_index`. It may leave at once, bounded, so that
    the leader hears that this node lives; the rest is acknowledged when it is durable.
 3. pysyncobj's leader counts itself for every entry in its log. So an acknowledgement is given to it no further than
@@ -35,8 +35,14 @@ class Durability(Protocol):
         """
 
     @property
-    def metadata_durable(self) -> bool:
+    def vows_durable(self) -> bool:
         """Whether the term and the vote, as they are now, are durable."""
+
+    @property
+    def metadata_durable(self) -> bool:
+        """...and the commit index, as it was last stored, too: a hint, which is stored often, and nothing said to a leader
+        waits for it. A disk that takes seconds would else have every follower fall silent.
+        """
 
     def when_durable(self, callback: Callable[[], None]) -> None:
         """Call `callback` once all that was written before this call is durable; at once when it already is.

@@ -11,6 +11,8 @@ this decides instead:
   unless that leader itself asked for the election (a transfer).
 - Of two that ask at once the one with the further log wins, then the greater id; and who grants lets the other go
   first. So two that miss the same leader rarely split the votes.
+- Who waits for its own disk, as one that stood or voted a moment ago may, neither asks nor grants: that election is under
+  way, and a further term would end it before its votes are there. Else a disk slower than the timeouts elects nobody.
 - A leader whose connection breaks is probably dead: its followers wait for the minimum timeout and a little, instead of
   their random one. Nothing depends on the guess being right: they ask first.
 
@@ -37,6 +39,8 @@ class Standing:
     term: int
     last_index: int
     last_term: int
+    vowed: bool = True
+    """Its disk has the term and the vote."""
 
 
 @dataclass(slots=True)
@@ -126,7 +130,9 @@ class Election:
     def ask(self, now: Standing, reachable: frozenset[str]) -> PreVote | None:
         """What to ask the voters who are `reachable`, when it is time. Too few of them are not asked at all."""
         now_ns = self._monotonic_ns()
-        if now.role is Role.LEADER or now_ns < self._deadline_ns or not self._voters.is_majority(reachable):
+        if now.role is Role.LEADER or not now.vowed or now_ns < self._deadline_ns:
+            return None
+        if not self._voters.is_majority(reachable):
             return None
         self._wait(now_ns)
         self._rounds += 1
@@ -172,6 +178,7 @@ class Election:
         """Whether `candidate` would get this node's vote."""
         granted = (
             now.role is not Role.LEADER
+            and now.vowed
             and request.term >= now.term
             and (request.last_term, request.last_index) >= (now.last_term, now.last_index)
             and not self.sticks(candidate)

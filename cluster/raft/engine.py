@@ -338,9 +338,9 @@ def turn_over(consensus: Consensus, transport: GuardedTransport, sessions: Sessi
     transport.settle()
     if consensus.role is Role.LEADER:
         election.led()
-    elif (question := election.ask(consensus.standing, transport.connected)) is not None:
+    elif (question := election.ask(transport.standing, transport.connected)) is not None:
         transport.ask_all(question)
-    if election.stands(consensus.standing):
+    if election.stands(transport.standing):
         consensus.stand()
     else:
         consensus.doTick(0.0)

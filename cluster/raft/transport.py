@@ -16,9 +16,8 @@ Duty: pass messages between pysyncobj and sessions, and see to it that
 Threads: the Raft thread only.
 """
 
-from collections import Counter
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from msgspec.structs import replace
@@ -26,7 +25,7 @@ from msgspec.structs import replace
 from garbagetruck.cluster.raft import wire
 from garbagetruck.cluster.raft.ballot import Ballot
 from garbagetruck.cluster.raft.durability import Durability
-from garbagetruck.cluster.raft.election import Election
+from garbagetruck.cluster.raft.election import Election, Standing
 from garbagetruck.cluster.raft.frames import Frame
 from garbagetruck.cluster.raft.guard import Fitted, LogView, fit, withheld
 from garbagetruck.cluster.raft.journal.replay import LogTuple
@@ -55,7 +54,7 @@ Vow = wire.NextIndex | wire.Vote | wire.RequestVote | wire.SnapshotWanted | wire
 """What rests on the term, or on the vote."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a transport is built among. `on_echo` is called with (peer id, echo) for every echo to a probe, and `on_news`
     whenever pysyncobj may have something to do.
@@ -91,6 +90,7 @@ class GuardedTransport(StockTransport):
             consensus=consensus,
             election=around.election,
             refusals=around.refusals,
+            standing=lambda: self.standing,
             say=self.say,
             deliver=self.deliver,
         )
@@ -106,6 +106,11 @@ class GuardedTransport(StockTransport):
         """Peers with a session."""
         return frozenset() if self._sessions is None else self._sessions.connected
 
+    @property
+    def standing(self) -> Standing:
+        """What this node is at the moment to an election."""
+        return dataclasses.replace(self._consensus.standing, vowed=self._durability.vows_durable)
+
     def disk_of(self, node_id: str) -> str:
         """The disk that a connected peer came with; empty for others."""
         session = self._session(node_id)
@@ -115,11 +120,6 @@ class GuardedTransport(StockTransport):
         """The newest format of entries that a connected peer reads; 0 for others."""
         session = self._session(node_id)
         return 0 if session is None or session.hello is None else session.hello.format
-
-    @property
-    def counts(self) -> Counter[str]:
-        """What was refused, by cause."""
-        return self._refusals.counts
 
     # --- what pysyncobj says ----------------------------------------------------------------------------------------
 
@@ -192,7 +192,7 @@ class GuardedTransport(StockTransport):
             self.vow(node_id, message)
             return
         durable = self._durability
-        if durable.metadata_durable:
+        if durable.vows_durable:
             bounded = replace(message, next_index=min(message.next_index, durable.durable_index + 1))
             if bounded == message or node_id in self._awaiting_disk:
                 self.say(node_id, bounded)
@@ -210,13 +210,13 @@ class GuardedTransport(StockTransport):
 
     def vow(self, node_id: str, message: Vow) -> None:
         """Say what rests on the term and the vote, once they are durable."""
-        if self._durability.metadata_durable:
+        if self._durability.vows_durable:
             self.say(node_id, message)
         else:
             self._durability.when_durable(partial(self._vow_late, node_id, message))
 
     def _vow_late(self, node_id: str, message: Vow) -> None:
-        if message.term == self._consensus.term and self._durability.metadata_durable:
+        if message.term == self._consensus.term and self._durability.vows_durable:
             self.say(node_id, message)
 
     # --- who leads --------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ Pure: no I/O. Must not know: what an entry means.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
@@ -88,6 +88,18 @@ class Metadata:
     def from_record(index: int, term: int, payload: bytes) -> "Metadata":
         """Raises UnicodeDecodeError."""
         return Metadata(term, payload.decode() or None, index)
+
+    def knowing_of(self, changes: Sequence[int]) -> "Metadata":
+        """This, its commit index raised to what the log itself proves to be committed, by the indexes of its changes of the voters.
+
+        A leader proposes a change only when the one before is applied there, and so committed. Whoever has the later one in
+        its log knows that much, for it came with it; but the disk is told of commit indexes only now and then. A node that
+        forgot it would count votes by a configuration two changes old, of which a majority may have nobody in common with
+        one of the present.
+        """
+        if len(changes) < 2:  # noqa: PLR2004  # the last but one
+            return self
+        return Metadata(self.term, self.vote, max(self.commit_index, changes[-2]))
 
 
 class SegmentHeader(msgspec.Struct, frozen=True, array_like=True):

@@ -48,7 +48,7 @@ class Journal:
         """Term of the entry before the first; needed when there is none."""
         self._metadata = Metadata()
         self._stored_commit_index = 0
-        self._metadata_number = 0
+        self._metadata_number = self._vows_number = 0
         self._durable_index = 0
         self._undurable: deque[tuple[int, int]] = deque()
         """(number of the record, index) of entries that are not durable yet."""
@@ -87,7 +87,7 @@ class Journal:
         self.payload_bytes = sum(len(command) for command, index, _ in replay.entries if index > snapshot_index)
         self._previous_term = replay.base_term
         self._changes = [index for command, index, _ in replay.entries if command[:1] == _MEMBERSHIP]
-        self._metadata = _knowing_of(self._changes, tip.metadata)
+        self._metadata = tip.metadata.knowing_of(self._changes)
         self._stored_commit_index = tip.metadata.commit_index
         self._durable_index = tip.next_index - 1
         self._writer = JournalWriter(segments, on_progress=self._on_progress)
@@ -192,6 +192,10 @@ class Journal:
     @property
     def durable_index(self) -> int:
         return self._durable_index
+
+    @property
+    def vows_durable(self) -> bool:
+        return self._vows_number <= self._seen_durable
 
     @property
     def metadata_durable(self) -> bool:
@@ -326,18 +330,7 @@ class Journal:
 
     def _put_metadata(self, metadata: Metadata) -> None:
         self._metadata_number = self.writer.put(metadata.to_record())
+        if (metadata.term, metadata.vote) != (self._metadata.term, self._metadata.vote):
+            self._vows_number = self._metadata_number
         self._metadata = metadata
         self._stored_commit_index = metadata.commit_index
-
-
-def _knowing_of(changes: list[int], found: Metadata) -> Metadata:
-    """`found`, its commit index raised to what the log itself proves to be committed.
-
-    A leader proposes a change of the voters only when the one before is applied there, and so committed. Whoever has the
-    later one in its log knows that much, for it came with it; but the disk is told of commit indexes only now and then.
-    A node that forgot it would count votes by a configuration two changes old, of which a majority may have nobody in
-    common with one of the present.
-    """
-    if len(changes) < 2:  # noqa: PLR2004  # the last but one
-        return found
-    return Metadata(found.term, found.vote, max(found.commit_index, changes[-2]))

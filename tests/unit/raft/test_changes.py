@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from garbagetruck.cluster.raft import voter_change, wire
 from garbagetruck.cluster.raft.changing import Changed, ChangeVoters, Changing
 from garbagetruck.cluster.raft.errors import ChangeRefused, ChangeUnknown, NotLeader
-from garbagetruck.cluster.raft.journal import log as journal_log
+from garbagetruck.cluster.raft.journal.format import Metadata
 from garbagetruck.cluster.raft.log import AddVoter, RemoveVoter, Role
 from garbagetruck.cluster.raft.voter_change import LEARNER_LAG_ENTRIES_MAX, VoterChange
 from tests.unit.raft.stage import SETTINGS, Stage, StageNode
@@ -306,7 +306,7 @@ class TestARestart:
     def test_without_that_two_majorities_have_nobody_in_common(
         self, stage: Stage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(journal_log, "_knowing_of", lambda _changes, found: found)
+        monkeypatch.setattr(Metadata, "knowing_of", lambda found, _changes: found)
         node = self.crashed(stage)
         node.stand_for_election()
         node.hear("n3", wire.Vote(node.consensus.term))

@@ -59,6 +59,12 @@ class TestAsking:
             bench.clock.advance(MAXIMUM_MS - MINIMUM_MS + 1)
             assert bench.election.ask(FOLLOWING, PEERS) == wire.PreVote(4, 1, 9, 4)
 
+    def test_nobody_asks_while_its_own_disk_has_not_the_term_and_the_vote(self, bench: Bench) -> None:
+        """The election that they belong to is under way: a further term would end it before its votes are there."""
+        bench.clock.advance(MAXIMUM_MS)
+        assert bench.election.ask(Standing(Role.CANDIDATE, 4, 9, 4, vowed=False), PEERS) is None
+        assert bench.election.ask(Standing(Role.CANDIDATE, 4, 9, 4), PEERS) is not None
+
     def test_a_majority_that_would_vote_makes_it_stand_once(self, bench: Bench) -> None:
         question = bench.ask()
         assert not bench.election.stands(FOLLOWING)
@@ -162,6 +168,7 @@ class TestAnswering:
             (Standing(Role.LEADER, 4, 9, 4), False),
             (Standing(Role.FOLLOWER, 5, 9, 4), False),
             (Standing(Role.FOLLOWER, 4, 10, 4), False),
+            (Standing(Role.FOLLOWER, 4, 9, 4, vowed=False), False),
         ],
     )
     def test_a_vote_is_promised_to_who_would_get_it(self, bench: Bench, standing: Standing, granted: bool) -> None:

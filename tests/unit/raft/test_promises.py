@@ -17,7 +17,7 @@ class SlowDisk:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.durable_index = 1
-        self.metadata_durable = True
+        self.vows_durable = self.metadata_durable = True
         self._waiting: list[Callable[[], None]] = []
 
     def when_durable(self, callback: Callable[[], None]) -> None:
@@ -25,7 +25,8 @@ class SlowDisk:
 
     def come_to(self, index: int) -> None:
         """Entries up to `index`, and the term and the vote, are durable."""
-        self.durable_index, self.metadata_durable = index, True
+        self.durable_index = index
+        self.vows_durable = self.metadata_durable = True
         waiting, self._waiting = self._waiting, []
         for callback in waiting:
             callback()
@@ -88,6 +89,13 @@ class TestAFollower:
         disk(node).come_to(4)
         assert acknowledged(node, "n2") == [4, 4]
 
+    def test_answers_although_its_disk_has_not_the_commit_index_that_it_stores_every_second(
+        self, node: StageNode
+    ) -> None:
+        disk(node).metadata_durable = False
+        node.hear("n2", appending(1, 1, 0))
+        assert acknowledged(node, "n2") == [1]
+
     def test_what_waited_is_not_said_to_another_leader(self, node: StageNode) -> None:
         node.hear("n2", appending(1, 1, 0, [1, 1, 1]))
         node.hear("n3", appending(2, 1, 0, [2]))
@@ -97,14 +105,14 @@ class TestAFollower:
         assert acknowledged(node, "n3")[-1] == 2
 
     def test_acknowledges_nothing_at_all_under_a_term_that_it_could_forget(self, node: StageNode) -> None:
-        disk(node).metadata_durable = False
+        disk(node).vows_durable = False
         node.hear("n2", appending(1, 1, 0))
         assert node.sent("n2") == []
         disk(node).come_to(1)
         assert acknowledged(node, "n2") == [1]
 
     def test_a_refusal_waits_for_the_term_too(self, node: StageNode) -> None:
-        disk(node).metadata_durable = False
+        disk(node).vows_durable = False
         node.hear("n2", appending(1, 9, 1))
         assert node.sent("n2") == []
         disk(node).come_to(1)
@@ -114,7 +122,7 @@ class TestAFollower:
 class TestAVoter:
     def test_i2_its_vote_leaves_when_it_cannot_be_forgotten(self, stage: Stage, node: StageNode) -> None:
         stage.clock.advance(SETTINGS.election_timeout_ms_min)
-        disk(node).metadata_durable = False
+        disk(node).vows_durable = False
         node.hear("n2", wire.RequestVote(1, 9, 1))
         assert node.sent("n2") == []
         disk(node).come_to(1)
@@ -122,7 +130,7 @@ class TestAVoter:
 
     def test_a_vote_of_a_term_that_is_over_is_not_given(self, stage: Stage, node: StageNode) -> None:
         stage.clock.advance(SETTINGS.election_timeout_ms_min)
-        disk(node).metadata_durable = False
+        disk(node).vows_durable = False
         node.hear("n2", wire.RequestVote(1, 9, 1))
         node.hear("n3", appending(2, 1, 0))
         disk(node).come_to(1)
@@ -131,7 +139,7 @@ class TestAVoter:
 
 class TestACandidate:
     def test_i2_it_asks_for_votes_when_its_own_cannot_be_forgotten(self, node: StageNode) -> None:
-        disk(node).metadata_durable = False
+        disk(node).vows_durable = False
         node.consensus.stand()
         assert node.sent("n2") == []
         disk(node).come_to(1)

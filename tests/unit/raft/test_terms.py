@@ -40,7 +40,7 @@ class TestLateAcknowledgements:
         node.hear("n2", self.late)
         node.tick()
         assert node.consensus.commit_index == 1
-        assert node.guard.counts["acknowledgement of another term"] == 1
+        assert node.refusals.counts["acknowledgement of another term"] == 1
 
     def test_pysyncobj_alone_commits_what_nobody_else_has(self, stage: Stage) -> None:
         node = lead_twice(stage, guarded=False)

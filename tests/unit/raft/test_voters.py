@@ -278,7 +278,7 @@ class TestADiskThatDoesNotCountYet:
         node.stand_for_election()
         node.hear("n2", wire.Vote(node.consensus.term))
         assert node.consensus.role is Role.CANDIDATE
-        assert node.guard.counts["word of a disk that does not count yet"] == 1
+        assert node.refusals.counts["word of a disk that does not count yet"] == 1
         node.hear("n2", appending(node.consensus.term, 1, 0, [node.consensus.term]))
         assert node.consensus.leader == "n2"
 

@@ -96,7 +96,7 @@ class TestAFollower:
         node = written(stage, guarded=False)
         node.hear("n2", wire.RequestVote(1, 1, 0, transfer=True))
         assert votes(node, "n2") == [wire.Vote(1)]
-        assert not node.journal.metadata_durable
+        assert not node.journal.vows_durable
 
     def test_a_vote_that_a_later_term_overtook_is_not_sent(self, stage: Stage) -> None:
         node = written(stage)

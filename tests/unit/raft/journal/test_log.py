@@ -120,12 +120,25 @@ def test_an_entry_that_was_cut_before_it_was_durable_never_counts(journal: Journ
 
 
 def test_a_vote_is_durable_when_its_write_was_synced_and_not_before(journal: Journal) -> None:
-    seen = [journal.metadata_durable]
+    seen = [journal.vows_durable]
     journal.setCurrentTerm(3, "n1")
-    seen.append(journal.metadata_durable)
+    seen.append(journal.vows_durable)
     write(journal)
-    seen.append(journal.metadata_durable)
+    seen.append(journal.vows_durable)
     assert seen == [True, False, True]
+
+
+def test_a_commit_index_that_is_being_stored_makes_no_vow_undone(journal: Journal) -> None:
+    """It is stored every second: who waited for it would never speak while a disk takes longer than that."""
+    journal.setCurrentTerm(3, "n1")
+    write(journal)
+    journal.setRaftCommitIndex(3)
+    journal.onOneSecondTimer()
+    assert (journal.vows_durable, journal.metadata_durable) == (True, False)
+    journal.setCurrentTerm(4, None)
+    assert (journal.vows_durable, journal.metadata_durable) == (False, False)
+    write(journal)
+    assert (journal.vows_durable, journal.metadata_durable) == (True, True)
 
 
 def test_who_waits_is_called_in_order_once_what_was_written_before_is_durable(journal: Journal) -> None:
