@@ -1,19 +1,22 @@
 """`garbagetruck cleanup ...`: see what is to be deleted, settle what could not be, and stop and go."""
 
+from collections import Counter
 from typing import Annotated
 
 import typer
 
 from garbagetruck.cli import shapes
 from garbagetruck.cli.calling import call, collect
-from garbagetruck.cli.flags import CONFIRMATION, MUTATION, PAGING
+from garbagetruck.cli.flags import CONFIRMATION, MUTATION, PAGING, duration
 from garbagetruck.cli.invocation import Invocation, command
-from garbagetruck.cli.render import Column, print_done, print_list, print_one
+from garbagetruck.cli.render import Column, note, print_done, print_list, print_one
 from garbagetruck.cli.resource import read_states
 from garbagetruck.client import PendingCleanup, Truck
+from garbagetruck.durations import format_duration
 
 app = typer.Typer(help="See and settle cleanups; pause and resume them.", no_args_is_help=True)
 
+WITHIN_DEFAULT = "1h"
 STATES = ["orphaned", "due", "claimed", "dead_letter"]
 COLUMNS = (
     Column("RESOURCE", lambda row: row["resource"]),
@@ -70,6 +73,29 @@ def get(invocation: Invocation, resource: Name) -> None:
     """Look at the cleanup of one orphan."""
     record = call(invocation, lambda truck: truck.cleanups.get(resource))
     print_one(invocation.output, shapes.cleanup(record), COLUMNS, "resource")
+
+
+@command(
+    app,
+    "preview",
+    flags=[PAGING],
+    examples=["garbagetruck cleanup preview", "garbagetruck cleanup preview --within 24h --all -o json"],
+)
+def preview(
+    invocation: Invocation,
+    within: Annotated[int, duration("--within", help="How far to look ahead.")] = WITHIN_DEFAULT,  # type: ignore[assignment]
+) -> None:
+    """Tell what would be cleaned within a time if nothing changed, and what is held back, and by what."""
+
+    async def work(truck: Truck) -> tuple[list[PendingCleanup], str]:
+        return await collect(invocation, lambda size: truck.cleanups.preview(within=within / 1_000, page_size=size))
+
+    rows, more = call(invocation, work)
+    rows.sort(key=lambda each: each.due_ms)
+    print_list(invocation.output, "cleanups", [shapes.cleanup(each) for each in rows], COLUMNS, "resource", more)
+    held = Counter(each.blocked_by for each in rows if each.blocked_by)
+    told = "".join(f"; {count} held back: {why}" for why, count in sorted(held.items()))
+    note(f"{len(rows)} to be cleaned within {format_duration(within)}{told}")
 
 
 @command(app, "retry", flags=[MUTATION], examples=["garbagetruck cleanup retry uploads/42"])

@@ -1,4 +1,4 @@
-"""`garbagetruck resource ...`: look at resources, and forbid their cleanup."""
+"""`garbagetruck resource ...`: look at resources, forbid their cleanup, and take them off the books."""
 
 from typing import Annotated
 
@@ -6,13 +6,14 @@ import typer
 
 from garbagetruck.cli import shapes
 from garbagetruck.cli.calling import call, collect
+from garbagetruck.cli.explain import print_story
 from garbagetruck.cli.flags import CONFIRMATION, MUTATION, PAGING, SELECTION
 from garbagetruck.cli.invocation import Invocation, command
 from garbagetruck.cli.render import Column, Fields, print_done, print_list, print_one
 from garbagetruck.client import Resource, ResourceState, Truck
 from garbagetruck.durations import format_duration
 
-app = typer.Typer(help="Look at resources, and forbid or allow their cleanup.", no_args_is_help=True)
+app = typer.Typer(help="Look at resources, forbid or allow their cleanup, forget them.", no_args_is_help=True)
 
 STATES = [state.value for state in ResourceState if state is not ResourceState.UNKNOWN]
 
@@ -122,6 +123,42 @@ def unhold(
     print_done(
         invocation.output, {"resource": resource, "hold_id": hold_id}, "hold_id", f"took {hold_id} off {resource}"
     )
+
+
+@command(
+    app,
+    "explain",
+    examples=["garbagetruck resource explain uploads/42", "garbagetruck resource explain uploads/42 -o json"],
+)
+def explain(invocation: Invocation, resource: Name) -> None:
+    """Tell why a resource was, was not, or will be cleaned: leases, obstacles, attempts with errors, who intervened."""
+    story = call(invocation, lambda truck: truck.resources.explain(resource))
+    print_story(invocation.output, resource, story)
+
+
+@command(
+    app,
+    "forget",
+    flags=[MUTATION, CONFIRMATION],
+    examples=[
+        'garbagetruck resource forget uploads/42 --reason "kept by hand" --yes',
+        'garbagetruck resource forget uploads/42 --force --reason "its holder is gone for good" --yes',
+    ],
+)
+def forget(
+    invocation: Invocation,
+    resource: Name,
+    reason: Annotated[str, typer.Option(help="Why, for whoever asks later.")],
+    generation: Annotated[int, typer.Option(min=0, help="Only this life of it. 0: whichever is present.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Also while it is leased: the leases end.")] = False,
+) -> None:
+    """Take a resource off the books. Nothing is cleaned, now or ever: what it names is yours from then on."""
+    invocation.confirm(f"The cluster forgets {resource}, and nobody will ever clean it.")
+    call(
+        invocation,
+        lambda truck: truck.resources.forget(resource, reason=reason, generation=generation, force=force),
+    )
+    print_done(invocation.output, {"resource": resource}, "resource", f"forgot {resource}")
 
 
 def read_states(texts: list[str] | None, known: list[str]) -> list[ResourceState]:

@@ -18,6 +18,7 @@ from garbagetruck.client.errors import (
     QuotaExceeded,
     Refused,
     ResourceBeingCleaned,
+    ResourceInUse,
     ServerFault,
     SessionEnded,
     SessionLost,
@@ -56,6 +57,7 @@ from garbagetruck.client.records import (
     SessionState,
 )
 from garbagetruck.client.session import Session
+from garbagetruck.client.story import Obstacle, Story
 from garbagetruck.client.sync import SyncLease, SyncSession, SyncTruck, connect_sync
 from garbagetruck.client.truck import Truck, connect
 from garbagetruck.client.world import World, real_world
@@ -91,6 +93,7 @@ __all__ = [
     "NodeRole",
     "NodeStatus",
     "NotFound",
+    "Obstacle",
     "OutcomeUnknown",
     "Page",
     "PendingCleanup",
@@ -99,6 +102,7 @@ __all__ = [
     "Refused",
     "Resource",
     "ResourceBeingCleaned",
+    "ResourceInUse",
     "ResourceState",
     "ServerFault",
     "Session",
@@ -106,6 +110,7 @@ __all__ = [
     "SessionLost",
     "SessionRecord",
     "SessionState",
+    "Story",
     "SyncLease",
     "SyncSession",
     "SyncTruck",

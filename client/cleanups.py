@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from garbagetruck.client.caller import Caller, Listing, Page, consistency
 from garbagetruck.client.records import PendingCleanup, ResourceState
-from garbagetruck.client.translate import pending_cleanup, resource_state_value
+from garbagetruck.client.translate import milliseconds, pending_cleanup, resource_state_value
 from garbagetruck.v1 import cleanup_pb2
 
 
@@ -56,6 +56,29 @@ class Cleanups:
                 page_token=token,
                 states=map(resource_state_value, states),
                 handler=handler,
+            )
+            return Page(tuple(map(pending_cleanup, answer.message.cleanups)), answer.message.next_page_token)
+
+        return Listing(fetch, page_size)
+
+    def preview(
+        self, *, within: float, page_size: int = 0, stale: bool = False, timeout: float | None = None
+    ) -> Listing[PendingCleanup]:
+        """Go through what would be cleaned within so many seconds if nothing changed, the oldest resource first.
+
+        `blocked_by` tells what would hold each back. `timeout` is for each page.
+        """
+
+        async def fetch(size: int, token: str) -> Page[PendingCleanup]:
+            answer = await self._caller.read(
+                lambda stubs: stubs.cleanup.Preview,
+                timeout,
+                cleanup_pb2.PreviewRequest,
+                namespace=self._caller.namespace,
+                consistency=consistency(stale=stale),
+                page_size=size,
+                page_token=token,
+                within_ms=milliseconds(within, "within_ms"),
             )
             return Page(tuple(map(pending_cleanup, answer.message.cleanups)), answer.message.next_page_token)
 

@@ -135,6 +135,10 @@ class SessionEnded(PreconditionFailed):
     """The session is over; metadata `ended_ms` and `end_reason` tell since when and why."""
 
 
+class ResourceInUse(PreconditionFailed):
+    """The resource has leases; `force` would end them."""
+
+
 class ResourceBeingCleaned(PreconditionFailed):
     """A cleanup of the resource has begun; `retry_after_s` is what it may take at most, None when an operator must
     decide.
@@ -252,6 +256,7 @@ BY_REASON: Mapping[str, type[GarbageTruckError]] = MappingProxyType(
         "MEMBER_NOT_FOUND": MemberNotFound,
         "LEASE_ENDED": LeaseEnded,
         "SESSION_ENDED": SessionEnded,
+        "RESOURCE_IN_USE": ResourceInUse,
         "RESOURCE_BEING_CLEANED": ResourceBeingCleaned,
         "CLEANUP_CONFLICT": CleanupConflict,
         "TARGET_IN_USE": TargetInUse,

@@ -1,4 +1,4 @@
-"""Reading resources, and forbidding their cleanup.
+"""Reading and explaining resources, forbidding their cleanup, and taking them off the books.
 
 Duty: the calls of ResourceService in Python's terms.
 """
@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 from garbagetruck.client.caller import Caller, Listing, Page, consistency
 from garbagetruck.client.records import NOTHING, Resource, ResourceState
+from garbagetruck.client.story import Story, story_of
 from garbagetruck.client.translate import resource_record, resource_state_value
 from garbagetruck.v1 import resource_pb2
 
@@ -85,3 +86,40 @@ class Resources:
             resource=resource,
             hold_id=hold_id,
         )
+
+    async def forget(
+        self,
+        resource: str,
+        *,
+        reason: str,
+        generation: int = 0,
+        force: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Take a resource off the books: nobody will clean it. `force` ends its leases; without it a leased one is refused.
+
+        `generation`: only that life of it; 0 = whichever is present. Raises `ResourceNotFound`, `ResourceInUse`,
+        `ResourceBeingCleaned`, `HoldConflict`.
+        """
+        await self._caller.mutate(
+            lambda stubs: stubs.resource.Forget,
+            timeout,
+            resource_pb2.ForgetRequest,
+            namespace=self._caller.namespace,
+            resource=resource,
+            generation=generation,
+            reason=reason,
+            force=force,
+        )
+
+    async def explain(self, resource: str, *, stale: bool = False, timeout: float | None = None) -> Story:
+        """Tell why a resource was, was not, or will be cleaned; raises `ResourceNotFound` when nothing is known of it."""
+        answer = await self._caller.read(
+            lambda stubs: stubs.resource.Explain,
+            timeout,
+            resource_pb2.ExplainRequest,
+            namespace=self._caller.namespace,
+            consistency=consistency(stale=stale),
+            resource=resource,
+        )
+        return story_of(answer.message)

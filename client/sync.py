@@ -134,6 +134,8 @@ class SyncResources(Face[Resources]):
     list = plain_as(Resources.list, _records)
     hold = blocking(Resources.hold)
     unhold = blocking(Resources.unhold)
+    forget = blocking(Resources.forget)
+    explain = blocking(Resources.explain)
 
 
 class SyncCleanups(Face[Cleanups]):
@@ -141,6 +143,7 @@ class SyncCleanups(Face[Cleanups]):
 
     get = blocking(Cleanups.get)
     list = plain_as(Cleanups.list, _records)
+    preview = plain_as(Cleanups.preview, _records)
     retry = blocking(Cleanups.retry)
     discard = blocking(Cleanups.discard)
     pause = blocking(Cleanups.pause)

@@ -1,4 +1,4 @@
-"""CleanupService: what is being cleaned, and an operator's say in it. Preview belongs to a later issue."""
+"""CleanupService: what is being cleaned, what will be, and an operator's say in it."""
 
 from typing_extensions import override
 
@@ -14,6 +14,9 @@ from garbagetruck.cluster.machine.questions import Page, ResourceFilter
 from garbagetruck.v1 import cleanup_pb2, cleanup_pb2_grpc
 
 LISTED_STATES = frozenset({ResourceState.ORPHANED, ResourceState.DUE, ResourceState.CLAIMED, ResourceState.DEAD_LETTER})
+
+
+PREVIEW_MS_MAX = 365 * 24 * 3_600_000
 
 
 class CleanupServicer(cleanup_pb2_grpc.CleanupServiceServicer):
@@ -132,7 +135,35 @@ class CleanupServicer(cleanup_pb2_grpc.CleanupServiceServicer):
 
     @override
     async def Preview(self, request: cleanup_pb2.PreviewRequest, context: Context) -> cleanup_pb2.PreviewResponse:
-        raise errors.not_built("CleanupService.Preview")
+        door = self._door
+        deadline = door.deadline_of(context)
+        size = pages.page_size(request.page_size)
+        after = pages.page_after(request, request.page_token)
+        if not 0 <= request.within_ms <= PREVIEW_MS_MAX:
+            raise errors.invalid("within_ms", f"is {request.within_ms}; it must be from 0 to {PREVIEW_MS_MAX}, a year")
+        namespace = header.namespace(request.namespace)
+        await door.require_namespace(namespace, deadline)
+        view = await door.read(header.consistency(request.consistency), deadline)
+        machine, until_ms = view.machine, view.clock_ms + request.within_ms
+
+        def is_coming(resource: Resource) -> bool:
+            waits = resource.state in (ResourceState.ORPHANED, ResourceState.DUE)
+            return waits and resource.cleanup is not None and resource.due_ms <= until_ms
+
+        found, after = pages.gather(
+            lambda after, limit: machine.resources(ResourceFilter(namespace), after, limit), is_coming, after, size
+        )
+        cleanups, after = pages.fit(
+            found,
+            lambda resource: translate.cleanup_message(resource, _withheld_by(machine, resource)),
+            lambda resource: resource.generation,
+            after,
+        )
+        return cleanup_pb2.PreviewResponse(
+            header=door.read_header(view),
+            cleanups=cleanups,
+            next_page_token=pages.next_page_token(request, after),
+        )
 
 
 def _where(request: cleanup_pb2.PauseRequest | cleanup_pb2.ResumeRequest) -> str:
@@ -142,6 +173,11 @@ def _where(request: cleanup_pb2.PauseRequest | cleanup_pb2.ResumeRequest) -> str
     if request.namespace:
         raise errors.invalid("namespace", "is given together with all_namespaces; give one of the two")
     return ""
+
+
+def _withheld_by(machine: Machine, resource: Resource) -> str:
+    """What would keep a cleanup from being claimed once it is due."""
+    return next((each.kind for each in machine.withheld(resource)), "")
 
 
 def _is_listed(resource: Resource, states: frozenset[ResourceState], handler: str) -> bool:

@@ -1,4 +1,4 @@
-"""ResourceService: read, hold, unhold. Forget and Explain belong to later issues."""
+"""ResourceService: read and explain, hold, unhold and forget."""
 
 import xxhash
 from typing_extensions import override
@@ -9,8 +9,9 @@ from garbagetruck.cluster.api.gateway import ReadView
 from garbagetruck.cluster.api.translate import header
 from garbagetruck.cluster.api.translate import lease as translate_lease
 from garbagetruck.cluster.api.translate import resource as translate
+from garbagetruck.cluster.api.translate.story import story_message
 from garbagetruck.cluster.machine.model import Resource, ResourceState
-from garbagetruck.cluster.machine.operations import PlaceHold, RemoveHold
+from garbagetruck.cluster.machine.operations import ForgetResource, PlaceHold, RemoveHold
 from garbagetruck.cluster.machine.outcomes import ResourceChanged
 from garbagetruck.cluster.machine.questions import ResourceFilter
 from garbagetruck.v1 import lease_pb2, resource_pb2, resource_pb2_grpc
@@ -114,11 +115,41 @@ class ResourceServicer(resource_pb2_grpc.ResourceServiceServicer):
 
     @override
     async def Forget(self, request: resource_pb2.ForgetRequest, context: Context) -> resource_pb2.ForgetResponse:
-        raise errors.not_built("ResourceService.Forget")
+        door = self._door
+        deadline = door.deadline_of(context)
+        operation = ForgetResource(
+            door.entered_ms(),
+            header.namespace(request.namespace),
+            request.request_id,
+            "",
+            request.resource,
+            request.generation,
+            request.reason,
+            request.force,
+        )
+        outcome = await door.submit(operation, deadline, repeatable=bool(request.request_id))
+        assert isinstance(outcome, ResourceChanged), outcome
+        return resource_pb2.ForgetResponse(header=door.mutation_header(context))
 
     @override
     async def Explain(self, request: resource_pb2.ExplainRequest, context: Context) -> resource_pb2.ExplainResponse:
-        raise errors.not_built("ResourceService.Explain")
+        door = self._door
+        deadline = door.deadline_of(context)
+        door.check_resource(request.resource)
+        namespace = header.namespace(request.namespace)
+        await door.require_namespace(namespace, deadline)
+        view = await door.read(header.consistency(request.consistency), deadline)
+        told = view.machine.story(namespace, request.resource, view.clock_ms)
+        if told is None:
+            what = f"nothing is known of a resource {request.resource!r} in namespace {namespace!r}"
+            raise errors.of_door("RESOURCE_NOT_FOUND", f"{what}: it never existed, or is long gone", field="resource")
+        if told.life is not None and request.generation not in (0, told.life.generation):
+            raise errors.of_door(
+                "RESOURCE_NOT_FOUND",
+                f"resource {request.resource!r} is in generation {told.life.generation}; earlier ones are not remembered",
+                field="generation",
+            )
+        return story_message(told, door.read_header(view), view.clock_ms)
 
     def _hold_id(self, request: resource_pb2.HoldRequest) -> str:
         """An id for a hold that brings none: the same for a repeated request, so that it stays one operation (I6)."""

@@ -516,18 +516,17 @@ class PreviewResponse(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     CLEANUPS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    TOTAL_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Where the next page begins. Empty: this was the last."""
-    total: _builtins.int
-    """How many there are on all pages."""
     @_builtins.property
     def header(self) -> _header_pb2.ResponseHeader:
         """Where the answer comes from."""
 
     @_builtins.property
     def cleanups(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cleanup]:
-        """The cleanups of this page, by rising `due_ms`."""
+        """The cleanups of this page, ORPHANED or DUE, in the order in which the resources' lives began. `blocked_by` tells what
+        would hold each back when it is due.
+        """
 
     def __init__(
         self,
@@ -535,11 +534,10 @@ class PreviewResponse(_message.Message):
         header: _header_pb2.ResponseHeader | None = ...,
         cleanups: _abc.Iterable[Global___Cleanup] | None = ...,
         next_page_token: _builtins.str = ...,
-        total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cleanups", b"cleanups", "header", b"header", "next_page_token", b"next_page_token", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cleanups", b"cleanups", "header", b"header", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -134,10 +134,10 @@ class CleanupServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Preview(self, request, context):
-        """Tells what would be cleaned within a time if nothing changed.
+        """Tells what would be cleaned within a time if nothing changed, and what is held back by what. A page may be short,
+        even empty, before the last.
 
-        Errors: INVALID_ARGUMENT (within_ms, page_size, page_token), NOT_FOUND (NAMESPACE_NOT_FOUND), UNIMPLEMENTED
-        (FEATURE_NOT_BUILT, until this build has it).
+        Errors: INVALID_ARGUMENT (within_ms, page_size, page_token), NOT_FOUND (NAMESPACE_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

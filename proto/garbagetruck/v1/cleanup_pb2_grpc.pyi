@@ -50,10 +50,10 @@ class CleanupServiceStub:
     `release_brake`, braked), INVALID_ARGUMENT (both `namespace` and `all_namespaces`).
     """
     Preview: _aio.UnaryUnaryMultiCallable[_cleanup_pb2.PreviewRequest, _cleanup_pb2.PreviewResponse]
-    """Tells what would be cleaned within a time if nothing changed.
+    """Tells what would be cleaned within a time if nothing changed, and what is held back by what. A page may be short,
+    even empty, before the last.
 
-    Errors: INVALID_ARGUMENT (within_ms, page_size, page_token), NOT_FOUND (NAMESPACE_NOT_FOUND), UNIMPLEMENTED
-    (FEATURE_NOT_BUILT, until this build has it).
+    Errors: INVALID_ARGUMENT (within_ms, page_size, page_token), NOT_FOUND (NAMESPACE_NOT_FOUND).
     """
 
 class CleanupServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -134,10 +134,10 @@ class CleanupServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cleanup_pb2.PreviewRequest,
         context: _aio.ServicerContext[_cleanup_pb2.PreviewRequest, _abc.Awaitable[_cleanup_pb2.PreviewResponse]],
     ) -> _abc.Awaitable[_cleanup_pb2.PreviewResponse]:
-        """Tells what would be cleaned within a time if nothing changed.
+        """Tells what would be cleaned within a time if nothing changed, and what is held back by what. A page may be short,
+        even empty, before the last.
 
-        Errors: INVALID_ARGUMENT (within_ms, page_size, page_token), NOT_FOUND (NAMESPACE_NOT_FOUND), UNIMPLEMENTED
-        (FEATURE_NOT_BUILT, until this build has it).
+        Errors: INVALID_ARGUMENT (within_ms, page_size, page_token), NOT_FOUND (NAMESPACE_NOT_FOUND).
         """
 
 def add_CleanupServiceServicer_to_server(servicer: CleanupServiceServicer, server: _aio.Server) -> None: ...

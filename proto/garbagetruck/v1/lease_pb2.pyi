@@ -108,8 +108,8 @@ class Lease(_message.Message):
     state: Global___LeaseState.ValueType
     """Whether it counts."""
     end_reason: _builtins.str
-    """Why it ended: "expired", "released", "session_expired" or "session_closed". Empty while active. Later versions
-    may add words.
+    """Why it ended: "expired", "released", "session_expired", "session_closed" or "resource_forgotten". Empty while
+    active. Later versions may add words.
     """
     ended_ms: _builtins.int
     """When it ended, in cluster time. 0 while active."""

@@ -576,6 +576,7 @@ class ForgetRequest(_message.Message):
     RESOURCE_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace of the resource. Empty = "default"."""
     request_id: _builtins.str
@@ -586,6 +587,8 @@ class ForgetRequest(_message.Message):
     """Only this life of it. 0: whichever is present."""
     reason: _builtins.str
     """Why, for the audit trail, at most 1,024 bytes."""
+    force: _builtins.bool
+    """Also while it is leased: its holders are told at their next renewal. False: that is refused."""
     def __init__(
         self,
         *,
@@ -594,10 +597,11 @@ class ForgetRequest(_message.Message):
         resource: _builtins.str = ...,
         generation: _builtins.int = ...,
         reason: _builtins.str = ...,
+        force: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "namespace", b"namespace", "reason", b"reason", "request_id", b"request_id", "resource", b"resource"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "generation", b"generation", "namespace", b"namespace", "reason", b"reason", "request_id", b"request_id", "resource", b"resource"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -644,7 +648,7 @@ class ExplainRequest(_message.Message):
     resource: _builtins.str
     """The resource's name, 1 to 1,024 bytes."""
     generation: _builtins.int
-    """Which life of it. 0: the latest."""
+    """Which life of it: only the latest is remembered. 0: whichever that is."""
     def __init__(
         self,
         *,
@@ -672,6 +676,7 @@ class ExplainResponse(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     OBSTACLES_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    ENDED_LEASES_FIELD_NUMBER: _builtins.int
     summary: _builtins.str
     """One sentence for people."""
     @_builtins.property
@@ -680,7 +685,7 @@ class ExplainResponse(_message.Message):
 
     @_builtins.property
     def resource(self) -> Global___Resource:
-        """The resource, leases and holds included."""
+        """The resource, holds and its latest leases included, 50 at most. Absent: it is off the books, and `history` tells why."""
 
     @_builtins.property
     def obstacles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Obstacle]:
@@ -688,7 +693,13 @@ class ExplainResponse(_message.Message):
 
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
-        """What happened to it, by rising index, as far back as events are remembered."""
+        """What happened to it in this life, by rising index, as far back as events are remembered, 200 at most; of failures,
+        and of who intervened, the last 24 for much longer.
+        """
+
+    @_builtins.property
+    def ended_leases(self) -> _containers.RepeatedCompositeFieldContainer[_lease_pb2.Lease]:
+        """The leases of this life that ended, the latest last, as far back as ended leases are remembered, 50 at most."""
 
     def __init__(
         self,
@@ -698,10 +709,11 @@ class ExplainResponse(_message.Message):
         summary: _builtins.str = ...,
         obstacles: _abc.Iterable[Global___Obstacle] | None = ...,
         history: _abc.Iterable[_event_pb2.Event] | None = ...,
+        ended_leases: _abc.Iterable[_lease_pb2.Lease] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "resource", b"resource"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "history", b"history", "obstacles", b"obstacles", "resource", b"resource", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended_leases", b"ended_leases", "header", b"header", "history", b"history", "obstacles", b"obstacles", "resource", b"resource", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -718,7 +730,7 @@ class Obstacle(_message.Message):
     UNTIL_MS_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """What it is: "lease", "hold", "grace", "backoff", "claim", "brake", "paused", "policy", "no_cleanup",
-    "unknown_handler" or "dead_letter". Later versions may add words.
+    "unknown_handler", "restored", "sweep" or "dead_letter". Later versions may add words.
     """
     description: _builtins.str
     """One sentence for people."""

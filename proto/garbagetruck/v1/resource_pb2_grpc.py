@@ -113,19 +113,21 @@ class ResourceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Forget(self, request, context):
-        """Takes a resource off the books without cleaning it; its leases end.
+        """Takes a resource off the books without cleaning it, now or ever. With `force` also one that is leased: its leases
+        end with the reason "resource_forgotten".
 
-        Errors: NOT_FOUND (RESOURCE_NOT_FOUND), FAILED_PRECONDITION (RESOURCE_BEING_CLEANED), UNIMPLEMENTED
-        (FEATURE_NOT_BUILT, until this build has it).
+        Errors: NOT_FOUND (RESOURCE_NOT_FOUND), FAILED_PRECONDITION (RESOURCE_IN_USE, RESOURCE_BEING_CLEANED, HOLD_CONFLICT),
+        UNAVAILABLE (FEATURE_NOT_ENABLED: some member cannot read it yet).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """Tells from replicated state why a resource was, was not, or will be cleaned.
+        """Tells from replicated state why a resource was, was not, or will be cleaned. What went wrong with it and who
+        intervened is remembered for as many resources as tombstones are, the latest.
 
-        Errors: NOT_FOUND (RESOURCE_NOT_FOUND), UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+        Errors: NOT_FOUND (RESOURCE_NOT_FOUND: nothing is known of the name, or of that life of it).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

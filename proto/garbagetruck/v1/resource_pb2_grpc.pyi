@@ -41,15 +41,17 @@ class ResourceServiceStub:
     Errors: NOT_FOUND (RESOURCE_NOT_FOUND, HOLD_NOT_FOUND).
     """
     Forget: _aio.UnaryUnaryMultiCallable[_resource_pb2.ForgetRequest, _resource_pb2.ForgetResponse]
-    """Takes a resource off the books without cleaning it; its leases end.
+    """Takes a resource off the books without cleaning it, now or ever. With `force` also one that is leased: its leases
+    end with the reason "resource_forgotten".
 
-    Errors: NOT_FOUND (RESOURCE_NOT_FOUND), FAILED_PRECONDITION (RESOURCE_BEING_CLEANED), UNIMPLEMENTED
-    (FEATURE_NOT_BUILT, until this build has it).
+    Errors: NOT_FOUND (RESOURCE_NOT_FOUND), FAILED_PRECONDITION (RESOURCE_IN_USE, RESOURCE_BEING_CLEANED, HOLD_CONFLICT),
+    UNAVAILABLE (FEATURE_NOT_ENABLED: some member cannot read it yet).
     """
     Explain: _aio.UnaryUnaryMultiCallable[_resource_pb2.ExplainRequest, _resource_pb2.ExplainResponse]
-    """Tells from replicated state why a resource was, was not, or will be cleaned.
+    """Tells from replicated state why a resource was, was not, or will be cleaned. What went wrong with it and who
+    intervened is remembered for as many resources as tombstones are, the latest.
 
-    Errors: NOT_FOUND (RESOURCE_NOT_FOUND), UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+    Errors: NOT_FOUND (RESOURCE_NOT_FOUND: nothing is known of the name, or of that life of it).
     """
 
 class ResourceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -109,10 +111,11 @@ class ResourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _resource_pb2.ForgetRequest,
         context: _aio.ServicerContext[_resource_pb2.ForgetRequest, _abc.Awaitable[_resource_pb2.ForgetResponse]],
     ) -> _abc.Awaitable[_resource_pb2.ForgetResponse]:
-        """Takes a resource off the books without cleaning it; its leases end.
+        """Takes a resource off the books without cleaning it, now or ever. With `force` also one that is leased: its leases
+        end with the reason "resource_forgotten".
 
-        Errors: NOT_FOUND (RESOURCE_NOT_FOUND), FAILED_PRECONDITION (RESOURCE_BEING_CLEANED), UNIMPLEMENTED
-        (FEATURE_NOT_BUILT, until this build has it).
+        Errors: NOT_FOUND (RESOURCE_NOT_FOUND), FAILED_PRECONDITION (RESOURCE_IN_USE, RESOURCE_BEING_CLEANED, HOLD_CONFLICT),
+        UNAVAILABLE (FEATURE_NOT_ENABLED: some member cannot read it yet).
         """
 
     @_abc_1.abstractmethod
@@ -121,9 +124,10 @@ class ResourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _resource_pb2.ExplainRequest,
         context: _aio.ServicerContext[_resource_pb2.ExplainRequest, _abc.Awaitable[_resource_pb2.ExplainResponse]],
     ) -> _abc.Awaitable[_resource_pb2.ExplainResponse]:
-        """Tells from replicated state why a resource was, was not, or will be cleaned.
+        """Tells from replicated state why a resource was, was not, or will be cleaned. What went wrong with it and who
+        intervened is remembered for as many resources as tombstones are, the latest.
 
-        Errors: NOT_FOUND (RESOURCE_NOT_FOUND), UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+        Errors: NOT_FOUND (RESOURCE_NOT_FOUND: nothing is known of the name, or of that life of it).
         """
 
 def add_ResourceServiceServicer_to_server(servicer: ResourceServiceServicer, server: _aio.Server) -> None: ...
