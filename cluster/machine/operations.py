@@ -291,19 +291,11 @@ class KeepChronicles(Entry, frozen=True, tag=61):
     """Keep resources' stories from here on: every member can read them. Level 4."""
 
 
+OfResource = PlaceHold | RemoveHold | ForgetResource | RetryCleanup | DiscardCleanup
+"""An operator's word about one resource."""
+
 NamespaceOperation = (
-    AcquireLease
-    | RenewLeases
-    | ReleaseLeases
-    | ReleaseHolder
-    | OpenSession
-    | RenewSessions
-    | CloseSession
-    | PlaceHold
-    | RemoveHold
-    | ForgetResource
-    | RetryCleanup
-    | DiscardCleanup
+    AcquireLease | RenewLeases | ReleaseLeases | ReleaseHolder | OpenSession | RenewSessions | CloseSession | OfResource
 )
 """What needs its namespace to exist."""
 
@@ -328,18 +320,7 @@ LeadersOperation = (
 
 Operation = ForwardedOperation | LeadersOperation
 
-Mutation = (
-    PlaceHold
-    | RemoveHold
-    | ForgetResource
-    | RetryCleanup
-    | DiscardCleanup
-    | PauseCleanups
-    | ResumeCleanups
-    | SetNamespace
-    | AddMember
-    | RemoveMember
-)
+Mutation = OfResource | PauseCleanups | ResumeCleanups | SetNamespace | AddMember | RemoveMember
 """Operators' operations: remembered by request id together with their outcome."""
 
 

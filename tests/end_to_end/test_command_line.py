@@ -190,6 +190,26 @@ def test_a_hold_keeps_an_orphan_until_it_is_taken_away(run: Line, cluster: Local
     run("resource get nothing", exits=Exit.NOT_FOUND)
 
 
+def test_a_resource_is_explained_previewed_and_forgotten(run: Line, cluster: LocalCluster) -> None:
+    (cluster.files / "story").write_text("told")
+    lease_id = run.name("lease acquire story --holder ann --ttl 30s --grace 1h --cleanup file:path=story")
+    assert run.json("resource explain story")["summary"].startswith("in use: 1 lease(s) of ann")
+    run("resource forget story --reason early --yes", exits=Exit.PRECONDITION)
+    run(f"lease release {lease_id}")
+    story = run.json("resource explain story")
+    assert [each["kind"] for each in story["obstacles"]] == ["grace"]
+    assert [each["holder"] for each in story["ended_leases"]] == ["ann"]
+    assert "story" not in [each["resource"] for each in run.json("cleanup preview --within 1m --all")["cleanups"]]
+    assert "story" in [each["resource"] for each in run.json("cleanup preview --within 2h --all")["cleanups"]]
+    table, _ = run("resource explain story")
+    assert "Not cleaned, because:" in table
+    run("resource forget story --reason early", exits=Exit.USAGE)
+    run('resource forget story --reason "kept by hand" --yes')
+    assert "kept by hand" in run.json("resource explain story")["summary"]
+    assert (cluster.files / "story").exists()
+    run("resource explain nothing", exits=Exit.NOT_FOUND)
+
+
 def test_dead_letters_are_listed_retried_and_discarded(run: Line, cluster: LocalCluster) -> None:
     assert run.name("cleanup list --state dead_letter").split() == ["broken/1", "broken/2"]
     assert "broken/1" in run.json("cleanup get broken/1")["target"]

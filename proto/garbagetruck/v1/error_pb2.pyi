@@ -87,6 +87,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     is left until the claim's deadline or the next attempt, never 0; absent while it waits for an operator. Metadata:
     `state` ("claimed", "due" or "dead_letter").
     """
+    ERROR_REASON_RESOURCE_IN_USE: _ErrorReason.ValueType  # 47
+    """The resource has leases, and was to be forgotten without `force`. Metadata: `leases` (how many)."""
     ERROR_REASON_CLEANUP_CONFLICT: _ErrorReason.ValueType  # 23
     """The resource has a cleanup already, and a different one."""
     ERROR_REASON_TARGET_IN_USE: _ErrorReason.ValueType  # 24
@@ -234,6 +236,8 @@ ERROR_REASON_RESOURCE_BEING_CLEANED: ErrorReason.ValueType  # 22
 is left until the claim's deadline or the next attempt, never 0; absent while it waits for an operator. Metadata:
 `state` ("claimed", "due" or "dead_letter").
 """
+ERROR_REASON_RESOURCE_IN_USE: ErrorReason.ValueType  # 47
+"""The resource has leases, and was to be forgotten without `force`. Metadata: `leases` (how many)."""
 ERROR_REASON_CLEANUP_CONFLICT: ErrorReason.ValueType  # 23
 """The resource has a cleanup already, and a different one."""
 ERROR_REASON_TARGET_IN_USE: ErrorReason.ValueType  # 24

@@ -39,9 +39,6 @@ from tests.unit.api.stand import Stand, Told, refusal, stand
 
 FILES = (lease_pb2, session_pb2, resource_pb2, cleanup_pb2, cluster_pb2, namespace_pb2, event_pb2)
 OF_LATER_ISSUES = {
-    "ResourceService.Forget",
-    "ResourceService.Explain",
-    "CleanupService.Preview",
     "ClusterService.CreateSnapshot",
     "ClusterService.ListSnapshots",
 }

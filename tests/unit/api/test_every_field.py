@@ -29,9 +29,6 @@ from tests.unit.api.stand import INVALID, Stand, Told, bad_fields, refusal
 MODULES = (lease_pb2, session_pb2, resource_pb2, cleanup_pb2, cluster_pb2, namespace_pb2, event_pb2)
 NOT_BUILT = frozenset(
     {
-        "ResourceService.Forget",
-        "ResourceService.Explain",
-        "CleanupService.Preview",
         "ClusterService.CreateSnapshot",
         "ClusterService.ListSnapshots",
     }
@@ -55,6 +52,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "ResourceService.GetResource": {"resource": "r"},
     "ResourceService.Hold": {"resource": "r", "reason": "why"},
     "ResourceService.Unhold": {"resource": "r", "hold_id": "x"},
+    "ResourceService.Forget": {"resource": "r", "reason": "why"},
+    "ResourceService.Explain": {"resource": "r"},
     "CleanupService.GetCleanup": {"resource": "r"},
     "CleanupService.Retry": {"resource": "r"},
     "CleanupService.Discard": {"resource": "r"},

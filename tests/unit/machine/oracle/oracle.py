@@ -170,10 +170,8 @@ def _judge_one(books: Books, asked: Operation) -> Outcome:
 
 
 def _level_of(asked: Operation) -> int:
-    if isinstance(asked, NameIncarnation):
-        return 3
-    if isinstance(asked, ForgetResource | KeepChronicles):
-        return 4
+    if isinstance(asked, NameIncarnation | ForgetResource | KeepChronicles):
+        return 3 if isinstance(asked, NameIncarnation) else 4
     newer = isinstance(asked, OF_LEVEL_2) or (isinstance(asked, RegisterMember) and asked.member.peer != "")
     return 2 if newer else 1
 
