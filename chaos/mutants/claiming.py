@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from garbagetruck.chaos.mutants.mutant import by_test, in_cluster, mutant
 from garbagetruck.chaos.mutants.patch import Patch
-from garbagetruck.cluster.machine import brake, cleanups, quarantine, restoring
+from garbagetruck.cluster.machine import brake, cleanups, forgetting, quarantine, restoring, state
 from garbagetruck.cluster.machine.operations import ReportCleanup
 from garbagetruck.cluster.machine.outcomes import Reason, Refused
 from garbagetruck.cluster.machine.state import State
@@ -170,3 +170,26 @@ def a_restore_prolongs_nothing(patch: Patch) -> None:
 def a_restore_pauses_nothing(patch: Patch) -> None:
     """A restored cluster cleans by itself."""
     patch.setattr(restoring, "_pause", lambda state, source: None)
+
+
+@mutant(
+    guard="forgetting: what is leased is not forgotten by the way",
+    breaks="I1",
+    catcher=by_test("unit/api/test_stories.py::test_a_resource_is_forgotten_only_when_nobody_holds_it_or_by_force"),
+)
+def what_is_in_use_is_forgotten(patch: Patch) -> None:
+    """A name is free again while somebody works under it, and the next one's cleanup deletes what the first still uses."""
+    asked = forgetting.forget
+    patch.setattr(forgetting, "forget", lambda state, operation: asked(state, replace(operation, force=True)))
+
+
+@mutant(
+    guard="stories: nothing is kept before the log says that everybody can read it",
+    breaks="I3",
+    catcher=by_test(
+        "unit/machine/test_story.py::TestLevels::test_i3_nothing_is_kept_before_the_log_says_that_everybody_can_read_it"
+    ),
+)
+def stories_begin_at_once(patch: Patch) -> None:
+    """Nodes of two versions have two states."""
+    patch.setattr(state, "CHRONICLE_LEVEL", 1)

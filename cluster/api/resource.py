@@ -10,7 +10,7 @@ from garbagetruck.cluster.api.translate import header
 from garbagetruck.cluster.api.translate import lease as translate_lease
 from garbagetruck.cluster.api.translate import resource as translate
 from garbagetruck.cluster.api.translate.story import story_message
-from garbagetruck.cluster.machine.model import Resource, ResourceState
+from garbagetruck.cluster.machine.model import TOKEN_LIMIT, Resource, ResourceState
 from garbagetruck.cluster.machine.operations import ForgetResource, PlaceHold, RemoveHold
 from garbagetruck.cluster.machine.outcomes import ResourceChanged
 from garbagetruck.cluster.machine.questions import ResourceFilter
@@ -136,6 +136,8 @@ class ResourceServicer(resource_pb2_grpc.ResourceServiceServicer):
         door = self._door
         deadline = door.deadline_of(context)
         door.check_resource(request.resource)
+        if not 0 <= request.generation <= TOKEN_LIMIT:
+            raise errors.invalid("generation", f"is {request.generation}; it must be from 0 to {TOKEN_LIMIT}")
         namespace = header.namespace(request.namespace)
         await door.require_namespace(namespace, deadline)
         view = await door.read(header.consistency(request.consistency), deadline)

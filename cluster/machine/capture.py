@@ -101,8 +101,7 @@ class Capture:
             self._over = True
             self._small.clear()
             self._sources.clear()
-            for table in self._state.numbered:
-                table.forget_view()
+            self._state.forget_views()
 
     def _next(self, rows_max: int) -> Part:
         """Possibly without rows, when one kind is at its end."""

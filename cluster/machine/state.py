@@ -76,18 +76,6 @@ class State:
         self.digest_notes: QueueTable[int, DigestNote] = QueueTable(self.digest, 11)
         """By index, rising; the last few."""
         self.chronicles = ChronicleTable(self.digest, 12)
-        self.numbered = (
-            self.leases,
-            self.sessions,
-            self.resources,
-            self.ended_leases,
-            self.ended_sessions,
-            self.tombstones,
-            self.requests,
-            self.draining,
-            self.digest_notes,
-            self.chronicles,
-        )
         self.expired_holders: dict[str, dict[str, int]] = {}
         """Namespace -> holder -> when it last lost a lease by expiry, oldest first: the brake's memory."""
         self.brake_missing: dict[str, dict[str, None]] = {}
@@ -105,6 +93,13 @@ class State:
         self.resource_totals: dict[str, int] = {}
         self.ready: dict[str, dict[str, dict[ResourceKey, None]]] = {}
         """Namespace -> handler -> cleanups that are due, unheld and not waiting for a retry: what may be claimed."""
+
+    def forget_views(self) -> None:
+        """A snapshot of this moment is read, or given up."""
+        for table in (self.leases, self.sessions, self.resources, self.ended_leases, self.ended_sessions):
+            table.forget_view()
+        for queue in (self.tombstones, self.requests, self.draining, self.digest_notes, self.chronicles):
+            queue.forget_view()
 
     # -- counters ---------------------------------------------------------------------------------------------
 

@@ -78,16 +78,7 @@ def compose(
     forwarding, driver = forwarding_of(settings, identity, core, directory, metrics, world)
     core.leadership.observe(LeadershipJournal(), cleaning.executor, driver)
     storage = tell_of(storage_service(settings, folder, core, world), health, forwarding.status)
-    core.applier.listen(
-        core.digests,
-        core.leadership,
-        core.chronicler,
-        cleaning.ledger,
-        metrics.log,
-        core.enrolment,
-        directory,
-        driver,
-    )
+    core.applier.listen(*core.listeners, cleaning.ledger, metrics.log, core.enrolment, directory, driver)
     core.digests.report_through(forwarding.gateway)
     api = _api(
         settings=settings,

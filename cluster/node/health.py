@@ -13,7 +13,7 @@ from typing_extensions import override
 
 import garbagetruck
 from garbagetruck.cluster.machine.machine import Machine
-from garbagetruck.cluster.node.applier import Applier
+from garbagetruck.cluster.node.applier import Applier, ApplyListener
 from garbagetruck.cluster.node.bootstrap import Enrolment
 from garbagetruck.cluster.node.chronicling import Chronicler
 from garbagetruck.cluster.node.clock import ClusterClock
@@ -46,6 +46,11 @@ class Core:
     digests: DigestWatch
     chronicler: Chronicler
     cursor: LogCursor
+
+    @property
+    def listeners(self) -> tuple[ApplyListener, ...]:
+        """Who hears first of what was applied, in this order."""
+        return (self.digests, self.leadership, self.chronicler)
 
 
 class LeadershipJournal(LeadershipObserver):

@@ -204,8 +204,8 @@ def test_a_resource_is_explained_previewed_and_forgotten(run: Line, cluster: Loc
     table, _ = run("resource explain story")
     assert "Not cleaned, because:" in table
     run("resource forget story --reason early", exits=Exit.USAGE)
-    run('resource forget story --reason "kept by hand" --yes')
-    assert "kept by hand" in run.json("resource explain story")["summary"]
+    run("resource forget story --reason kept-by-hand --yes")
+    assert "kept-by-hand" in run.json("resource explain story")["summary"]
     assert (cluster.files / "story").exists()
     run("resource explain nothing", exits=Exit.NOT_FOUND)
 

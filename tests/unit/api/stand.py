@@ -21,7 +21,6 @@ from garbagetruck.cluster.api.gateway import Consistency, Header, OperatingError
 from garbagetruck.cluster.api.ports import InvalidParameters, NodeRole, NodeStatus, PeerUnreachable, UnknownHandler
 from garbagetruck.cluster.api.server import ApiServer, ServerOptions, public_services
 from garbagetruck.cluster.machine import codec
-from garbagetruck.cluster.machine.features import LEVEL_NEWEST
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.model import CleanupSpec, Member
 from garbagetruck.cluster.machine.operations import (
@@ -44,15 +43,7 @@ from garbagetruck.v1 import (
 )
 
 NODES = tuple(
-    Member(
-        f"n{i}",
-        f"127.0.0.1:{7100 + i}",
-        f"127.0.0.1:{7200 + i}",
-        f"127.0.0.1:{7300 + i}",
-        "0.1.0",
-        f"d{i}",
-        LEVEL_NEWEST,
-    )
+    Member(f"n{i}", f"127.0.0.1:{7100 + i}", f"127.0.0.1:{7200 + i}", f"127.0.0.1:{7300 + i}", "0.1.0", f"d{i}", 1)
     for i in (1, 2, 3)
 )
 

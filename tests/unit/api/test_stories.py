@@ -1,10 +1,21 @@
 """Explaining, forgetting and previewing, over a real server and a bare machine."""
 
+import pytest
+from msgspec.structs import replace
+
+from garbagetruck.cluster.machine.features import LEVEL_NEWEST
 from garbagetruck.cluster.machine.model import ReportResult
-from garbagetruck.cluster.machine.operations import KeepChronicles, ReportCleanup
+from garbagetruck.cluster.machine.operations import KeepChronicles, RegisterMember, ReportCleanup
 from garbagetruck.v1 import cleanup_pb2, cleanup_spec_pb2, lease_pb2, resource_pb2
-from tests.unit.api.stand import Stand, refusal
+from tests.unit.api.stand import NODES, Stand, refusal
 from tests.unit.api.test_services import FILE, NOT_FOUND, PRECONDITION, claim, orphan
+
+
+@pytest.fixture
+def api(api: Stand) -> Stand:
+    """Of nodes that can all read stories."""
+    api.gateway.apply(*(RegisterMember(replace(node, feature_level=LEVEL_NEWEST)) for node in NODES))
+    return api
 
 
 async def test_a_resource_is_explained_through_its_life_and_after_it(api: Stand) -> None:

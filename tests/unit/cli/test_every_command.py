@@ -21,6 +21,7 @@ MUTATIONS = {
     "resource unhold",
     "cleanup discard",
     "cleanup pause",
+    "resource forget",
     "cleanup resume",
     "cleanup retry",
     "namespace set",
@@ -28,8 +29,15 @@ MUTATIONS = {
     "member remove",
     "leader transfer",
 }
-LISTS = {"lease list", "session list", "resource list", "cleanup list", "namespace list"}
-DANGEROUS = {"session close", "resource unhold", "cleanup discard", "cleanup resume", "namespace set"}
+LISTS = {"lease list", "session list", "resource list", "cleanup list", "cleanup preview", "namespace list"}
+DANGEROUS = {
+    "session close",
+    "resource unhold",
+    "resource forget",
+    "cleanup discard",
+    "cleanup resume",
+    "namespace set",
+}
 OFFLINE = {"snapshot list", "snapshot verify", "snapshot restore"}
 """Commands that look at this machine's own files."""
 LOCAL = (
@@ -160,7 +168,7 @@ def test_every_command_has_the_common_flags_and_those_of_its_kind(name: str) -> 
         ),
         (["snapshot", "list"], "Missing option '--data-dir'"),
         (["lease", "lst"], "No such command 'lst'"),
-        (["resource", "forget", "a"], "No such command 'forget'"),
+        (["resource", "forget", "a"], "Missing option '--reason'"),
         (["serve", "--config", "n1.toml", "--raft-heartbeet", "1s"], "--raft-heartbeet is not known"),
     ],
 )

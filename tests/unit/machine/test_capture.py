@@ -32,7 +32,8 @@ class Alone(Chorus):
 
 
 def is_captured(machine: Machine) -> bool:
-    return any(table._view is not None for table in state_of(machine).numbered)
+    tables = [getattr(state_of(machine), name) for name in integrity.TABLES]
+    return any(getattr(table, "_view", None) is not None for table in tables)
 
 
 def test_i3_a_capture_is_of_its_moment_whatever_is_applied_between_its_parts(seed: int) -> None:
