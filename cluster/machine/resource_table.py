@@ -7,12 +7,12 @@ that number, and one name and one number are shared with the lease that began th
 It must not know: what a resource's state means.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import xxhash
 
-from garbagetruck.cluster.machine.model import Resource, ResourceKey
+from garbagetruck.cluster.machine.model import Lease, Resource, ResourceKey
 from garbagetruck.cluster.machine.order import CreationOrder
 from garbagetruck.cluster.machine.table_view import TableView
 from garbagetruck.cluster.machine.tables import DIGEST_MASK, DigestSum
@@ -92,15 +92,25 @@ class ResourceTable:
         self._digest.value = (self._digest.value + change) & DIGEST_MASK
         self._latest = (key, resource)
 
-    def fill(self, keys: Sequence[ResourceKey], generations: Sequence[int], rows: Sequence[bytes]) -> None:
-        """As many times `put`, of encoded rows in the order of their generations. Raises ValueError when one is not new."""
-        table, salt = self._generations, self._salt
-        for (namespace, name), generation in zip(keys, generations, strict=True):
-            named = table.get(namespace)
+    def fill(self, resources: Sequence[Resource], rows: Sequence[bytes], began: Mapping[int, Lease]) -> None:
+        """As many times `put`, in the order of their generations, of resources and what they were decoded from.
+
+        `began` has the leases that began generations, as far as they are there: name and number are theirs, kept once.
+        Raises ValueError when one is not new.
+        """
+        table, salt, generations = self._generations, self._salt, list[int]()
+        for each in resources:
+            name, generation = each.name, each.generation
+            lease = began.get(generation)
+            if lease is not None and lease.resource == name:
+                name, generation = lease.resource, lease.token
+            named = table.get(each.namespace)
             if named is None:
-                named = table[namespace] = {}
-            if named.setdefault(name, generation) != generation:
-                raise ValueError("one resource is told of twice")
+                named = table[each.namespace] = {}
+            if name in named:
+                raise ValueError(f"resource {name!r} is told of twice")
+            named[name] = generation
+            generations.append(generation)
         change = sum([_hash_bytes(row, salt) for row in rows])
         self._digest.value = (self._digest.value + change) & DIGEST_MASK
         self._rows.extend(generations, rows)

@@ -6,6 +6,7 @@ decide nothing; the nouns beside this file (leases, sessions, resources, cleanup
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from operator import attrgetter
 
 from garbagetruck.cluster.machine.features import LEVEL_OLDEST
 from garbagetruck.cluster.machine.model import (
@@ -34,6 +35,8 @@ from garbagetruck.cluster.machine.resource_table import ResourceTable
 from garbagetruck.cluster.machine.tables import DeadlineTable, DigestSum, MemberTable, QueueTable, Table
 from garbagetruck.cluster.machine.targets import TargetIndex
 from garbagetruck.cluster.machine.timers import TimerKey, TimerKind, Timers
+
+_namespace_and_state = attrgetter("namespace", "state")
 
 
 class State:
@@ -237,7 +240,7 @@ class State:
 
     def index_resources(self, resources: Sequence[Resource]) -> None:
         """All but their targets."""
-        for (namespace, state), count in Counter((each.namespace, each.state) for each in resources).items():
+        for (namespace, state), count in Counter(map(_namespace_and_state, resources)).items():
             self.resource_totals[namespace] = self.resource_totals.get(namespace, 0) + count
             self.resource_counts[namespace, state] = self.resource_counts.get((namespace, state), 0) + count
         for each in resources:
