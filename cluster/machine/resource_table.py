@@ -3,7 +3,8 @@
 A resource is written when it is leased, orphaned and cleaned, and seldom read between; as an object with its strings,
 tuples and numbers it would take three times the room. It is otherwise a table like the others, numbered by generation;
 but the rows themselves stand in its order, and a name leads to its generation. So every index of resources can do with
-that number, and one name and one number are shared with the lease that began the generation.
+that number, and one name and one number are shared with the lease that began the generation. What repeats the name
+within a row, as a cleanup's parameters and target often do, is left out of it (`_packed`).
 It must not know: what a resource's state means.
 """
 
@@ -20,6 +21,10 @@ from garbagetruck.cluster.machine.tables import DIGEST_MASK, DigestSum
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Resource).decode
 _hash_bytes = xxhash.xxh3_64_intdigest
+
+NAME_LENGTH_BYTES = 2
+MARK = b"\xc1"
+"""Stands for the name in a packed row. No text has it, for it is no UTF-8; a number may."""
 
 
 class ResourceTable:
@@ -55,7 +60,7 @@ class ResourceTable:
         generation = self._generation(key)
         if generation is None:
             return None
-        resource = _decode(self._rows.at(generation))
+        resource = _decode(_whole(self._rows.at(generation)))
         self._latest = (key, resource)
         return resource
 
@@ -67,7 +72,7 @@ class ResourceTable:
 
     def of_generation(self, generation: int) -> Resource:
         """The resource in that life, which must be its present one."""
-        return _decode(self._rows.at(generation))
+        return _decode(_whole(self._rows.at(generation)))
 
     def values(self) -> Iterator[Resource]:
         return (resource for _, resource in self.after(0))
@@ -81,14 +86,14 @@ class ResourceTable:
         if generation is None:
             namespace, name = key
             self._generations.setdefault(namespace, {})[name] = resource.generation
-            self._rows.append(resource.generation, row)
+            self._rows.append(resource.generation, _packed(name, row))
             self._count += 1
         else:
-            old = self._rows.at(generation)
+            old = _whole(self._rows.at(generation))
             change -= _hash_bytes(old, self._salt)
             if self._view is not None:
                 self._view.keep(generation, msgspec.Raw(old))
-            self._rows.replace(generation, row)
+            self._rows.replace(generation, _packed(resource.name, row))
         self._digest.value = (self._digest.value + change) & DIGEST_MASK
         self._latest = (key, resource)
 
@@ -113,7 +118,7 @@ class ResourceTable:
             generations.append(generation)
         change = sum([_hash_bytes(row, salt) for row in rows])
         self._digest.value = (self._digest.value + change) & DIGEST_MASK
-        self._rows.extend(generations, rows)
+        self._rows.extend(generations, [_packed(each.name, row) for each, row in zip(resources, rows, strict=True)])
         self._count += len(rows)
 
     def pop(self, key: ResourceKey) -> Resource:
@@ -124,7 +129,7 @@ class ResourceTable:
         del named[name]
         if not named:
             del self._generations[namespace]
-        row = self._rows.at(generation)
+        row = _whole(self._rows.at(generation))
         self._latest = None
         if self._view is not None:
             self._view.keep_gone(generation, msgspec.Raw(row))
@@ -139,12 +144,12 @@ class ResourceTable:
 
     def after(self, generation: int) -> Iterator[tuple[int, Resource]]:
         """What was begun after `generation`, oldest first, with its own. Read before anything changes."""
-        return ((number, _decode(row)) for number, row in self._rows.after(generation))
+        return ((number, _decode(_whole(row))) for number, row in self._rows.after(generation))
 
     def view(self) -> TableView[bytes, msgspec.Raw]:
         """The table as it is now, encoded, to be read in parts. Costs upkeep until `forget_view`; there is one at a time."""
         assert self._view is None, "one view of a table at a time"
-        self._view = TableView(self._rows, msgspec.Raw)
+        self._view = TableView(self._rows, lambda packed: msgspec.Raw(_whole(packed)))
         return self._view
 
     def forget_view(self) -> None:
@@ -153,3 +158,21 @@ class ResourceTable:
     def _generation(self, key: ResourceKey) -> int | None:
         named = self._generations.get(key[0])
         return None if named is None else named.get(key[1])
+
+
+def _packed(name: str, row: bytes) -> bytes:
+    """The row with the name once, in front, and `MARK` for it wherever else it stands; or the row as it is behind no name.
+
+    It is that where the mark is in the row already, so that there were no way back, and where nothing is gained.
+    """
+    text = name.encode()
+    packed = len(text).to_bytes(NAME_LENGTH_BYTES) + text + row.replace(text, MARK)
+    return packed if len(packed) < len(row) and MARK not in row else bytes(NAME_LENGTH_BYTES) + row
+
+
+def _whole(packed: bytes) -> bytes:
+    """The row that was packed."""
+    rest = NAME_LENGTH_BYTES + int.from_bytes(packed[:NAME_LENGTH_BYTES])
+    if rest == NAME_LENGTH_BYTES:
+        return packed[rest:]
+    return packed[rest:].replace(MARK, packed[NAME_LENGTH_BYTES:rest])
