@@ -234,12 +234,20 @@ class State:
         self.resources.put(key, resource)
         if key in self.tombstones:
             self.tombstones.pop(key)
-        self.index_resources((resource,))
+        self.index_resource(resource)
         if resource.cleanup is not None:
             self.targets.take(resource.cleanup.target, resource.generation)
 
+    def index_resource(self, resource: Resource) -> None:
+        """All but its target."""
+        namespace, state = resource.namespace, resource.state
+        self.resource_totals[namespace] = self.resource_totals.get(namespace, 0) + 1
+        self.resource_counts[namespace, state] = self.resource_counts.get((namespace, state), 0) + 1
+        if state is not ResourceState.LIVE:
+            self._schedule(resource)
+
     def index_resources(self, resources: Sequence[Resource]) -> None:
-        """All but their targets."""
+        """As many times `index_resource`."""
         for (namespace, state), count in Counter(map(_namespace_and_state, resources)).items():
             self.resource_totals[namespace] = self.resource_totals.get(namespace, 0) + count
             self.resource_counts[namespace, state] = self.resource_counts.get((namespace, state), 0) + count
