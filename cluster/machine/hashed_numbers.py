@@ -6,7 +6,8 @@ than one bucket's, a few hundred of a million. It must not know: what was hashed
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 BUCKET_SHIFT = 52
 """The bits of a hash above these choose its bucket."""
@@ -42,6 +43,29 @@ class HashedNumbers:
         hashes.insert(place, hashed)
         numbers.insert(place, number)
         return True
+
+    def fill(self, hashes: Sequence[int], numbers: Sequence[int]) -> None:
+        """As many times `add`, of what is not there yet: for a map that is being filled. `settle` is due before any other call."""
+        buckets = self._buckets
+        for hashed, number in zip(hashes, numbers, strict=True):
+            bucket = buckets.get(hashed >> BUCKET_SHIFT)
+            if bucket is None:
+                bucket = buckets[hashed >> BUCKET_SHIFT] = (array("Q"), array("Q"))
+            bucket[0].append(hashed)
+            bucket[1].append(number)
+
+    def settle(self) -> tuple[int, int] | None:
+        """Put in order what `fill` left. Two numbers of one hash, if there are such; then it is nothing to rely on."""
+        for which, (hashes, numbers) in self._buckets.items():
+            entries = sorted(zip(hashes, numbers, strict=True))
+            for (one, its), (other, others) in pairwise(entries):
+                if one == other:
+                    return its, others
+            self._buckets[which] = (
+                array("Q", [hashed for hashed, _ in entries]),
+                array("Q", [number for _, number in entries]),
+            )
+        return None
 
     def remove(self, hashed: int) -> None:
         """Remove what is there."""

@@ -4,7 +4,7 @@ Duty: the one place that knows where rows of each kind belong. It must not know:
 """
 
 from collections.abc import Callable
-from itertools import islice, takewhile
+from itertools import islice
 from operator import ge
 from typing import Any, TypeVar
 
@@ -21,7 +21,6 @@ from garbagetruck.cluster.machine.model import (
     Namespace,
     RequestRecord,
     Resource,
-    ResourceKey,
     ResourceState,
     Session,
     Tombstone,
@@ -89,6 +88,13 @@ class Loading:
         except ValueError as error:
             raise Unreadable(f"a snapshot contradicts itself: {error}") from error
 
+    def finish(self) -> None:
+        """Every row is loaded. Raises `Unreadable` for what only shows then."""
+        try:
+            self._state.targets.settle()
+        except ValueError as error:
+            raise Unreadable(f"a snapshot contradicts itself: {error}") from error
+
     def _load_namespaces(self, rows: list[Namespace]) -> None:
         for row in rows:
             self._state.namespaces.put(row.name, row)
@@ -116,31 +122,13 @@ class Loading:
 
     def _load_resources(self, rows: list[msgspec.Raw]) -> None:
         """Kept as they came: what a resource's table holds is what a snapshot holds."""
-        state, share = self._state, self._texts.setdefault
+        state = self._state
         resources = _decoded(rows)
         _check_rising(state.resources.last(), [each.generation for each in resources])
-        began = self._leases_that_began(resources)
-        keys: list[ResourceKey] = []
-        generations: list[int] = []
-        for each in resources:
-            namespace, name, generation = share(each.namespace, each.namespace), each.name, each.generation
-            lease = began.get(generation)
-            if lease is not None and lease.resource == name:
-                name, generation = lease.resource, lease.token  # the same text and number, kept once
-            keys.append((namespace, name))
-            generations.append(generation)
-        state.resources.fill(keys, generations, [bytes(row) for row in rows])
-        state.targets.fill((each.cleanup.target, each.generation) for each in resources if each.cleanup is not None)
+        began = state.leases.between(resources[0].generation, resources[-1].generation) if resources else {}
+        state.resources.fill(resources, [bytes(row) for row in rows], began)
+        state.targets.fill([(each.cleanup.target, each.generation) for each in resources if each.cleanup is not None])
         state.index_resources(resources)
-
-    def _leases_that_began(self, resources: list[Resource]) -> dict[int, Lease]:
-        """Those of their generations' first leases that are still there, by token."""
-        leases = self._state.leases
-        if not resources:
-            return {}
-        tokens = leases.after(resources[0].generation - 1)
-        last = resources[-1].generation
-        return {token: leases[lease_id] for token, lease_id in takewhile(lambda each: each[0] <= last, tokens)}
 
     def _load_ended_leases(self, rows: list[EndedLease]) -> None:
         share = self._texts.setdefault

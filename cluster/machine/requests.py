@@ -73,7 +73,7 @@ def evict(state: State) -> None:
     """Forget answers past their age, oldest first, a bounded number at a time."""
     oldest_kept_ms = state.clock_ms - state.bounds.request_age_ms_max
     for _ in range(EVICTIONS_PER_BATCH_MAX):
-        first = state.requests.first()
-        if first is None or first[1].recorded_ms >= oldest_kept_ms:
+        oldest = state.requests.oldest()
+        if oldest is None or oldest.recorded_ms >= oldest_kept_ms:
             return
-        state.requests.pop(first[0])
+        state.requests.pop_oldest()

@@ -3,16 +3,17 @@
 A resource is written when it is leased, orphaned and cleaned, and seldom read between; as an object with its strings,
 tuples and numbers it would take three times the room. It is otherwise a table like the others, numbered by generation;
 but the rows themselves stand in its order, and a name leads to its generation. So every index of resources can do with
-that number, and one name and one number are shared with the lease that began the generation.
+that number, and one name and one number are shared with the lease that began the generation. What repeats the name
+within a row, as a cleanup's parameters and target often do, is left out of it (`_packed`).
 It must not know: what a resource's state means.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import xxhash
 
-from garbagetruck.cluster.machine.model import Resource, ResourceKey
+from garbagetruck.cluster.machine.model import Lease, Resource, ResourceKey
 from garbagetruck.cluster.machine.order import CreationOrder
 from garbagetruck.cluster.machine.table_view import TableView
 from garbagetruck.cluster.machine.tables import DIGEST_MASK, DigestSum
@@ -20,6 +21,10 @@ from garbagetruck.cluster.machine.tables import DIGEST_MASK, DigestSum
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Resource).decode
 _hash_bytes = xxhash.xxh3_64_intdigest
+
+NAME_LENGTH_BYTES = 2
+MARK = b"\xc1"
+"""Stands for the name in a packed row. No text has it, for it is no UTF-8; a number may."""
 
 
 class ResourceTable:
@@ -55,7 +60,7 @@ class ResourceTable:
         generation = self._generation(key)
         if generation is None:
             return None
-        resource = _decode(self._rows.at(generation))
+        resource = _decode(_whole(self._rows.at(generation)))
         self._latest = (key, resource)
         return resource
 
@@ -67,7 +72,7 @@ class ResourceTable:
 
     def of_generation(self, generation: int) -> Resource:
         """The resource in that life, which must be its present one."""
-        return _decode(self._rows.at(generation))
+        return _decode(_whole(self._rows.at(generation)))
 
     def values(self) -> Iterator[Resource]:
         return (resource for _, resource in self.after(0))
@@ -81,29 +86,39 @@ class ResourceTable:
         if generation is None:
             namespace, name = key
             self._generations.setdefault(namespace, {})[name] = resource.generation
-            self._rows.append(resource.generation, row)
+            self._rows.append(resource.generation, _packed(name, row))
             self._count += 1
         else:
-            old = self._rows.at(generation)
+            old = _whole(self._rows.at(generation))
             change -= _hash_bytes(old, self._salt)
             if self._view is not None:
                 self._view.keep(generation, msgspec.Raw(old))
-            self._rows.replace(generation, row)
+            self._rows.replace(generation, _packed(resource.name, row))
         self._digest.value = (self._digest.value + change) & DIGEST_MASK
         self._latest = (key, resource)
 
-    def fill(self, keys: Sequence[ResourceKey], generations: Sequence[int], rows: Sequence[bytes]) -> None:
-        """As many times `put`, of encoded rows in the order of their generations. Raises ValueError when one is not new."""
-        table, salt = self._generations, self._salt
-        for (namespace, name), generation in zip(keys, generations, strict=True):
-            named = table.get(namespace)
+    def fill(self, resources: Sequence[Resource], rows: Sequence[bytes], began: Mapping[int, Lease]) -> None:
+        """As many times `put`, in the order of their generations, of resources and what they were decoded from.
+
+        `began` has the leases that began generations, as far as they are there: name and number are theirs, kept once.
+        Raises ValueError when one is not new.
+        """
+        table, salt, generations = self._generations, self._salt, list[int]()
+        for each in resources:
+            name, generation = each.name, each.generation
+            lease = began.get(generation)
+            if lease is not None and lease.resource == name:
+                name, generation = lease.resource, lease.token
+            named = table.get(each.namespace)
             if named is None:
-                named = table[namespace] = {}
-            if named.setdefault(name, generation) != generation:
-                raise ValueError("one resource is told of twice")
+                named = table[each.namespace] = {}
+            if name in named:
+                raise ValueError(f"resource {name!r} is told of twice")
+            named[name] = generation
+            generations.append(generation)
         change = sum([_hash_bytes(row, salt) for row in rows])
         self._digest.value = (self._digest.value + change) & DIGEST_MASK
-        self._rows.extend(generations, rows)
+        self._rows.extend(generations, [_packed(each.name, row) for each, row in zip(resources, rows, strict=True)])
         self._count += len(rows)
 
     def pop(self, key: ResourceKey) -> Resource:
@@ -114,7 +129,7 @@ class ResourceTable:
         del named[name]
         if not named:
             del self._generations[namespace]
-        row = self._rows.at(generation)
+        row = _whole(self._rows.at(generation))
         self._latest = None
         if self._view is not None:
             self._view.keep_gone(generation, msgspec.Raw(row))
@@ -129,12 +144,12 @@ class ResourceTable:
 
     def after(self, generation: int) -> Iterator[tuple[int, Resource]]:
         """What was begun after `generation`, oldest first, with its own. Read before anything changes."""
-        return ((number, _decode(row)) for number, row in self._rows.after(generation))
+        return ((number, _decode(_whole(row))) for number, row in self._rows.after(generation))
 
     def view(self) -> TableView[bytes, msgspec.Raw]:
         """The table as it is now, encoded, to be read in parts. Costs upkeep until `forget_view`; there is one at a time."""
         assert self._view is None, "one view of a table at a time"
-        self._view = TableView(self._rows, msgspec.Raw)
+        self._view = TableView(self._rows, lambda packed: msgspec.Raw(_whole(packed)))
         return self._view
 
     def forget_view(self) -> None:
@@ -143,3 +158,21 @@ class ResourceTable:
     def _generation(self, key: ResourceKey) -> int | None:
         named = self._generations.get(key[0])
         return None if named is None else named.get(key[1])
+
+
+def _packed(name: str, row: bytes) -> bytes:
+    """The row with the name once, in front, and `MARK` for it wherever else it stands; or the row as it is behind no name.
+
+    It is that where the mark is in the row already, so that there were no way back, and where nothing is gained.
+    """
+    text = name.encode()
+    packed = len(text).to_bytes(NAME_LENGTH_BYTES) + text + row.replace(text, MARK)
+    return packed if len(packed) < len(row) and MARK not in row else bytes(NAME_LENGTH_BYTES) + row
+
+
+def _whole(packed: bytes) -> bytes:
+    """The row that was packed."""
+    rest = NAME_LENGTH_BYTES + int.from_bytes(packed[:NAME_LENGTH_BYTES])
+    if rest == NAME_LENGTH_BYTES:
+        return packed[rest:]
+    return packed[rest:].replace(MARK, packed[NAME_LENGTH_BYTES:rest])

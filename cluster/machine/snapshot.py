@@ -82,6 +82,7 @@ class Restoration:
         """Verify the whole. Raises `Unreadable`."""
         if self._header is None or not self._ended:
             raise Unreadable("a snapshot is cut short")
+        self._loading.finish()
         if Queries(self.state).digest() != self._header.digest:
             raise Unreadable("a snapshot's content does not have the digest that its header tells")
 

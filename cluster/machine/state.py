@@ -6,6 +6,7 @@ decide nothing; the nouns beside this file (leases, sessions, resources, cleanup
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from operator import attrgetter
 
 from garbagetruck.cluster.machine.chronicle import CHRONICLE_LEVEL, ChronicleTable
 from garbagetruck.cluster.machine.features import LEVEL_OLDEST
@@ -35,6 +36,8 @@ from garbagetruck.cluster.machine.resource_table import ResourceTable
 from garbagetruck.cluster.machine.tables import DeadlineTable, DigestSum, MemberTable, QueueTable, Table
 from garbagetruck.cluster.machine.targets import TargetIndex
 from garbagetruck.cluster.machine.timers import TimerKey, TimerKind, Timers
+
+_namespace_and_state = attrgetter("namespace", "state")
 
 
 class State:
@@ -235,13 +238,21 @@ class State:
         for remembered in (self.tombstones, self.chronicles):
             if key in remembered:
                 remembered.pop(key)
-        self.index_resources((resource,))
+        self.index_resource(resource)
         if resource.cleanup is not None:
             self.targets.take(resource.cleanup.target, resource.generation)
 
+    def index_resource(self, resource: Resource) -> None:
+        """All but its target."""
+        namespace, state = resource.namespace, resource.state
+        self.resource_totals[namespace] = self.resource_totals.get(namespace, 0) + 1
+        self.resource_counts[namespace, state] = self.resource_counts.get((namespace, state), 0) + 1
+        if state is not ResourceState.LIVE:
+            self._schedule(resource)
+
     def index_resources(self, resources: Sequence[Resource]) -> None:
-        """All but their targets."""
-        for (namespace, state), count in Counter((each.namespace, each.state) for each in resources).items():
+        """As many times `index_resource`."""
+        for (namespace, state), count in Counter(map(_namespace_and_state, resources)).items():
             self.resource_totals[namespace] = self.resource_totals.get(namespace, 0) + count
             self.resource_counts[namespace, state] = self.resource_counts.get((namespace, state), 0) + count
         for each in resources:

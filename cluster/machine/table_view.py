@@ -7,16 +7,25 @@ It must not know: what rows mean.
 """
 
 import heapq
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
-
-from garbagetruck.cluster.machine.order import CreationOrder
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
 
 K = TypeVar("K")
+K_co = TypeVar("K_co", covariant=True)
 Row = TypeVar("Row")
 
 NO_ROW: tuple[int, Any] = (1 << 64, None)
 """Stands behind the last row: no row has so high a number."""
+
+
+class Numbered(Protocol[K_co]):
+    """What stands under ever-rising numbers, as `order.CreationOrder`."""
+
+    def last(self) -> int:
+        """The highest number there ever was, or 0."""
+
+    def after(self, number: int, /) -> Iterator[tuple[int, K_co]]:
+        """What stands under higher numbers, with them, the lowest first."""
 
 
 class TableView(Generic[K, Row]):
@@ -24,7 +33,7 @@ class TableView(Generic[K, Row]):
 
     __slots__ = ("_aside", "_gone", "_last", "_order", "_read", "_row_of")
 
-    def __init__(self, order: CreationOrder[K], row_of: Callable[[K], Row]) -> None:
+    def __init__(self, order: Numbered[K], row_of: Callable[[K], Row]) -> None:
         self._order = order
         self._row_of = row_of
         self._last = order.last()

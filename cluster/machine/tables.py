@@ -144,6 +144,15 @@ class NumberedTable(Table[K, R]):
         """Numbers and keys of what was inserted after `number`, oldest first. Read before anything changes."""
         return self._order.after(number)
 
+    def between(self, first: int, last: int) -> dict[int, R]:
+        """Rows by their numbers, of those from `first` to `last`, both included."""
+        rows, found = self._rows, dict[int, R]()
+        for number, key in self._order.after(first - 1):
+            if number > last:
+                break
+            found[number] = rows[key]
+        return found
+
     def view(self) -> TableView[K, R]:
         """The table as it is now, to be read in parts. Costs upkeep until `forget_view`; there is one at a time."""
         assert self._view is None, "one view of a table at a time"

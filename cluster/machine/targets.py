@@ -7,7 +7,8 @@ Targets and their containers are known by hash: a deep target has up to 128 cont
 times its own size. Two of one hash could at worst refuse a target needlessly, on all nodes alike.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import xxhash
@@ -35,7 +36,7 @@ class Overlap(NamedTuple):
 
 
 class TargetIndex:
-    __slots__ = ("_below", "_latest", "_owners")
+    __slots__ = ("_around", "_below", "_is_clear", "_latest", "_owners")
 
     def __init__(self) -> None:
         self._owners = HashedNumbers()
@@ -44,6 +45,10 @@ class TargetIndex:
         """Hash of a container -> how many owned targets lie within it."""
         self._latest: tuple[str, list[int]] = ("", [_hash("")])
         """The hashes that were asked for last: one acquire looks for a target's owner, for overlaps, and takes it."""
+        self._around: tuple[str, list[int]] = ("", [])
+        """A folder, and the hashes of it and what contains it: what is leased together often lies together."""
+        self._is_clear = False
+        """Whether it is known that nobody owns any of these. Taking one of them looks at another folder, and so forgets it."""
 
     def owner(self, target: str) -> int | None:
         """The generation of the resource that owns it, or None."""
@@ -51,10 +56,13 @@ class TargetIndex:
 
     def overlap(self, target: str) -> Overlap | None:
         """What contains this target or lies within it, or None. Costs the target's depth, not the index's size."""
-        owners, hashes = self._owners, self._hashes(target)
-        for depth, container in enumerate(hashes):
-            if depth and (owner := owners.get(container)) is not None:
-                return Overlap(list(containers(target))[depth - 1], owner, 0)
+        hashes = self._hashes(target)
+        if not self._is_clear:
+            for container, hashed in zip(containers(target), self._around[1], strict=True):
+                owner = self._owners.get(hashed)
+                if owner is not None:
+                    return Overlap(container, owner, 0)
+            self._is_clear = True
         within = self._below.get(hashes[0], 0)
         return Overlap("", None, within) if within else None
 
@@ -78,21 +86,26 @@ class TargetIndex:
     def _hashes(self, target: str) -> list[int]:
         """The target's own, then those of its containers, nearest first."""
         if self._latest[0] != target:
-            self._latest = (target, [_hash(target), *map(_hash, containers(target))])
+            folder = target.rpartition("/")[0]
+            if self._around[0] != folder:
+                self._around, self._is_clear = (folder, [*map(_hash, containers(target))]), False
+            self._latest = (target, [_hash(target), *self._around[1]])
         return self._latest[1]
 
-    def fill(self, owned: Iterable[tuple[str, int]]) -> None:
-        """As many times `take`: what lies in one folder has its containers counted once. ValueError: two own one."""
-        owners, folders = self._owners, dict[str, int]()
-        for target, owner in owned:
-            if not owners.add(_hash(target), owner):
-                raise ValueError(f"two resources own {target!r}")
-            folder = target[: target.rfind("/")] if "/" in target else ""
-            folders[folder] = folders.get(folder, 0) + 1
-        for folder, count in folders.items():
+    def fill(self, owned: Sequence[tuple[str, int]]) -> None:
+        """As many times `take`: what lies in one folder has its containers counted once. `settle` is due then."""
+        self._is_clear = False
+        self._owners.fill([_hash(target) for target, _ in owned], [owner for _, owner in owned])
+        for folder, count in Counter([target.rpartition("/")[0] for target, _ in owned]).items():
             for container in containers(folder + "/"):
                 number = _hash(container)
                 self._below[number] = self._below.get(number, 0) + count
+
+    def settle(self) -> None:
+        """All that `fill` was told is there. Raises ValueError when two own one target."""
+        twice = self._owners.settle()
+        if twice is not None:
+            raise ValueError(f"the resources of generations {twice[0]} and {twice[1]} own one target")
 
 
 def _hash(target: str) -> int:

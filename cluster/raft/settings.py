@@ -51,8 +51,9 @@ class RaftSettings:
     """With less free space on the disk than this, new leases and sessions are refused; renewals still find room."""
     snapshot_entries: int = 100_000
     """A snapshot is taken after this many entries of the log, or up to a quarter fewer..."""
-    snapshot_log_bytes: int = 64 * 1024 * 1024
-    """...or when their payloads are this large. The log is kept, on disk and in memory, for up to two snapshots."""
+    snapshot_log_bytes: int = 32 * 1024 * 1024
+    """...or when their payloads are this large, which is what a restart replays in a few seconds. The log is kept, on disk
+    and in memory, for up to two snapshots."""
     snapshot_interval_ms: int = 60_000
     """Once the last is this old, an eighth of either is enough: a node that is idle after a rush restarts quickly."""
     tls: TlsFiles | None = None

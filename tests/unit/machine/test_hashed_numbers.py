@@ -31,3 +31,20 @@ def test_what_is_not_there_cannot_be_removed() -> None:
     for hashed in (6, 8):
         with pytest.raises(AssertionError, match="unknown"):
             numbers.remove(hashed)
+
+
+def test_one_that_was_filled_is_as_one_that_was_added_to(seed: int) -> None:
+    rng = random.Random(seed)
+    hashes = [rng.getrandbits(64) >> rng.choice((0, 0, 40)) for _ in range(500)]
+    known = {hashed: number for number, hashed in enumerate(hashes)}
+    added, filled = HashedNumbers(), HashedNumbers()
+    for hashed, number in known.items():
+        added.add(hashed, number)
+    middle = len(known) // 2
+    for part in (slice(middle), slice(middle, None)):
+        filled.fill(list(known)[part], list(known.values())[part])
+    assert filled.settle() is None
+    assert dict(filled.items()) == dict(added.items()) == known
+    assert all(filled.get(hashed) == number for hashed, number in known.items())
+    filled.fill([hashes[7]], [1_000])
+    assert filled.settle() == (known[hashes[7]], 1_000)

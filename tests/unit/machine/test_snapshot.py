@@ -268,7 +268,7 @@ def test_two_owners_of_one_target_are_damage(log: Scribe) -> None:
         resources = [msgspec.convert(row, Resource) for row in rows]
         return [replace(each, cleanup=file("f0")) for each in resources]
 
-    with pytest.raises(Unreadable, match="two resources own"):
+    with pytest.raises(Unreadable, match="own one target"):
         snapshot.read([*chunks[:place], forged(chunks[place], one_target_for_all), *chunks[place + 1 :]])
 
 
