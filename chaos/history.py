@@ -114,11 +114,15 @@ class Sight:
     """A node, as it said of itself."""
 
     node: str
+    asked_ns: int
     at_ns: int
+    """When it had answered."""
     term: int
     role: str
     applied_index: int
     digest: str
+    clock_ms: int
+    """Cluster time as it knew it, at some moment in between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ CHECKERS: Mapping[str, Callable[[History], Iterable[str]]] = MappingProxyType(
             leases.acknowledged_is_never_lost,
             nodes.one_history,
             nodes.one_leader_for_each_term,
+            nodes.time_is_fair,
             objects.every_orphan_is_reclaimed,
             leases.tokens_are_monotonic,
             leases.a_retry_is_one_operation,

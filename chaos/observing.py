@@ -36,17 +36,22 @@ async def observe(cluster: Cluster, history: History, now_ns: Callable[[], int])
 
 async def _see(cluster: Cluster, node: Node, history: History, now_ns: Callable[[], int]) -> None:
     """What a node says of itself; of others it knows by hearsay."""
+    asked_ns = now_ns()
     status = await cluster.status(node.id) if node.running else None
-    for each in status.nodes if status is not None else ():
+    if status is None:
+        return
+    for each in status.nodes:
         if each.id == node.id and each.role in ROLES:
             history.add(
                 Sight(
                     node=node.id,
+                    asked_ns=asked_ns,
                     at_ns=now_ns(),
                     term=each.term,
                     role=ROLES[each.role],
                     applied_index=each.applied_index,
                     digest=each.digest.hex(),
+                    clock_ms=status.clock_ms,
                 )
             )
 

@@ -53,7 +53,11 @@ async def run_scenario(
     began_ns = boottime_ns()
     history = History(grace_ms=GRACE_MS)
     async with Cluster(
-        folder / "cluster", nodes=plan.nodes, spare=scenario.spare, feature_level=scenario.feature_level
+        folder / "cluster",
+        nodes=plan.nodes,
+        spare=scenario.spare,
+        feature_level=scenario.feature_level,
+        settings=scenario.settings,
     ) as cluster:
         around = Around(nodes=cluster.doors, history=history, now_ns=boottime_ns)
         for namespace in NAMESPACES:

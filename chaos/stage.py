@@ -43,6 +43,8 @@ class Plan:
     """How often a scenario repeats itself, where it ends by number."""
     nodes: int
     clients: int
+    size: int
+    """How much of it there is, where a scenario is about a mass."""
 
 
 class Stage:
@@ -58,7 +60,9 @@ class Stage:
         self._say = say
 
     @asynccontextmanager
-    async def under(self, fault: Fault, *, recovers: bool = True) -> AsyncIterator[None]:
+    async def under(
+        self, fault: Fault, *, recovers: bool = True, recovery_s_max: float = RECOVERY_S_MAX
+    ) -> AsyncIterator[None]:
         """Run the body under a fault; then heal it, and wait until the cluster is whole again if it `recovers`."""
         why_not = fault.unavailable(self.cluster)
         if why_not:
@@ -74,7 +78,7 @@ class Stage:
             await fault.heal(self.cluster)
             try:
                 if recovers:
-                    await self._recover(fault)
+                    await self._recover(fault, recovery_s_max)
             finally:
                 self._put_down(fault.name, began_ns, healed_ns, fault)
 
@@ -163,9 +167,9 @@ class Stage:
         """The term of a cluster in which all nodes serve."""
         return (await self.cluster.until_healthy(timeout_s=RECOVERY_S_MAX)).term
 
-    async def _recover(self, fault: Fault) -> None:
+    async def _recover(self, fault: Fault, recovery_s_max: float) -> None:
         try:
-            await self.cluster.until_healthy(timeout_s=RECOVERY_S_MAX)
+            await self.cluster.until_healthy(timeout_s=recovery_s_max)
         except ClusterFailed as error:
-            self.check(f"all nodes serve within {RECOVERY_S_MAX:g} s after {fault.name}: {error}", holds=False)
+            self.check(f"all nodes serve within {recovery_s_max:g} s after {fault.name}: {error}", holds=False)
             raise

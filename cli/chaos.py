@@ -46,6 +46,8 @@ VIOLATED = Exit.REFUSED
 UNDECIDED = Exit.UNREACHABLE
 """A fault that did not bite, or a cluster that did not come up, shows nothing."""
 CLIENTS = 12
+SIZE_MAX = 2_000_000
+"""As many as a namespace takes unless it is told otherwise."""
 
 Said = Mapping[str, str | int | None]
 """Flags that a scenario's own numbers stand in for."""
@@ -59,6 +61,21 @@ class Shape(StrEnum):
 
 
 Output = Annotated[Shape, typer.Option("--output", "-o", help="How to print.")]
+Clients = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=200,
+        help=f"How many clients work meanwhile, beside one that only takes leases. Default: {CLIENTS}.",
+    ),
+]
+Nodes = Annotated[int | None, typer.Option(min=3, max=9, help="How many nodes. Default: each its own, 3 or 5.")]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        min=1_000, max=SIZE_MAX, help="How many leases, for scenarios of a mass of them. Default: each its own."
+    ),
+]
 
 
 @app.command("list", epilog=examples_text(["garbagetruck chaos list"]))
@@ -94,17 +111,9 @@ def run(  # noqa: PLR0917  # typer reads flags from parameters
     times: Annotated[
         int | None, typer.Option(min=1, help="How often, for scenarios that repeat. Default: each its own.")
     ] = None,
-    clients: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=200,
-            help=f"How many clients work meanwhile, beside one that only takes leases. Default: {CLIENTS}.",
-        ),
-    ] = None,
-    nodes: Annotated[
-        int | None, typer.Option(min=3, max=9, help="How many nodes. Default: each its own, 3 or 5.")
-    ] = None,
+    clients: Clients = None,
+    nodes: Nodes = None,
+    size: Size = None,
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn. Default: a new one.")] = None,
     keep: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Leave histories, reports and, unless passed, the nodes here.")
@@ -124,6 +133,7 @@ def run(  # noqa: PLR0917  # typer reads flags from parameters
         "--times": times,
         "--clients": clients,
         "--nodes": nodes,
+        "--size": size,
     }
     reports: list[Report] = []
     try:
@@ -159,7 +169,7 @@ def _scenarios(names: Sequence[str]) -> list["Scenario"]:
 def _plan(scenario: "Scenario", seed: int, said: Said) -> "Plan":
     from garbagetruck.chaos.stage import Plan
 
-    times, clients, nodes = said["--times"], said["--clients"], said["--nodes"]
+    times, clients, nodes, size = said["--times"], said["--clients"], said["--nodes"], said["--size"]
     return Plan(
         seed=seed,
         duration_s=_seconds("--duration", said, scenario.duration_s),
@@ -167,6 +177,7 @@ def _plan(scenario: "Scenario", seed: int, said: Said) -> "Plan":
         times=scenario.times if times is None else int(times),
         nodes=scenario.nodes if nodes is None else int(nodes),
         clients=CLIENTS if clients is None else int(clients),
+        size=scenario.size if size is None else int(size),
     )
 
 

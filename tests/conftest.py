@@ -17,7 +17,7 @@ for _module in ("chorus", "integrity", "promises", "scribe"):
 SEED_VARIABLE = "GARBAGETRUCK_TEST_SEED"
 
 _TESTS = Path(__file__).parent
-_GROUPS = {_TESTS / "integration": "clusters", _TESTS / "end_to_end": "clusters", _TESTS / "contract": "storage"}
+_GROUPS = {_TESTS / "integration": "nodes", _TESTS / "end_to_end": "clusters", _TESTS / "contract": "storage"}
 
 # The machine that runs the tests may be busy, so that no example has a deadline; a failure prints how to repeat it.
 settings.register_profile("garbagetruck", deadline=None, print_blob=True)
@@ -35,8 +35,9 @@ def seed() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that start clusters on one worker of pytest-xdist: two clusters on two cores starve each other; and
-    those that share a PostgreSQL server on one, so that there is one server."""
+    """Keep tests that start clusters of processes on one worker of pytest-xdist: two clusters on two cores starve each other.
+    Those of nodes in this process, which wait more than they work, on another; and those that share a PostgreSQL server on one, so
+    that there is one server."""
     for item in items:
         for folder, group in _GROUPS.items():
             if item.path.is_relative_to(folder):

@@ -1,4 +1,4 @@
-"""What nodes did: one history (I3), no leader without a majority (I8), and no burden that grows for ever.
+"""What nodes did: one history (I3), fair time (I7), no leader without a majority (I8), and no burden that grows for ever.
 
 Duty: compare nodes with each other, with the faults they were under, and with themselves earlier.
 Must not know: leases, objects.
@@ -13,6 +13,8 @@ STEP_DOWN_MS_MAX = 3_000
 """How long after it was cut off a leader may still acknowledge. The design says one election timeout; this is for
 machines that do other work beside us.
 """
+LAG_MS_MAX = 2_000
+"""By how much a node may be behind that says it leads: it may be about to give up, and have no more than the last tick."""
 GROWTH_MAX = {"resident_bytes": 1.5, "descriptors": 1.5, "threads": 1.5, "journal_bytes": 2.0}
 """How many times what it took in the second quarter of the time that it was seen, a node may take in the last."""
 SLACK = {"resident_bytes": 32 << 20, "descriptors": 32, "threads": 8, "journal_bytes": 16 << 20}
@@ -38,6 +40,24 @@ def one_leader_for_each_term(history: History) -> Iterator[str]:
     for sight in history.of(Sight):
         if sight.role == "leader" and leaders.setdefault(sight.term, sight.node) != sight.node:
             yield f"I3: {leaders[sight.term]} and {sight.node} both led in term {sight.term}"
+
+
+def time_is_fair(history: History) -> Iterator[str]:
+    """I7: cluster time never gains on the observer's, neither under one leader nor from one to the next."""
+    # Ahead of the observer's clock at most, at least: as it may have been when the leader was asked, and when it had answered.
+    lead_ms_max: dict[int, float] = {}
+    lead_ms_min: dict[int, float] = {}
+    for sight in history.of(Sight):
+        if sight.role != "leader":
+            continue
+        at_most, at_least = sight.clock_ms - sight.asked_ns / NS_PER_MS, sight.clock_ms - sight.at_ns / NS_PER_MS
+        earlier = [lead_ms for term, lead_ms in lead_ms_max.items() if term < sight.term]
+        bounds = [lead_ms_min[sight.term]] if sight.term in lead_ms_min else [max(earlier)] if earlier else []
+        for bound in bounds:
+            if at_least > bound + LAG_MS_MAX:
+                yield f"I7: cluster time gained {at_least - bound:.0f} ms, as {sight.node} told it in term {sight.term}"
+        lead_ms_max[sight.term] = max(at_most, lead_ms_max.get(sight.term, at_most))
+        lead_ms_min[sight.term] = min(at_most, lead_ms_min.get(sight.term, at_most))
 
 
 def no_zombie_leader(history: History) -> Iterator[str]:

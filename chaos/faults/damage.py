@@ -12,7 +12,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from garbagetruck.chaos.faults.fault import Fault
-from garbagetruck.chaos.processes.cluster import Cluster, tail_of
+from garbagetruck.chaos.processes.cluster import Cluster
 
 REFUSES_S_MAX = 20.0
 FLIPPED = 0xFF
@@ -48,7 +48,7 @@ class Damage(Fault):
             self.code = await node.ended(REFUSES_S_MAX)
         except TimeoutError:
             return
-        self.said = next((line for line in reversed(tail_of(node.log, 3)) if '"storage_refused"' in line), "")
+        self.said = node.said("storage_refused")
 
     @override
     async def heal(self, cluster: Cluster) -> None:

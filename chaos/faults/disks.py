@@ -9,8 +9,8 @@ from abc import ABC
 from typing_extensions import override
 
 from garbagetruck.chaos.faults.fault import Fault
-from garbagetruck.chaos.processes.cluster import Cluster, Node, tail_of
-from garbagetruck.chaos.processes.disk import FULL, SLOW, SYNC_FAILS, bites_beside
+from garbagetruck.chaos.processes.cluster import Cluster, Node
+from garbagetruck.chaos.processes.disk import FULL, SLOW, SYNC_FAILS
 
 EXIT_DISK = 74
 ENDS_S_MAX = 90.0
@@ -26,18 +26,12 @@ class _DiskFault(Fault, ABC):
 
     def _give_order(self, cluster: Cluster) -> Node:
         node = cluster.nodes[self._node_id]
-        bites_beside(node.orders).unlink(missing_ok=True)
-        # In one step: the node reads it all the time.
-        unfinished = node.orders.with_suffix(".new")
-        unfinished.write_text(self._order, encoding="utf-8")
-        unfinished.replace(node.orders)
+        node.disk.give(self._order)
         return node
 
     def _take_back(self, cluster: Cluster) -> Node:
         node = cluster.nodes[self._node_id]
-        node.orders.unlink(missing_ok=True)
-        if bites_beside(node.orders).exists():
-            self._bites = bites_beside(node.orders).read_text(encoding="utf-8").splitlines()
+        self._bites = node.disk.take_back()
         return node
 
 
@@ -58,7 +52,7 @@ class DiskFails(_DiskFault):
             self.code = await node.ended(ENDS_S_MAX)
         except TimeoutError:
             return
-        self.said = any('"disk_failed"' in line for line in tail_of(node.log, 3))
+        self.said = bool(node.said("disk_failed"))
 
     @override
     async def heal(self, cluster: Cluster) -> None:

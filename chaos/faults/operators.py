@@ -4,15 +4,12 @@ Duty: each as a disturbance that proves that it was one. Invariant: `heal` leave
 Must not know: clients.
 """
 
-import asyncio
-import shutil
-
 from typing_extensions import override
 
 from garbagetruck.chaos.faults.fault import Fault
 from garbagetruck.chaos.faults.processes import Drain
 from garbagetruck.chaos.processes import operating
-from garbagetruck.chaos.processes.cluster import Cluster, tail_of
+from garbagetruck.chaos.processes.cluster import Cluster
 
 EXIT_REMOVED = 1
 
@@ -57,7 +54,7 @@ class Remove(Fault):
         node = cluster.nodes[self._node_id]
         await operating.remove_member(cluster, self._node_id)
         self._code = await node.ended()
-        self._said = any('"removed"' in line for line in tail_of(node.log, 3))
+        self._said = bool(node.said("removed"))
         cluster.dismiss(self._node_id)
 
     @override
@@ -89,7 +86,7 @@ class Replace(Fault):
             await cluster.kill([self._node_id])
         cluster.dismiss(self._node_id)
         await operating.remove_member(cluster, self._node_id)
-        await asyncio.to_thread(shutil.rmtree, node.data_dir)
+        await node.wipe()
         let_in = LetIn(self._node_id)
         await let_in.inject(cluster)
         record = await operating.member(cluster, self._node_id)

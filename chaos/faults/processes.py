@@ -6,7 +6,6 @@ Must not know: wires.
 
 import asyncio
 import os
-import shutil
 import signal
 from collections.abc import Sequence
 
@@ -14,7 +13,7 @@ from typing_extensions import override
 
 from garbagetruck.chaos.faults.fault import Fault
 from garbagetruck.chaos.processes import proc
-from garbagetruck.chaos.processes.cluster import Cluster, tail_of
+from garbagetruck.chaos.processes.cluster import Cluster
 
 REFUSED_TIMEOUT_S = 30.0
 STATE_TIMEOUT_S = 5.0
@@ -100,7 +99,7 @@ class Drain(Fault):
         node = cluster.nodes[self._node_id]
         node.signal(signal.SIGTERM)
         self._code = await node.ended()
-        self._said = any('"stopped"' in line for line in tail_of(node.log, 3))
+        self._said = bool(node.said("stopped"))
 
     @override
     async def heal(self, cluster: Cluster) -> None:
@@ -129,7 +128,7 @@ class Wipe(Fault):
         self._others = tuple(node_id for node_id in cluster.ids if node_id not in self._nodes)
         await cluster.kill(self._nodes)
         for node_id in self._nodes:
-            await asyncio.to_thread(shutil.rmtree, cluster.nodes[node_id].data_dir)
+            await cluster.nodes[node_id].wipe()
             await cluster.start(node_id)
         for node_id in self._nodes:
             try:

@@ -24,7 +24,7 @@ def _claims_but_for(reason: Reason) -> Callable[..., Refused | None]:
     return may_claim
 
 
-@mutant(guard="claims: as the leader saw it", breaks="I1", catcher=in_cluster(first=4))
+@mutant(guard="claims: as the leader saw it", breaks="I1", catcher=in_cluster(first=21))
 def a_claim_is_not_checked_against_what_changed_since(patch: Patch) -> None:
     """What was an orphan when the leader looked is claimed, whatever came before the claim in the log."""
     patch.setattr(cleanups, "_may_claim", lambda *_, **__: None)

@@ -64,7 +64,7 @@ def a_read_does_not_wait_to_be_applied(patch: Patch) -> None:
     patch.setattr(Applier, "wait_applied", wait_applied)
 
 
-@mutant(guard="hazard 15: lead when one's own entry is applied", breaks="I3", catcher=in_cluster("kill"))
+@mutant(guard="hazard 15: lead when one's own entry is applied", breaks="I3", catcher=in_cluster("kill", first=3))
 def a_vote_is_taken_for_leadership(patch: Patch) -> None:
     """A majority's vote is enough to lead, before what the predecessors committed is applied."""
 
@@ -89,7 +89,7 @@ def any_epoch_may_enter(patch: Patch) -> None:
 @mutant(
     guard="commit queue: an unknown outcome is called so",
     breaks="I11",
-    catcher=in_cluster("slow_disks", names="I11"),
+    catcher=in_cluster("slow_disks", names="I11", first=4),
 )
 def an_unknown_outcome_is_called_a_failure(patch: Patch) -> None:
     """A batch that may still be applied is told to its callers as not applied."""

@@ -55,7 +55,7 @@ def tokens_repeat_themselves(patch: Patch) -> None:
     patch.setattr(State, "next_token", next_token)
 
 
-@mutant(guard="targets: none contains another", breaks="I1", catcher=in_cluster(names="I1"))
+@mutant(guard="targets: none contains another", breaks="I1", catcher=in_cluster(names="I1", first=2))
 def targets_may_overlap(patch: Patch) -> None:
     """The cleanup of a folder deletes what another resource in use has in it."""
     patch.setattr(TargetIndex, "overlap", lambda self, target: None)

@@ -11,17 +11,21 @@ Threads: the loop on which it was opened.
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import grpc.aio
 import tomlkit
 
 from garbagetruck.chaos.processes import proc, vault_handler
+from garbagetruck.chaos.processes.orders import Orders
+from garbagetruck.chaos.processes.settings import Settings, reconfigure
 from garbagetruck.chaos.processes.vault import Vault
 from garbagetruck.chaos.processes.wires import Kind, Wires
 from garbagetruck.cli.bench.throwaway import free_base_port
@@ -39,13 +43,8 @@ UPGRADING = "can do more"
 STATUS_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 60.0
 POLL_S = 0.1
-SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    # Small ones, so that segments are finished and snapshots taken within a short run.
-    "raft": {"segment_bytes": 1 << 18, "snapshot_entries": 1_000, "free_bytes_alarm": 0},
-    "node": {"drain_timeout": "5s"},
-    # A claim whose executor was killed stands until its deadline, and a second longer.
-    "cleanup": {"attempt_timeout": "2s"},
-}
+LAST_WORDS = 3
+"""Lines of a node's log."""
 
 
 class ClusterFailed(Exception):
@@ -61,8 +60,10 @@ class Node:
     data_dir: Path
     config: Path
     log: Path
-    orders: Path
+    disk: Orders
     """What its disk is told to do; see `chaos.processes.disk`."""
+    clocks: Orders
+    """Likewise its clocks; see `chaos.processes.clocks`."""
     places: cluster_pb2.Member
     """What an operator says of it who lets it in."""
     stubs: Stubs
@@ -90,6 +91,15 @@ class Node:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    def said(self, event: str) -> str:
+        """The latest of its last words that tell of it; empty when none does."""
+        return next((line for line in reversed(tail_of(self.log, LAST_WORDS)) if f'"{event}"' in line), "")
+
+    async def wipe(self) -> None:
+        """Remove its folder; it must have ended."""
+        assert not self.alive, f"{self.id} runs"
+        await asyncio.to_thread(shutil.rmtree, self.data_dir)
+
     async def ended(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Wait for the end of its process; answers the exit code, negative for a signal. Raises `TimeoutError`."""
         assert self.process is not None, "never started"
@@ -100,14 +110,23 @@ class Node:
 class Cluster:
     """`async with`: its nodes serve inside, and are gone afterwards."""
 
-    def __init__(self, folder: Path, *, nodes: int = 3, spare: int = 0, feature_level: int | None = None) -> None:
-        """`spare`: nodes that are planned and wired, and members of nothing yet."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        nodes: int = 3,
+        spare: int = 0,
+        feature_level: int | None = None,
+        settings: Settings = MappingProxyType({}),
+    ) -> None:
+        """`spare`: nodes that are planned and wired, and members of nothing yet. `settings` of the nodes, by section, beside ours."""
         self.folder = folder
         self.nodes: dict[str, Node] = {}
         self.doors: dict[str, Stubs] = {}
         """Whom clients may ask: the members."""
         self._size, self._spare = nodes, spare
         self._feature_level = feature_level
+        self._settings = settings
         self._channels: list[grpc.aio.Channel] = []
         self._wires: Wires | None = None
 
@@ -164,7 +183,7 @@ class Cluster:
         self._wires = Wires(listening)
         await self._wires.open()
         for node in planned.nodes:
-            _reconfigure(node, self._wires, founders=self._size, vault=self.vault)
+            reconfigure(node, self._wires, founders=self._size, vault=self.vault, settings=self._settings)
             self.nodes[node.id] = self._node(node)
         for node_id in list(self.nodes)[: self._size]:
             self.admit(node_id)
@@ -181,11 +200,15 @@ class Cluster:
             data_dir=node.data_dir,
             config=node.config,
             log=node.log,
-            orders=self.folder / f"{node.id}.disk",
+            disk=Orders(self._orders(node.id, "disk")),
+            clocks=Orders(self._orders(node.id, "clocks")),
             places=places,
             stubs=Stubs(channel),
             feature_level=self._feature_level,
         )
+
+    def _orders(self, node_id: str, part: str) -> Path:
+        return self.folder / f"{node_id}.{part}"
 
     def admit(self, node_id: str) -> None:
         """It is a member from now on, whom clients may ask."""
@@ -229,7 +252,7 @@ class Cluster:
             node.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *NODE,
-                str(node.orders),
+                *(str(self._orders(node_id, part)) for part in ("disk", "clocks")),
                 str(self._plug_ins),
                 "--config",
                 str(node.config),
@@ -294,7 +317,7 @@ class Cluster:
             said = "; ".join(last.warnings) or "nothing answers"
             raise ClusterFailed(f"{otherwise}: {said}\n{self.tails()}") from error
 
-    def tails(self, lines: int = 3) -> str:
+    def tails(self, lines: int = LAST_WORDS) -> str:
         """The ends of the nodes' logs, for whoever must find out."""
         return "\n".join(f"{node.id}: {line}" for node in self.nodes.values() for line in tail_of(node.log, lines))
 
@@ -309,19 +332,3 @@ def tail_of(log: Path, lines: int) -> Sequence[str]:
 def _knows_leader(status: cluster_pb2.ClusterStatus) -> bool:
     leading = [each.id for each in status.nodes if each.role == cluster_pb2.NODE_ROLE_LEADER and each.reachable]
     return leading == [status.leader_id]
-
-
-def _reconfigure(node: layout.LocalNode, wires: Wires, *, founders: int, vault: Path) -> None:
-    """Let a node find its peers at our wires, and listen where it would anyway. It is told of that many members, and
-    of the vault.
-    """
-    content = tomlkit.parse(node.config.read_text(encoding="utf-8")).unwrap()
-    others = [each for each in wires.nodes if each != node.id]
-    content["cluster"]["members"] = content["cluster"]["members"][:founders]
-    for kind in Kind:
-        ways = [f"{each}={wires.address(node.id, each, kind)}" for each in others]
-        content["node"][f"{kind.value}_routes"] = ways
-    content["handlers"]["vault"] = {"kind": vault_handler.KIND, "folder": str(vault)}
-    for section, settings in SETTINGS.items():
-        content.setdefault(section, {}).update(settings)
-    node.config.write_text(tomlkit.dumps(content), encoding="utf-8")

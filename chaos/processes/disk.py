@@ -1,7 +1,7 @@
 """A disk that fails when it is told to: what a chaos child gives its node instead of the operating system's.
 
-Duty: full, failing and slow on order. The order is a line in a file, so that somebody outside can write it: `full`, `sync-fails`,
-or `slow SECONDS`; no file, no fault. Whatever was refused or delayed is put down beside it, one line each, as the proof.
+Duty: full, failing and slow on order: `full`, `sync-fails`, or `slow SECONDS`. Whatever was refused or delayed is put down, one
+line each, as the proof.
 Invariants: without an order it is the real disk. A full disk refuses what would need more room, and nothing else; a sync that
 fails has synced nothing.
 Must not know: who writes the order. Threads: as of `RealDisk`.
@@ -12,59 +12,44 @@ import os
 import time
 from pathlib import Path
 
+from garbagetruck.chaos.processes.orders import Orders
 from garbagetruck.cluster.raft.disk import REAL_DISK, DiskFile
 
 FULL, SYNC_FAILS, SLOW = "full", "sync-fails", "slow"
 
 
-class Orders:
-    """The file that orders a fault, and the one that tells of its effects."""
+class DiskOrders:
+    """What they mean to a disk."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._bites = bites_beside(path)
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
 
     def room(self, path: Path) -> None:
         """Something would take room. Raises OSError (ENOSPC)."""
-        if self._order()[:1] == [FULL]:
-            self._bit(f"{FULL}: {path}")
+        if self.full():
+            self._orders.bit(f"{FULL}: {path}")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
     def full(self) -> bool:
-        return self._order()[:1] == [FULL]
+        return self._orders.words()[:1] == [FULL]
 
     def sync(self, path: Path) -> None:
         """Something is about to be made durable. Raises OSError (EIO); may take its time."""
-        match self._order():
+        match self._orders.words():
             case [order] if order == SYNC_FAILS:
-                self._bit(f"{SYNC_FAILS}: {path}")
+                self._orders.bit(f"{SYNC_FAILS}: {path}")
                 raise OSError(errno.EIO, os.strerror(errno.EIO), path)
             case [order, seconds] if order == SLOW:
-                self._bit(f"{SLOW}: {path}")
+                self._orders.bit(f"{SLOW}: {path}")
                 time.sleep(float(seconds))
             case _:
                 pass
-
-    def _order(self) -> list[str]:
-        try:
-            return self._path.read_text(encoding="utf-8").split()
-        except FileNotFoundError:
-            return []
-
-    def _bit(self, what: str) -> None:
-        with self._bites.open("a", encoding="utf-8") as stream:
-            stream.write(what + "\n")
-
-
-def bites_beside(orders: Path) -> Path:
-    """Where the effects of orders are put down."""
-    return orders.with_name(orders.name + ".bites")
 
 
 class UnreliableFile:
     """A `DiskFile` under orders."""
 
-    def __init__(self, file: DiskFile, orders: Orders) -> None:
+    def __init__(self, file: DiskFile, orders: DiskOrders) -> None:
         self._file = file
         self._orders = orders
 
@@ -114,7 +99,7 @@ class UnreliableDisk:
     """The `Disk` of the operating system, under orders."""
 
     def __init__(self, orders: Path) -> None:
-        self._orders = Orders(orders)
+        self._orders = DiskOrders(Orders(orders))
 
     def make_folder(self, path: Path) -> bool:
         return REAL_DISK.make_folder(path)

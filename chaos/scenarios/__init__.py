@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from garbagetruck.chaos.scenarios import (
     absences,
+    clocks,
     damages,
     disks,
     handlers,
@@ -43,6 +44,8 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             restarts.drain_leader,
             restarts.wiped_follower,
             restarts.wiped_majority,
+            clocks.wall_clock_jumps,
+            clocks.clock_rates,
             operators.member_replaced,
             operators.rolling_upgrade,
             operators.leader_transfer,

@@ -3,6 +3,7 @@
 from garbagetruck.chaos.faults.fault import Fault
 from garbagetruck.chaos.faults.network import isolated
 from garbagetruck.chaos.faults.processes import Stop
+from garbagetruck.chaos.processes.settings import CALM
 from garbagetruck.chaos.scenarios.scenario import scenario
 from garbagetruck.chaos.stage import Stage
 from garbagetruck.chaos.workload.clients import TTLS_MS
@@ -22,7 +23,7 @@ async def stop_leader(stage: Stage) -> None:
         await stage.load(LOAD_S)
 
 
-@scenario("stop-follower", covers=(23,), times=1, outage_s=30.0)
+@scenario("stop-follower", covers=(23,), times=1, outage_s=30.0, settings=CALM)
 async def stop_follower(stage: Stage) -> None:
     """A follower is stopped, and goes on: the term changes once at most, and the leader is not deposed by its return."""
     for _ in range(stage.plan.times):
@@ -30,7 +31,7 @@ async def stop_follower(stage: Stage) -> None:
         await _away_and_back(stage, Stop(await stage.follower()))
 
 
-@scenario("cut-node", times=1, outage_s=30.0)
+@scenario("cut-node", times=1, outage_s=30.0, settings=CALM)
 async def cut_node(stage: Stage) -> None:
     """A follower is cut off, and comes back: the term changes once at most, and the leader is not deposed by its return."""
     for _ in range(stage.plan.times):

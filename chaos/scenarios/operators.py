@@ -1,6 +1,7 @@
 """Scenarios of operators who change a cluster in use."""
 
 from garbagetruck.chaos.faults.operators import LetIn, Remove, Replace, Transfer, Upgrade
+from garbagetruck.chaos.processes.settings import CALM
 from garbagetruck.chaos.scenarios.scenario import scenario
 from garbagetruck.chaos.stage import RECOVERY_S_MAX, Stage
 
@@ -39,7 +40,7 @@ async def rolling_upgrade(stage: Stage) -> None:
     stage.check(f"the cluster is at level {NEWER}", holds=await _level(stage) == NEWER)
 
 
-@scenario("leader-transfer", times=5)
+@scenario("leader-transfer", times=5, settings=CALM)
 async def leader_transfer(stage: Stage) -> None:
     """Leadership is handed over through the API, again and again: the node that was named leads, one term later."""
     for _ in range(stage.plan.times):

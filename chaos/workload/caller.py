@@ -96,9 +96,9 @@ class Caller:
         )
         return await self._send(asked, lambda stubs: stubs.lease.Release, request)
 
-    async def read(self, lease_id: str) -> Attempt:
+    async def read(self, lease_id: str, node: str = "") -> Attempt:
         """Linearizable. A lease that is over counts as refused, with the reason "ended"."""
-        asked = replace(self.asked(Verb.READ), lease_id=lease_id)
+        asked = replace(self.asked(Verb.READ, node), lease_id=lease_id)
         return await self._send(
             asked,
             lambda stubs: stubs.lease.GetLease,

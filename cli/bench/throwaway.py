@@ -137,9 +137,9 @@ def end_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
-def free_base_port(nodes: int = NODES) -> int:
-    """A base for `up --base-port` all of whose ports are free now."""
-    bases = list(BASES)
+def free_base_port(nodes: int = NODES, among: Sequence[int] = BASES) -> int:
+    """A base for `up --base-port` all of whose ports are free now. Raises `ThrowawayError`."""
+    bases = list(among)
     random.SystemRandom().shuffle(bases)
     for base in bases:
         if _all_free([base + offset + number for offset in PORT_OFFSETS for number in range(1, nodes + 1)]):

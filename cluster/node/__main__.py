@@ -11,11 +11,12 @@ from pathlib import Path
 from garbagetruck.cluster.node.config.loading import load_settings
 from garbagetruck.cluster.node.config.problems import SettingsError
 from garbagetruck.cluster.node.lifecycle import EXIT_REFUSED, serve
+from garbagetruck.cluster.node.world import SYSTEM_CLOCKS, Clocks
 from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
 
 
-def main(disk: Disk = REAL_DISK) -> int:
-    """Run a node; the answer is the exit code. `disk` is for those who hurt nodes on purpose."""
+def main(disk: Disk = REAL_DISK, clocks: Clocks = SYSTEM_CLOCKS) -> int:
+    """Run a node; the answer is the exit code. `disk` and `clocks` are for those who hurt nodes on purpose."""
     parser = argparse.ArgumentParser(prog="garbagetruck.cluster.node", description="Run one node of a cluster.")
     parser.add_argument("--config", type=Path, required=True, help="TOML file; see docs/configuration.md")
     begin = parser.add_mutually_exclusive_group()
@@ -29,7 +30,9 @@ def main(disk: Disk = REAL_DISK) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - logging is not set up: its settings are what is wrong
         return EXIT_REFUSED
-    return serve(loaded, bootstrap=arguments.bootstrap, join=arguments.join, environ=os.environ, disk=disk)
+    return serve(
+        loaded, bootstrap=arguments.bootstrap, join=arguments.join, environ=os.environ, disk=disk, clocks=clocks
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import random
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Never, TypeVar
@@ -35,7 +34,7 @@ from garbagetruck.cluster.node.handlers import problem_of
 from garbagetruck.cluster.node.identity import DataFolder, IdentityError, NodeIdentity
 from garbagetruck.cluster.node.logs import configure_logs
 from garbagetruck.cluster.node.server_node import ServerNode
-from garbagetruck.cluster.node.world import World
+from garbagetruck.cluster.node.world import SYSTEM_CLOCKS, Clocks, World
 from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
 from garbagetruck.cluster.raft.errors import DiskFailed, RaftError, StorageRefused
 
@@ -78,16 +77,19 @@ def serve(
     join: bool = False,
     environ: Mapping[str, str],
     disk: Disk = REAL_DISK,
+    clocks: Clocks = SYSTEM_CLOCKS,
 ) -> int:
     """Run one node until it is told to stop, and end the process. The answer is the exit code of one that could not serve.
 
     `bootstrap` makes an empty folder that of a founder of a new cluster, `join` that of a node of a cluster there is.
-    `disk` is for those who hurt nodes on purpose.
+    `disk` and `clocks` are for those who hurt nodes on purpose.
 
     Configures logging and installs signal handlers: for the main thread of a process of its own.
     """
     settings = loaded.settings
-    configure_logs(level=settings.log.level, log_format=settings.log.format, node_id=settings.node.id)
+    configure_logs(
+        level=settings.log.level, log_format=settings.log.format, node_id=settings.node.id, wall_ns=clocks.wall_ns
+    )
     collect_rarely()
     for warning in loaded.warnings:
         _log.warning("settings", warning=warning)
@@ -106,7 +108,7 @@ def serve(
                 join_incarnation=settings.cluster.incarnation,
             )
             with asyncio.Runner(loop_factory=_new_loop) as runner:
-                runner.run(_run(loaded, identity, folder, environ, disk))
+                runner.run(_run(loaded, identity, folder, environ, disk, clocks))
     except IdentityError as error:
         _log.critical("refused", reason=str(error))
     except HandlerSettingsError as error:
@@ -125,7 +127,12 @@ def serve(
 
 
 async def _run(
-    loaded: LoadedSettings, identity: NodeIdentity, folder: DataFolder, environ: Mapping[str, str], disk: Disk
+    loaded: LoadedSettings,
+    identity: NodeIdentity,
+    folder: DataFolder,
+    environ: Mapping[str, str],
+    disk: Disk,
+    clocks: Clocks,
 ) -> Never:
     """Serve, drain, and end the process. Raises what keeps the node from serving."""
     loop = asyncio.get_running_loop()
@@ -137,8 +144,8 @@ async def _run(
         return loop.run_in_executor(pool, call)
 
     world = World(
-        monotonic_ns=time.monotonic_ns,
-        boottime_ns=lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+        monotonic_ns=clocks.monotonic_ns,
+        boottime_ns=clocks.boottime_ns,
         random=random.SystemRandom(),
         make_thread=lambda target, name: threading.Thread(target=target, name=name, daemon=True),
         run_blocking=run_blocking,
@@ -147,6 +154,7 @@ async def _run(
         environ=environ,
         on_fatal=die,
         disk=disk,
+        wall_ns=clocks.wall_ns,
     )
     node = _compose(loaded, identity, folder, world)
     for difference in node.membership.directory.differences():

@@ -8,15 +8,29 @@ Must not know: who logs what.
 
 import logging
 import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import structlog
 
+NS_PER_S = 1_000_000_000
 _LIBRARIES = ("aiohttp", "asyncio", "grpc", "pysyncobj")
 
 
-def configure_logs(*, level: str, log_format: str, node_id: str, stream: TextIO | None = None) -> None:
-    """Set logging up for this process. `log_format` is auto, json or console; `stream` defaults to standard error."""
+def configure_logs(
+    *,
+    level: str,
+    log_format: str,
+    node_id: str,
+    stream: TextIO | None = None,
+    wall_ns: Callable[[], int] = time.time_ns,
+) -> None:
+    """Set logging up for this process. `log_format` is auto, json or console; `stream` defaults to standard error.
+
+    `wall_ns` is the time that lines bear, since 1970.
+    """
     target = sys.stderr if stream is None else stream
     as_json = log_format == "json" or (log_format == "auto" and not target.isatty())
 
@@ -25,12 +39,17 @@ def configure_logs(*, level: str, log_format: str, node_id: str, stream: TextIO 
         event["node"] = node_id
         return event
 
+    def add_time(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        moment = datetime.fromtimestamp(wall_ns() / NS_PER_S, tz=UTC)
+        event["timestamp"] = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return event
+
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.PositionalArgumentsFormatter(),
         add_node,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_time,
     ]
     rendering: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if as_json:

@@ -39,9 +39,6 @@ from garbagetruck.cluster.observe.http import HttpServer
 READY_POLL_S = 0.05
 STORAGE_DRAIN_S = 5.0
 """How long a draining node tries to leave a copy of everything outside: what it leaves out, the others have."""
-LEAVE_S = 0.2
-"""How long a draining node still answers that it is leaving: what arrives at the very moment when the listener closes is cut
-off by gRPC without a word, and by then callers have gone elsewhere."""
 
 _log = structlog.get_logger(__name__)
 
@@ -188,7 +185,6 @@ class ServerNode:
             handed_over = await self.core.leadership.hand_over()
             _log.info("leadership_handed_over" if handed_over else "leadership_not_handed_over")
         self.forwarding.handler.drain()
-        await asyncio.sleep(LEAVE_S)
 
     async def leave(self) -> None:
         """`stop` all but the API, which turns callers away until the process ends, as it must do next."""

@@ -6,12 +6,31 @@ and the way to die. Must not know: what the parts do with it.
 
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from garbagetruck.cluster.cleanup.running import RunBlocking
 from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Where a process reads the time, in nanoseconds. May be called from any thread."""
+
+    monotonic_ns: Callable[[], int]
+    boottime_ns: Callable[[], int]
+    """Monotonic, and counts suspend."""
+    wall_ns: Callable[[], int]
+    """Since 1970. For people, and for retention by age: nothing in the cluster is decided by it."""
+
+
+SYSTEM_CLOCKS = Clocks(
+    monotonic_ns=time.monotonic_ns,
+    boottime_ns=lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+    wall_ns=time.time_ns,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +53,5 @@ class World:
     """Ends the process, promptly and with a failure."""
     disk: Disk = REAL_DISK
     """Where the log and its snapshots lie. No setting names another one: only who starts the process can."""
+    wall_ns: Callable[[], int] = SYSTEM_CLOCKS.wall_ns
+    """See `Clocks`."""

@@ -56,6 +56,11 @@ class Node:
     process: subprocess.Popen[bytes] | None = None
     """When the test started it by itself."""
 
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, or is stopped. Those that `up` started are waited for by `up`."""
+        return psutil.pid_exists(self.pid) if self.process is None else self.process.poll() is None
+
 
 class LocalCluster:
     """`start` before anything else, `stop` in any case."""
@@ -161,6 +166,14 @@ class LocalCluster:
         for node in self.nodes.values():
             if psutil.pid_exists(node.pid):
                 os.kill(node.pid, signal.SIGCONT)
+
+    def mend(self) -> None:
+        """Have every node serve again that was stopped or killed, and wait until they do."""
+        self.resume_all()
+        for node in self.nodes.values():
+            if not node.alive:
+                self.serve(node.id)
+        asyncio.run(self.until_all_serve())
 
     def add(self, node_id: str, number: int, *, knowing: Sequence[str]) -> dict[str, str]:
         """Lay out a node that shall join at the addresses of that number; the answer is those. Nothing is started.

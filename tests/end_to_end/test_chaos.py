@@ -72,7 +72,7 @@ def play(folder: Path, *arguments: str) -> dict[str, Any]:
 
 
 async def test_i1_what_is_deleted_while_it_is_leased_is_seen(folder: Path, seed: int) -> None:
-    plan = Plan(seed=seed, duration_s=1.0, outage_s=1.0, times=1, nodes=3, clients=8)
+    plan = Plan(seed=seed, duration_s=1.0, outage_s=1.0, times=1, nodes=3, clients=8, size=0)
     report = await run_scenario(sabotage, plan, folder=folder, repeat="again", say=print)
     print(*report.lines(), sep="\n")
     assert report.verdict is Verdict.VIOLATED

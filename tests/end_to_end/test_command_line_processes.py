@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,9 @@ from tests.cluster_fixtures.command_line import GARBAGETRUCK, Line, environment,
 from tests.cluster_fixtures.local import LocalCluster
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    local = LocalCluster(tmp_path_factory.mktemp("processes") / "cluster")
-    try:
-        local.start()
-        yield local
-    finally:
-        local.stop()
+@pytest.fixture
+def cluster(standing: LocalCluster) -> LocalCluster:
+    return standing
 
 
 @pytest.fixture
@@ -144,3 +138,17 @@ def test_at_a_terminal_a_person_is_asked(cluster: LocalCluster, run: Line, answe
     line = ["namespace", "set", "asked", "--no-brake"]
     assert at_a_terminal(cluster, line, asked=b"Go on?", typed=answer + b"\n") == code
     assert run.json("namespace get asked")["brake"]["enabled"] is (code != 0)
+
+
+def leader_of(run: Line) -> str:
+    until(lambda: run.json("status", exits=None)["leader"] is not None)
+    return str(run.json("status", exits=None)["leader"])
+
+
+def test_leadership_goes_where_an_operator_wants_it(cluster: LocalCluster, run: Line) -> None:
+    leader = leader_of(run)
+    other = next(each for each in cluster.nodes if each != leader)
+    assert run.json(f"leader transfer --to {other}") == {"leader": other}
+    assert run.json(f"leader transfer --to {other}") == {"leader": other}, "it leads already"
+    assert run.name("leader transfer") != other
+    run("leader transfer --to n9", exits=Exit.NOT_FOUND)

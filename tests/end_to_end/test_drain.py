@@ -9,7 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -20,8 +20,9 @@ from grpc import aio
 import garbagetruck
 from garbagetruck.client import CleanupSettings
 from garbagetruck.client.endpoints import Stubs
+from garbagetruck.client.errors import GarbageTruckError
 from garbagetruck.v1 import cleanup_spec_pb2, lease_pb2
-from tests.cluster_fixtures.local import LocalCluster
+from tests.cluster_fixtures.local import LocalCluster, Node
 from tests.unit.api.stand import Told
 
 CALL_S_MAX = 10.0
@@ -147,13 +148,20 @@ async def loaded(cluster: LocalCluster) -> AsyncIterator[tuple[Clients, Load]]:
         await clients.close()
 
 
-async def started_by_this_test(cluster: LocalCluster) -> None:
-    """One node after the other is stopped and served again, so that its exit code will be seen."""
-    for node in cluster.nodes.values():
-        cluster.signal(node.id, signal.SIGTERM)
-        await until(lambda: not psutil.pid_exists(node.pid))  # noqa: B023 - awaited at once
-        cluster.serve(node.id)
-        await cluster.until_all_serve()
+async def started_by_this_test(cluster: LocalCluster, *, leads: bool) -> Node:
+    """A node that was stopped and served again, so that its exit code will be seen; and that leads, or does not."""
+    node = cluster.nodes["n2"]
+    cluster.signal(node.id, signal.SIGTERM)
+    await until(lambda: not psutil.pid_exists(node.pid))
+    cluster.serve(node.id)
+    await cluster.until_all_serve()
+    to = node.id if leads else "n1"
+    async with garbagetruck.connect(cluster.endpoints, timeout=PATIENCE_S) as truck, asyncio.timeout(PATIENCE_S):
+        while await cluster.leader() != to:
+            # It comes to nothing when leadership moves by itself meanwhile.
+            with suppress(GarbageTruckError):
+                await truck.transfer_leadership(to)
+    return node
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -167,11 +175,9 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_i1_i2_i4_a_node_that_is_told_to_stop_under_load_costs_its_clients_nothing(
     cluster: LocalCluster, leads: bool
 ) -> None:
-    await started_by_this_test(cluster)
+    leaving = await started_by_this_test(cluster, leads=leads)
     async with garbagetruck.connect(cluster.endpoints, timeout=PATIENCE_S) as truck:
         await truck.namespaces.set(cleanup=CleanupSettings(grace_ms_min=0))
-    leader = await cluster.leader()
-    leaving = cluster.nodes[next(each for each in cluster.nodes if (each == leader) is leads)]
     process = leaving.process
     assert process is not None
     logged = len(cluster.log_of(leaving.id))

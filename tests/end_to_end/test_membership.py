@@ -182,16 +182,6 @@ def leader_of(run: Line) -> str:
     return str(run.json("status", exits=None)["leader"])
 
 
-def test_leadership_goes_where_an_operator_wants_it(cluster: LocalCluster) -> None:
-    run = Line(cluster)
-    leader = leader_of(run)
-    other = next(each for each in cluster.nodes if each != leader)
-    assert run.json(f"leader transfer --to {other}") == {"leader": other}
-    assert run.json(f"leader transfer --to {other}") == {"leader": other}, "it leads already"
-    assert run.name("leader transfer") != other
-    run("leader transfer --to n9", exits=Exit.NOT_FOUND)
-
-
 def test_a_node_waits_to_be_let_in_and_a_wiped_one_is_not_taken_for_what_it_was(cluster: LocalCluster) -> None:
     run = Line(cluster)
     places = cluster.add("n4", 4, knowing=("n1", "n2", "n3"))

@@ -4,14 +4,13 @@ Duty: join what archives and copies to the node's core. Nothing is started, noth
 Must not know: in what order things start and stop.
 """
 
-import time
-
 from garbagetruck.cluster.node.archiving.archiver import Archiver, ArchiverSettings
 from garbagetruck.cluster.node.archiving.copier import SnapshotCopier
 from garbagetruck.cluster.node.archiving.life import Life
 from garbagetruck.cluster.node.archiving.opening import described, open_storage
 from garbagetruck.cluster.node.archiving.progress import ArchiveProgress
 from garbagetruck.cluster.node.archiving.service import Archiving, StorageService
+from garbagetruck.cluster.node.clock import NS_PER_MS
 from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.config.storing import retention
 from garbagetruck.cluster.node.health import Core, Health
@@ -29,6 +28,10 @@ def storage_service(settings: NodeSettings, folder: DataFolder, core: Core, worl
     if storage is None:
         return None
     cursor = core.cursor
+
+    def wall_ms() -> int:
+        return world.wall_ns() // NS_PER_MS
+
     life = Life(
         node_id=settings.node.id,
         machine=core.machine,
@@ -45,7 +48,7 @@ def storage_service(settings: NodeSettings, folder: DataFolder, core: Core, worl
         executor=world.storage_executor,
         retention=retention(section),
         random=world.random,
-        wall_ms=_wall_ms,
+        wall_ms=wall_ms,
     )
     progress = ArchiveProgress()
     archiver = Archiver(
@@ -58,7 +61,7 @@ def storage_service(settings: NodeSettings, folder: DataFolder, core: Core, worl
             interval_s=section.archive_interval_ms / 1_000, backlog_bytes_max=section.archive_backlog_bytes_max
         ),
         monotonic_ns=world.monotonic_ns,
-        wall_ms=_wall_ms,
+        wall_ms=wall_ms,
     )
     core.leadership.observe(archiver)
     return StorageService(
@@ -74,8 +77,3 @@ def tell_of(storage: StorageService | None, health: Health, status: NodeStatusBo
     if storage is not None:
         health.archive, status.archive_waits = storage.facts, storage.waits
     return storage
-
-
-def _wall_ms() -> int:
-    """For people, and for retention by age: nothing in the cluster is decided by it."""
-    return time.time_ns() // 1_000_000

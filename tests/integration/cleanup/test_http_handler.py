@@ -221,7 +221,7 @@ async def test_i8_cancelling_an_attempt_closes_its_request(service: Service) -> 
         attempt.cancel()
         with pytest.raises(asyncio.CancelledError):
             await attempt
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), 20)
 
 
 async def test_a_missing_credential_keeps_the_node_from_starting() -> None:

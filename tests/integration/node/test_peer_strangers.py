@@ -79,7 +79,7 @@ async def test_what_fits_no_frame_or_is_no_message_ends_the_connection_unread() 
     for rest in ((FRAME_BYTES_MAX + 1).to_bytes(4, "big"), b"\0\0\0\x01\xc1"):
         reader, writer = await asyncio.open_connection("127.0.0.1", members[0].port)
         writer.write(frame_of(hello(), PEER) + rest)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             with contextlib.suppress(ConnectionError):
                 await reader.read()
         writer.close()

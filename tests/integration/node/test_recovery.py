@@ -1,5 +1,6 @@
 """A cluster restored from one node's folder: read as it is, founded anew, and served by a real node."""
 
+import asyncio
 import random
 import shutil
 from collections.abc import Iterator
@@ -67,9 +68,21 @@ class Disaster:
 
 
 @pytest.fixture
-async def disaster(tmp_path: Path) -> Disaster:
-    """20 leases of a minute, a session of an hour, and an orphan that would be cleaned next."""
-    place = prepared(tmp_path / "cluster")
+def disaster(first_disaster: Disaster, tmp_path: Path) -> Iterator[Disaster]:
+    """20 leases of a minute, a session of an hour, and an orphan that would be cleaned next; as it was, for each test."""
+    folder = first_disaster.place.folder
+    shutil.copytree(folder, tmp_path / "as it was")
+    yield first_disaster
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "as it was", folder)
+
+
+@pytest.fixture(scope="module")
+def first_disaster(tmp_path_factory: pytest.TempPathFactory) -> Disaster:
+    return asyncio.run(happen(prepared(tmp_path_factory.mktemp("disaster"))))
+
+
+async def happen(place: Place) -> Disaster:
     leases = []
     async with running(place, bootstrap=True) as node:
         await node.become_ready()

@@ -34,7 +34,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def use_level_2(node: ServerNode) -> None:
     index = node.core.applier.applied_index
-    await node.core.queue.submit((NoteDigest(index, 7),), timeout_s=5)
+    await node.core.queue.submit((NoteDigest(index, 7),), timeout_s=20)
 
 
 async def test_a_level_can_be_lowered_again_as_long_as_nothing_newer_is_in_the_log(place: Place) -> None:
@@ -123,6 +123,6 @@ async def test_an_entry_that_no_node_can_apply_is_got_past_with_the_text_of_the_
         async with garbagetruck.connect(place.api) as truck:
             await truck.acquire("after", holder="tests", ttl=600.0)
             watching = truck.watch(from_index=1, all_namespaces=True, types=["entry_skipped"])
-            async with aclosing(watching) as events, asyncio.timeout(10):
+            async with aclosing(watching) as events, asyncio.timeout(60):
                 assert (await anext(events)).detail == event.detail
     assert place.died == []

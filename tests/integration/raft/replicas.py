@@ -253,6 +253,17 @@ class Trio:
                 else:
                     return leader
 
+    async def hand_over(self, to: str = "") -> str:
+        """Have somebody else lead, `to` if it is named, and ask again, as an operator would: who has only just been made a voter
+        may not have heard of it, and does not stand then. Who leads is returned.
+        """
+        async with asyncio.timeout(PATIENCE_S):
+            before = leader = await self.leader()
+            while leader != to if to else leader == before:
+                await self.replicas[leader].transfer_leadership(to or None)
+                leader = await self.leader()
+        return leader
+
     async def voters(self, *node_ids: str, by: Sequence[str] = ()) -> None:
         """Wait until `by`, or all, have applied that these vote and nobody else."""
         for node_id in by or [*self.replicas]:

@@ -4,13 +4,13 @@ import asyncio
 import os
 import random
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
-import pytest
 import structlog
 
 from garbagetruck.cluster.raft import wire
@@ -62,34 +62,35 @@ async def working(folder: Path) -> AsyncIterator[tuple[Trio, str]]:
         assert nodes.replicas[leader].status.term == term
 
 
-REFUSED: list[tuple[str, Callable[[], bytes]]] = [
-    ("another cluster", lambda: frame_of(hello("n3", "n1", cluster_id="other"))),
-    ("another incarnation of the cluster", lambda: frame_of(hello("n3", "n1", incarnation=2))),
-    ("another protocol", lambda: frame_of(hello("n3", "n1", protocol=wire.PROTOCOL + 1))),
-    ("not a member", lambda: frame_of(hello("n9", "n1"))),
-    ("meant for another node", lambda: frame_of(hello("n3", "n2"))),
-    ("another disk than before", lambda: frame_of(hello("n3", "n1", disk_id="wiped"))),
-    ("no greeting", lambda: frame_of(wire.RequestVote(99, 99, 99, transfer=True))),
-    ("oversize frame", lambda: (2**32 - 1).to_bytes(4, "big")),
-    ("oversize frame", lambda: (GREETING_BYTES_MAX + 1).to_bytes(4, "big") + b"x" * 100),
-    ("malformed frame", lambda: (3).to_bytes(4, "big") + b"abc"),
-    ("malformed frame", lambda: (0).to_bytes(4, "big")),
-    ("oversize frame", lambda: b"GET / HTTP/1.1\r\nHost: n1\r\n\r\n"),
-]
+REFUSED: dict[str, list[Callable[[], bytes]]] = {
+    "another cluster": [lambda: frame_of(hello("n3", "n1", cluster_id="other"))],
+    "another incarnation of the cluster": [lambda: frame_of(hello("n3", "n1", incarnation=2))],
+    "another protocol": [lambda: frame_of(hello("n3", "n1", protocol=wire.PROTOCOL + 1))],
+    "not a member": [lambda: frame_of(hello("n9", "n1"))],
+    "meant for another node": [lambda: frame_of(hello("n3", "n2"))],
+    "another disk than before": [lambda: frame_of(hello("n3", "n1", disk_id="wiped"))],
+    "no greeting": [lambda: frame_of(wire.RequestVote(99, 99, 99, transfer=True))],
+    "oversize frame": [
+        lambda: (2**32 - 1).to_bytes(4, "big"),
+        lambda: (GREETING_BYTES_MAX + 1).to_bytes(4, "big") + b"x" * 100,
+        lambda: b"GET / HTTP/1.1\r\nHost: n1\r\n\r\n",
+    ],
+    "malformed frame": [lambda: (3).to_bytes(4, "big") + b"abc", lambda: (0).to_bytes(4, "big")],
+}
+TIMES = 20
 
 
-@pytest.mark.parametrize(("cause", "data"), REFUSED, ids=lambda value: value if isinstance(value, str) else "")
-async def test_what_does_not_belong_is_refused_counted_and_logged_once(
-    tmp_path: Path, cause: str, data: Callable[[], bytes]
-) -> None:
+async def test_what_does_not_belong_is_refused_counted_and_logged_once(tmp_path: Path) -> None:
     async with working(tmp_path) as (nodes, victim):
-        before = nodes.replicas[victim].refusals.get(cause, 0)
+        before = dict(nodes.replicas[victim].refusals)
         with structlog.testing.capture_logs() as logs:
-            for _ in range(20):
-                await say(nodes.port(victim), data())
-        assert nodes.replicas[victim].refusals[cause] - before == 20
-        lines = [line for line in logs if line["event"] == "raft_refused" and line["cause"] == cause]
-        assert len(lines) == 1
+            for each in (data for ways in REFUSED.values() for data in ways):
+                for _ in range(TIMES):
+                    await say(nodes.port(victim), each())
+        counted = {cause: nodes.replicas[victim].refusals.get(cause, 0) - before.get(cause, 0) for cause in REFUSED}
+        assert counted == {cause: TIMES * len(ways) for cause, ways in REFUSED.items()}
+        told = Counter(line["cause"] for line in logs if line["event"] == "raft_refused" and line["node"] == victim)
+        assert {cause: told[cause] for cause in REFUSED} == dict.fromkeys(REFUSED, 1)
 
 
 async def test_random_bytes_are_refused_and_cost_no_memory(tmp_path: Path) -> None:

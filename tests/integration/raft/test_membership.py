@@ -19,10 +19,7 @@ async def remove(nodes: Trio, node_id: str) -> None:
     """As an operator does it: first another leads, then it is removed, then everybody is told."""
     leader = await nodes.leader()
     if leader == node_id:
-        async with asyncio.timeout(PATIENCE_S):
-            # Who has only just been made a voter may not have heard of it, and does not stand then.
-            while not await nodes.replicas[leader].transfer_leadership():
-                await nodes.leader()
+        await nodes.hand_over()
     await nodes.change(RemoveVoter(node_id))
     nodes.members.remove(node_id)
     nodes.tell()
@@ -128,12 +125,11 @@ async def test_i2_a_wiped_node_comes_back_under_its_name_as_another_and_votes(tm
         await nodes.join(wiped, folder="new", disk_id="another")
         await nodes.voters(*(set(IDS) - {wiped}), by=[wiped])
         await nodes.change(RemoveVoter(wiped), but=wiped)
-        leader = await nodes.change(AddVoter(wiped, "another"))
+        await nodes.change(AddVoter(wiped, "another"))
         await nodes.heard(b"before")
         await nodes.voters(*IDS)
         assert not nodes.replicas[wiped].status.removed, "that was the other disk"
-        assert await nodes.replicas[leader].transfer_leadership(wiped)
-        assert await nodes.leader() == wiped
+        await nodes.hand_over(wiped)
 
 
 async def test_i2_a_founder_that_starts_late_does_not_elect_itself_with_one_that_lost_its_disk(tmp_path: Path) -> None:
@@ -171,8 +167,7 @@ async def test_a_node_that_was_away_follows_a_leader_that_nobody_told_it_of(tmp_
         await remove(nodes, "n3")
         await nodes.voters("n2", "n4", "n1", by=["n2", "n4"])
         await nodes.stop("n3")
-        leader = await nodes.leader()
-        assert leader == "n4" or await nodes.replicas[leader].transfer_leadership("n4")
+        await nodes.hand_over("n4")
         nodes.propose(await nodes.leader(), b"while it was away")
         await nodes.heard(b"while it was away")
         await nodes.stop("n2")
@@ -215,8 +210,7 @@ async def test_a_node_that_was_away_follows_a_leader_whose_disk_it_has_not_heard
         await nodes.stop("n1")
         await nodes.join("n3", folder="new", disk_id="another")
         await nodes.change(AddVoter("n3", "another"))
-        leader = await nodes.leader()
-        assert leader == "n3" or await nodes.replicas[leader].transfer_leadership("n3")
+        await nodes.hand_over("n3")
         nodes.propose(await nodes.leader(), b"while it was away")
         await nodes.start("n1")
         await nodes.heard(b"while it was away")
@@ -261,9 +255,7 @@ async def test_a_node_that_joins_late_gets_the_voters_with_a_snapshot(tmp_path: 
         await nodes.voters("n1", "n2")
         await nodes.change(AddVoter("n4", "disk-n4"))
         await nodes.voters("n1", "n2", "n4")
-        leader = await nodes.leader()
-        assert await nodes.replicas[leader].transfer_leadership("n4")
-        assert await nodes.leader() == "n4"
+        await nodes.hand_over("n4")
 
 
 async def test_a_change_is_refused_by_who_does_not_lead_or_runs_no_more(tmp_path: Path) -> None:

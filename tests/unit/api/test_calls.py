@@ -318,7 +318,7 @@ async def test_a_client_that_leaves_leaves_nothing_behind(api: Stand) -> None:
     await api.tally.some_finished.wait()
     assert api.tally.finished == [("garbagetruck.v1.LeaseService/Acquire", "CANCELLED")]
     await api.server.drain()
-    await asyncio.wait_for(api.calls.wait_idle(), 5)
+    await asyncio.wait_for(api.calls.wait_idle(), 20)
 
 
 async def test_more_messages_than_are_read_ahead_wait_with_their_sender() -> None:

@@ -119,7 +119,7 @@ async def test_a_quiet_watch_shows_a_sign_of_life() -> None:
     async with stand(DoorLimits(watch_idle_ms_max=20)) as api:
         call = api.events.Watch(event_pb2.WatchRequest(from_index=10_000))
         for _ in range(3):
-            response = await asyncio.wait_for(call.read(), 5)
+            response = await asyncio.wait_for(call.read(), 20)
             assert isinstance(response, event_pb2.WatchResponse)
             assert not response.events
         call.cancel()

@@ -120,7 +120,38 @@ class Story:
         self.history.add(Left(key=key, object_id=f"{key}#1", at_ns=at_ms * NS_PER_MS))
 
     def seen(self, node: str, index: int, digest: str, *, term: int = 1, role: str = "follower") -> None:
-        self.history.add(Sight(node=node, at_ns=0, term=term, role=role, applied_index=index, digest=digest))
+        self._seen(node, index, digest, term, role)
+
+    def told_time(
+        self, clock_ms: int, asked_ms: int, at_ms: int, *, node: str = "n1", term: int = 1, role: str = "leader"
+    ) -> None:
+        """By a node that was asked, and had answered, at these moments."""
+        self._seen(node, 7, "aa", term, role, clock_ms=clock_ms, asked_ms=asked_ms, at_ms=at_ms)
+
+    def _seen(
+        self,
+        node: str,
+        index: int,
+        digest: str,
+        term: int,
+        role: str,
+        *,
+        clock_ms: int = 0,
+        asked_ms: int = 0,
+        at_ms: int = 0,
+    ) -> None:
+        self.history.add(
+            Sight(
+                node=node,
+                asked_ns=asked_ms * NS_PER_MS,
+                at_ns=at_ms * NS_PER_MS,
+                term=term,
+                role=role,
+                applied_index=index,
+                digest=digest,
+                clock_ms=clock_ms,
+            )
+        )
 
     def fault(
         self,

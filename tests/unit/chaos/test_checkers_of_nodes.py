@@ -1,12 +1,14 @@
 """I3 and I8 on histories told by hand, and what nodes take of the machine; and the verdict on the whole."""
 
 from garbagetruck.chaos.checkers.nodes import (
+    LAG_MS_MAX,
     STEP_DOWN_MS_MAX,
     burdens_are_bounded,
     indexes_compared,
     no_zombie_leader,
     one_history,
     one_leader_for_each_term,
+    time_is_fair,
 )
 from garbagetruck.chaos.history import Outcome, Verb
 from garbagetruck.chaos.judge import CHECKERS, doubts_of, verdict_of, violations_of
@@ -39,6 +41,32 @@ def test_i3_two_leaders_in_one_term_are_found() -> None:
     assert list(one_leader_for_each_term(story.history)) == []
     story.seen("n3", 7, "aa", term=4, role="leader")
     assert len(list(one_leader_for_each_term(story.history))) == 1
+
+
+def test_i7_time_that_gains_on_the_observers_is_found_under_one_leader_and_from_one_to_the_next() -> None:
+    fair, fast, added = Story(), Story(), Story()
+    for story in (fair, fast, added):
+        story.told_time(1_000, 100, 110)
+        story.told_time(2_000, 1_100, 9_000)
+        story.told_time(50, 9_000, 9_100, role="follower")
+        story.told_time(5_000, 9_200, 9_300)
+    # It stood still for a while, and may go on from there, with the step that was granted, and under another leader.
+    fair.told_time(6_900, 9_300, 11_200)
+    fair.told_time(7_000, 11_200, 11_400, term=2)
+    assert list(time_is_fair(fair.history)) == []
+    fast.told_time(9_000, 9_300, 9_400)
+    assert len(list(time_is_fair(fast.history))) == 1
+    added.told_time(9_300 + 900 + LAG_MS_MAX + 1, 9_200, 9_300, term=2)
+    assert len(list(time_is_fair(added.history))) == 1
+
+
+def test_i7_a_leader_that_does_not_know_yet_that_it_is_none_makes_nobody_gain() -> None:
+    story = Story()
+    story.told_time(1_000, 1_000, 1_010, node="n1", term=1)
+    story.told_time(30_000, 30_000, 30_010, node="n2", term=2)
+    story.told_time(1_250, 30_000, 30_010, node="n1", term=1)
+    story.told_time(30_100, 30_100, 30_110, node="n2", term=2)
+    assert list(time_is_fair(story.history)) == []
 
 
 def test_i8_what_a_leader_without_a_majority_acknowledges_is_found() -> None:
@@ -79,7 +107,7 @@ def test_a_good_history_passes_and_every_checker_looks_at_it() -> None:
     assert violations_of(story.history) == []
     assert doubts_of(story.history) == []
     assert verdict_of([], []) is Verdict.PASSED
-    assert len(CHECKERS) == 11
+    assert len(CHECKERS) == 12
 
 
 def test_a_fault_that_did_not_bite_leaves_a_run_undecided() -> None:

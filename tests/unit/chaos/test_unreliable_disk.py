@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from garbagetruck.chaos.processes.disk import FULL, SLOW, SYNC_FAILS, UnreliableDisk, bites_beside
+from garbagetruck.chaos.processes.disk import FULL, SLOW, SYNC_FAILS, UnreliableDisk
+from garbagetruck.chaos.processes.orders import bites_beside
 from garbagetruck.cluster.node.__main__ import main
 from garbagetruck.cluster.raft.disk import REAL_DISK, DiskFile
 

@@ -188,7 +188,7 @@ async def test_i6_a_report_that_was_applied_unknown_to_us_is_known_by_its_refusa
     stage = Stage(ledger, settings=ExecutorSettings(report_retry_ms_min=1))
     async with leading(stage):
         await ledger.reports_reach(1)
-        await asyncio.wait_for(asked_again.wait(), 5)
+        await asyncio.wait_for(asked_again.wait(), 20)
         await turns()
     assert asked == 2
     assert len(ledger.reports) == 1
@@ -206,7 +206,7 @@ async def test_a_report_is_given_up_when_its_claim_is_over() -> None:
 
     ledger.before_proposal = refuse_reports
     async with leading(stage):
-        await asyncio.wait_for(stage.meter.lost.wait(), 5)
+        await asyncio.wait_for(stage.meter.lost.wait(), 20)
     asked = [each for operations in ledger.proposals for each in operations if isinstance(each, ReportCleanup)]
     assert len(asked) == 3, "at 700, 1,400 and 2,100 ms, by when the claim of 2,000 ms is over"
     assert ledger.reports == []

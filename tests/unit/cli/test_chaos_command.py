@@ -90,7 +90,7 @@ def test_a_violation_is_told_with_the_command_that_repeats_it(verdicts: list[Ver
 
 
 def test_the_repeating_command_has_the_flags_that_were_given() -> None:
-    said = {"--duration": "5s", "--outage": None, "--times": 2, "--clients": None, "--nodes": None}
+    said = {"--duration": "5s", "--outage": None, "--times": 2, "--clients": None, "--nodes": None, "--size": None}
     assert chaos._repeat("soak", 3, said) == "garbagetruck chaos run soak --seed 3 --duration 5s --times 2"
 
 
@@ -108,9 +108,12 @@ def test_what_is_not_known_is_refused_before_anything_runs(verdicts: list[Verdic
 
 
 def test_flags_stand_in_for_a_scenarios_own_numbers() -> None:
-    said = {"--duration": "5s", "--outage": None, "--times": 2, "--clients": None, "--nodes": None}
+    said = {"--duration": "5s", "--outage": None, "--times": 2, "--clients": None, "--nodes": None, "--size": None}
     plan = chaos._plan(SCENARIOS["cut-node"], 3, said)
     assert (plan.duration_s, plan.outage_s, plan.times, plan.clients) == (5.0, 30.0, 2, chaos.CLIENTS)
+    mass = SCENARIOS["mass-expiry-leader-dies"]
+    assert chaos._plan(mass, 3, said).size == 100_000
+    assert chaos._plan(mass, 3, {**said, "--size": 1_000_000}).size == 1_000_000
 
 
 def test_a_cluster_that_did_not_come_up_shows_nothing() -> None:

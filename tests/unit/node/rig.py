@@ -224,7 +224,7 @@ class Rig:
     async def create(self) -> None:
         """Create the cluster; needs an automatic log."""
         member = Member(NODE, "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "1", "disk", 1)
-        await self.queue.submit((CreateCluster("c1", 1, (member,)),), timeout_s=1)
+        await self.queue.submit((CreateCluster("c1", 1, (member,)),), timeout_s=20)
 
     async def stop(self) -> None:
         await self.leadership.stop()

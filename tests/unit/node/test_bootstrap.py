@@ -82,7 +82,7 @@ async def test_what_an_earlier_life_registered_counts_only_once_all_that_was_dec
 
     async def caught_up(consistency: Consistency, *, timeout_s: float) -> ReadView:
         if still_to_come:
-            await node.queue.submit((still_to_come.pop(),), timeout_s=1)
+            await node.queue.submit((still_to_come.pop(),), timeout_s=20)
         return await read(consistency, timeout_s=timeout_s)
 
     monkeypatch.setattr(node.gateway, "read", caught_up)
@@ -96,7 +96,7 @@ async def test_what_an_earlier_life_registered_counts_only_once_all_that_was_dec
 
 
 async def told(node: Node, *operations: Operation) -> None:
-    outcomes = await node.queue.submit(operations, timeout_s=1)
+    outcomes = await node.queue.submit(operations, timeout_s=20)
     assert not any(isinstance(each, Refused) for each in outcomes), outcomes
 
 

@@ -93,7 +93,7 @@ async def test_a_batch_is_bounded_in_operations_and_a_large_group_spans_batches(
 async def test_a_batch_is_bounded_in_bytes() -> None:
     rig = await held_rig(QueueSection(batch_bytes_max=65_536))
     ids = [f"{number:026d}" for number in range(1_000)]
-    tasks = [asyncio.create_task(rig.queue.submit((renew(ids),), timeout_s=5)) for _ in range(6)]
+    tasks = [asyncio.create_task(rig.queue.submit((renew(ids),), timeout_s=20)) for _ in range(6)]
     await turns()
     assert [len(payload) <= 65_536 + 200 for payload in rig.log.proposed] == [True, True]
     while not all(task.done() for task in tasks):
@@ -113,12 +113,12 @@ async def test_room_for_renewals_is_kept_under_overload() -> None:
     await turns()
     assert rig.queue.waiting_operations == 75
     with pytest.raises(Overloaded):
-        await rig.queue.submit((acquire(999),), timeout_s=1)
-    renewals = [asyncio.create_task(rig.queue.submit((renew([f"lease-{n}"]),), timeout_s=5)) for n in range(25)]
+        await rig.queue.submit((acquire(999),), timeout_s=20)
+    renewals = [asyncio.create_task(rig.queue.submit((renew([f"lease-{n}"]),), timeout_s=20)) for n in range(25)]
     await turns()
     assert rig.queue.waiting_operations == 100
     with pytest.raises(Overloaded):
-        await rig.queue.submit((renew(["lease-1"]),), timeout_s=1)
+        await rig.queue.submit((renew(["lease-1"]),), timeout_s=20)
     for _ in range(3):
         rig.log.commit()
         await turns()
@@ -129,14 +129,14 @@ async def test_room_for_renewals_is_kept_under_overload() -> None:
 
 async def test_while_a_disk_is_almost_full_nothing_begins_and_renewals_and_releases_go_on(rig: Rig) -> None:
     await rig.lead()
-    await rig.queue.submit((acquire(1),), timeout_s=5)
+    await rig.queue.submit((acquire(1),), timeout_s=20)
     rig.queue._low_on_space = lambda: frozenset({"n2"})
     with pytest.raises(StorageLow, match=r"the disk of n2 is almost full.*nothing was applied"):
-        await rig.queue.submit((acquire(2),), timeout_s=5)
-    (renewed,) = await rig.queue.submit((renew(["lease-1"]),), timeout_s=5)
+        await rig.queue.submit((acquire(2),), timeout_s=20)
+    (renewed,) = await rig.queue.submit((renew(["lease-1"]),), timeout_s=20)
     assert isinstance(renewed, LeasesRenewed)
     rig.queue._low_on_space = frozenset
-    (granted,) = await rig.queue.submit((acquire(2),), timeout_s=5)
+    (granted,) = await rig.queue.submit((acquire(2),), timeout_s=20)
     assert isinstance(granted, LeaseGranted)
 
 
@@ -157,7 +157,7 @@ async def test_i7_the_probe_is_refused_where_a_renewal_would_be() -> None:
     await turns()
     first.append(submit(rig, -2))
     await turns()
-    filling = [asyncio.create_task(rig.queue.submit((renew(["x"]),), timeout_s=5)) for _ in range(100)]
+    filling = [asyncio.create_task(rig.queue.submit((renew(["x"]),), timeout_s=20)) for _ in range(100)]
     await turns()
     with pytest.raises(Overloaded):
         await rig.queue.probe()
@@ -221,7 +221,7 @@ async def test_lost_leadership_fails_what_waits_at_once_and_keeps_what_is_sealed
     assert not tasks[0].done()
     assert not tasks[1].done()
     with pytest.raises(NotLeader):
-        await rig.queue.submit((acquire(9),), timeout_s=1)
+        await rig.queue.submit((acquire(9),), timeout_s=20)
     for task in tasks[:2]:
         task.cancel()
     await rig.stop()
@@ -318,7 +318,7 @@ async def test_a_log_that_was_stopped_applies_nothing_and_says_so() -> None:
     rig = await held_rig()
     rig.log.stopped = True
     with pytest.raises(NotSealed):
-        await rig.queue.submit((acquire(1),), timeout_s=1)
+        await rig.queue.submit((acquire(1),), timeout_s=20)
     await rig.stop()
 
 
@@ -329,7 +329,7 @@ async def test_what_not_every_member_can_read_never_enters_the_log() -> None:
     await rig.create()
     entries = len(rig.log.history)
     with pytest.raises(FeatureNotEnabled, match="n1 holds the cluster at feature level 1; nothing was applied"):
-        await rig.queue.submit((renew(["lease-1"]), NoteDigest(32, 7)), timeout_s=1)
+        await rig.queue.submit((renew(["lease-1"]), NoteDigest(32, 7)), timeout_s=20)
     await turns()
     assert len(rig.log.history) == entries
     await rig.stop()

@@ -27,9 +27,9 @@ from tests.unit.node.rig import acquire, turns
 async def test_the_leader_commits_and_reads_its_own_writes(node: Node) -> None:
     await node.lead()
     await node.create()
-    (granted,) = await node.gateway.submit((acquire(1),), timeout_s=1)
+    (granted,) = await node.gateway.submit((acquire(1),), timeout_s=20)
     assert isinstance(granted, LeaseGranted)
-    view = await node.gateway.read(Consistency.LINEARIZABLE, timeout_s=1)
+    view = await node.gateway.read(Consistency.LINEARIZABLE, timeout_s=20)
     assert view.age_ms == 0
     assert view.machine.lease("lease-1", view.clock_ms) is not None
     header = node.gateway.header()
@@ -37,7 +37,7 @@ async def test_the_leader_commits_and_reads_its_own_writes(node: Node) -> None:
 
 
 async def test_a_call_waits_through_an_election_within_its_time(node: Node) -> None:
-    task = asyncio.create_task(node.gateway.submit((acquire(1),), timeout_s=5))
+    task = asyncio.create_task(node.gateway.submit((acquire(1),), timeout_s=20))
     await turns()
     await node.lead()
     assert isinstance((await task)[0], LeaseGranted)
@@ -46,7 +46,7 @@ async def test_a_call_waits_through_an_election_within_its_time(node: Node) -> N
 async def test_what_was_not_applied_is_tried_again_with_the_next_leader(node: Node) -> None:
     peer = node.link.handlers["n2"] = ScriptedPeer("NOT_LEADER", "DRAINING")
     node.log.follow(2, "n2")
-    task = asyncio.create_task(node.gateway.submit((acquire(1),), timeout_s=5))
+    task = asyncio.create_task(node.gateway.submit((acquire(1),), timeout_s=20))
     await peer.done.wait()
     await node.lead(3)
     assert isinstance((await task)[0], LeaseGranted)
@@ -62,7 +62,7 @@ async def test_a_peer_that_cannot_be_reached_is_no_leader(node: Node) -> None:
 async def test_a_follower_reads_once_it_has_applied_what_the_leader_told(node: Node) -> None:
     node.link.handlers["n2"] = ScriptedPeer("index")
     node.log.follow(2, "n2")
-    task = asyncio.create_task(node.gateway.read(Consistency.LINEARIZABLE, timeout_s=5))
+    task = asyncio.create_task(node.gateway.read(Consistency.LINEARIZABLE, timeout_s=20))
     await turns(30)
     assert not task.done()
     for _ in range(3):
@@ -76,7 +76,7 @@ async def test_a_draining_node_takes_nothing_new_and_names_the_leader(node: Node
     node.log.follow(2, "n2")
     node.gateway.drain()
     with pytest.raises(Draining) as caught:
-        await node.gateway.submit((acquire(1),), timeout_s=1)
+        await node.gateway.submit((acquire(1),), timeout_s=20)
     assert caught.value.leader == "127.0.0.1:7102"
 
 
@@ -95,15 +95,15 @@ async def test_entered_ms_is_never_ahead_of_any_leader(node: Node) -> None:
 async def test_the_leader_hands_over_and_tells_who_leads_then(node: Node) -> None:
     await node.lead()
     await node.create()
-    assert await node.gateway.transfer_leadership("n3", timeout_s=5) == "n3"
+    assert await node.gateway.transfer_leadership("n3", timeout_s=20) == "n3"
     assert not node.leadership.leading
     await node.lead(5)
-    assert await node.gateway.transfer_leadership("", timeout_s=5) == "n2"
+    assert await node.gateway.transfer_leadership("", timeout_s=20) == "n2"
 
 
 async def test_who_leads_already_need_not_be_asked(node: Node) -> None:
     await node.lead()
-    assert await node.gateway.transfer_leadership("n1", timeout_s=5) == "n1"
+    assert await node.gateway.transfer_leadership("n1", timeout_s=20) == "n1"
     assert node.leadership.leading
 
 
@@ -112,7 +112,7 @@ async def test_nobody_stops_leading_for_one_who_cannot(node: Node, to: str, told
     await node.lead()
     node.log.connect("n2")
     with pytest.raises(TransferFailed, match=told):
-        await node.gateway.transfer_leadership(to, timeout_s=5)
+        await node.gateway.transfer_leadership(to, timeout_s=20)
     assert node.leadership.leading
 
 
@@ -125,7 +125,7 @@ async def test_a_transfer_that_comes_to_nothing_leaves_the_leader_where_it_was(
     await node.lead()
     monkeypatch.setattr(node.log, "transfer_leadership", in_vain)
     with pytest.raises(TransferFailed, match="n2 did not take over in time"):
-        await node.gateway.transfer_leadership("n2", timeout_s=5)
+        await node.gateway.transfer_leadership("n2", timeout_s=20)
     await turns()
     assert node.leadership.leading, "once an entry of its own has been applied again"
 
@@ -135,16 +135,16 @@ async def test_a_follower_has_the_leader_hand_over(node: Node) -> None:
     await node.lead()
     await node.create()
     record = replace(node.machine.members()[0], feature_level=1)
-    await node.queue.submit((RegisterMember(record),), timeout_s=1)
+    await node.queue.submit((RegisterMember(record),), timeout_s=20)
     node.log.follow(2, "n2")
     with pytest.raises(FeatureNotEnabled, match="ask n2 itself"):
-        await node.gateway.transfer_leadership("n3", timeout_s=5)
+        await node.gateway.transfer_leadership("n3", timeout_s=20)
     await node.lead(3)
-    await node.queue.submit((RegisterMember(replace(record, feature_level=2)),), timeout_s=1)
+    await node.queue.submit((RegisterMember(replace(record, feature_level=2)),), timeout_s=20)
     node.log.follow(4, "n2")
     with pytest.raises(TransferFailed):
-        await node.gateway.transfer_leadership("n3", timeout_s=5)
-    assert await node.gateway.transfer_leadership("n3", timeout_s=5) == "n3"
+        await node.gateway.transfer_leadership("n3", timeout_s=20)
+    assert await node.gateway.transfer_leadership("n3", timeout_s=20) == "n3"
     assert [each.to for each in peer.asked if isinstance(each, TransferRequest)] == ["n3"] * 3
 
 

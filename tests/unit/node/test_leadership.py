@@ -84,7 +84,7 @@ async def test_an_idle_leader_ticks_once_a_second_and_a_deadline_sooner() -> Non
     await _pass_ms(rig, 3_000)
     idle = [batch.at_ms for batch in rig.log.batches() if not batch.operations]
     assert [round(at_ms, -2) for at_ms in idle] == [1_000, 2_000, 3_000]
-    (granted,) = await rig.queue.submit((acquire(1, entered_ms=rig.machine.clock_ms, ttl_ms=300),), timeout_s=1)
+    (granted,) = await rig.queue.submit((acquire(1, entered_ms=rig.machine.clock_ms, ttl_ms=300),), timeout_s=20)
     assert isinstance(granted, LeaseGranted)
     acquired_ms = rig.machine.clock_ms
     await _pass_ms(rig, 330)
@@ -104,7 +104,7 @@ async def test_a_sweep_that_is_behind_ticks_at_once_until_it_is_not() -> None:
     count = 3 * at_once + 1
     operations = [acquire(number, ttl_ms=1_000) for number in range(count)]
     for start in range(0, count, 1_000):
-        await rig.queue.submit(operations[start : start + 1_000], timeout_s=5)
+        await rig.queue.submit(operations[start : start + 1_000], timeout_s=20)
     await _pass_ms(rig, 900)
     assert rig.machine.summary().leases == count
     entries = len(rig.log.history)
@@ -151,7 +151,7 @@ async def test_i1_a_leader_stopped_for_longer_than_every_ttl_expires_nothing_ren
     await rig.start()
     await rig.lead(1)
     await rig.create()
-    await rig.queue.submit((acquire(1, ttl_ms=5_000),), timeout_s=1)
+    await rig.queue.submit((acquire(1, ttl_ms=5_000),), timeout_s=20)
     await _pass_ms(rig, 1_000)
     rig.log.automatic = rig.log.confirms = False
     rig.monotonic.advance_ms(60_000)  # nothing ran for a minute
@@ -180,7 +180,7 @@ async def test_a_new_leader_goes_on_from_the_clock_of_the_log() -> None:
     await rig.start()
     await rig.lead(1)
     await rig.create()
-    await rig.queue.submit((acquire(1, ttl_ms=5_000),), timeout_s=1)
+    await rig.queue.submit((acquire(1, ttl_ms=5_000),), timeout_s=20)
     await _pass_ms(rig, 2_000)
     rig.log.follow(2, "n2")
     rig.monotonic.advance_ms(60_000)
@@ -211,7 +211,7 @@ async def test_when_no_other_takes_over_this_node_leads_again(rig: Rig) -> None:
     assert not await rig.leadership.hand_over()
     await turns()
     assert rig.leadership.epoch == 1
-    await rig.queue.submit((renew(["x"]),), timeout_s=1)
+    await rig.queue.submit((renew(["x"]),), timeout_s=20)
 
 
 async def test_a_leader_whose_log_dropped_a_batch_leads_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +228,7 @@ async def test_a_leader_whose_log_dropped_a_batch_leads_again(monkeypatch: pytes
     rig.log.automatic = True
     await _pass_ms(rig, 2_000)
     assert rig.leadership.epoch == 1
-    await rig.queue.submit((acquire(2, entered_ms=rig.machine.clock_ms),), timeout_s=1)
+    await rig.queue.submit((acquire(2, entered_ms=rig.machine.clock_ms),), timeout_s=20)
     assert not lost.done(), "it waits for its deadline: nobody knows"
     lost.cancel()
     await rig.stop()

@@ -22,7 +22,7 @@ def executor() -> Iterator[Executor]:
 async def snapshots(rig: Rig, executor: Executor, monkeypatch: pytest.MonkeyPatch) -> MachineSnapshots:
     monkeypatch.setattr(machine_snapshots, "PIECE_BYTES", 50)  # so that no piece is a chunk
     await rig.lead()
-    await rig.queue.submit([acquire(number) for number in range(100)], timeout_s=5)
+    await rig.queue.submit([acquire(number) for number in range(100)], timeout_s=20)
     return MachineSnapshots(rig.machine, rig.applier, executor)
 
 
@@ -33,7 +33,7 @@ async def test_i3_what_is_decoded_is_the_machine_as_it_was_when_it_was_captured(
     capture = snapshots.capture()
     assert capture.index == index
     pieces = [await anext(capture.chunks)]
-    await rig.queue.submit([acquire(number) for number in range(100, 150)], timeout_s=5)
+    await rig.queue.submit([acquire(number) for number in range(100, 150)], timeout_s=20)
     pieces += [piece async for piece in capture.chunks]
     assert max(map(len, pieces)) == 50
     restored = Machine()

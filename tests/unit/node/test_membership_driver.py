@@ -56,21 +56,21 @@ class Stage(Rig):
         await self.start()
         await self.lead()
         founders = tuple(member(number, version="1", disk_id=f"disk-{number}") for number in (1, 2, 3))
-        await self.queue.submit((CreateCluster("c1", 1, founders),), timeout_s=1)
+        await self.queue.submit((CreateCluster("c1", 1, founders),), timeout_s=20)
 
     async def add(self, number: int = 4) -> None:
-        await self.queue.submit((AddMember(self.machine.clock_ms, "", "op", member(number)),), timeout_s=1)
+        await self.queue.submit((AddMember(self.machine.clock_ms, "", "op", member(number)),), timeout_s=20)
         await turns()
 
     async def remove(self, member_id: str) -> None:
-        await self.queue.submit((RemoveMember(self.machine.clock_ms, "", "op", member_id),), timeout_s=1)
+        await self.queue.submit((RemoveMember(self.machine.clock_ms, "", "op", member_id),), timeout_s=20)
         await turns(30)
 
     async def come(self, number: int = 4) -> None:
         """The new node connects and registers."""
         self.log.connect(*PEERS, f"n{number}")
         record = member(number, version="1", disk_id=f"disk-{number}")
-        await self.queue.submit((RegisterMember(record),), timeout_s=1)
+        await self.queue.submit((RegisterMember(record),), timeout_s=20)
         await turns(30)
 
     def role(self, member_id: str) -> MemberRole | None:
@@ -83,7 +83,7 @@ class Stage(Rig):
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while True:
             if condition():
                 return
@@ -112,7 +112,7 @@ async def test_a_learner_gets_its_vote_once_it_has_come(stage: Stage) -> None:
 async def test_a_learner_that_registered_and_left_again_waits_for_its_connection(stage: Stage) -> None:
     await stage.begin()
     await stage.add()
-    await stage.queue.submit((RegisterMember(member(4, version="1", disk_id="disk-4")),), timeout_s=1)
+    await stage.queue.submit((RegisterMember(member(4, version="1", disk_id="disk-4")),), timeout_s=20)
     await turns()
     assert stage.driver.waits == "n4 joins: it is not connected to the leader, n1; only its disk disk-4 is let in"
     stage.log.connect(*PEERS, "n4")
@@ -228,7 +228,7 @@ async def test_a_member_that_is_taken_back_votes_again(stage: Stage, *, votes: b
         stage.log.voters -= {"n3"}
         stage.log.change_error = None
     back = member(3, disk_id="disk-3")
-    await stage.queue.submit((AddMember(stage.machine.clock_ms, "", "op", back),), timeout_s=1)
+    await stage.queue.submit((AddMember(stage.machine.clock_ms, "", "op", back),), timeout_s=20)
     await until(lambda: stage.role("n3") is MemberRole.VOTER)
     assert "n3" in stage.log.voters
     await stage.end()

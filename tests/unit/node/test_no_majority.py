@@ -85,7 +85,7 @@ async def test_a_call_waits_through_a_silence_within_its_time(node: Node) -> Non
     node.log.confirms = False
     await turns()
     node.monotonic.advance_ms(SILENCE_MS)
-    task = asyncio.create_task(node.gateway.submit((acquire(1),), timeout_s=5))
+    task = asyncio.create_task(node.gateway.submit((acquire(1),), timeout_s=20))
     await turns()
     assert not task.done()
     assert not node.leadership.in_touch

@@ -91,7 +91,7 @@ async def host() -> AsyncIterator[Host]:
     yield host
     for link in host.links:
         link.abort()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while host.lost < len(host.links):  # noqa: ASYNC110  # no bell
             await asyncio.sleep(0.001)
 
@@ -136,7 +136,7 @@ class TestAccepting:
         await network.listen(member, host)
         await network.dial(member, host)
         for _ in range(2):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await host.opened.get()
         assert refused == ["accept failed"]
 
@@ -158,7 +158,7 @@ class TestAccepting:
         member = free_member()
         await network.listen(member, host)
         await network.dial(member, host)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await ended.wait()
         assert [each.fileno() for each in sockets] == [-1]
         assert not network._securing
@@ -171,7 +171,7 @@ class TestAccepting:
         (calling,) = (link for link in links if link.expected == "n1")
         calling.send(wire.Vote(3))
         calling.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while host.lost < 2:  # noqa: ASYNC110  # no bell
                 await asyncio.sleep(0.001)
         assert host.heard == [wire.Vote(3)]
