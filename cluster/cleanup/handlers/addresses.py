@@ -18,6 +18,8 @@ from garbagetruck.cluster.cleanup.settings import HandlerSettingsError
 NETWORKS_MAX = 64
 RESOLVED_MAX = 16
 """Of the addresses of one name, so many are tried."""
+RESOLVED_FOR_S = 10.0
+"""How long an answer of the resolver is used, judged as it is: many attempts begin together."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -155,6 +157,11 @@ def host_problem(host: str) -> str | None:
     if _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
         return "is a number that resolvers take for an address; write that address in full, as in 192.0.2.7"
     return None if _NAME.fullmatch(host) else "is not a plain host name"
+
+
+def plain_host(host: str) -> str:
+    """The one form of a host that has no problem, for comparing."""
+    return str(ipaddress.ip_address(host)) if _is_address(host) else host.lower().rstrip(".")
 
 
 def _is_address(host: str) -> bool:

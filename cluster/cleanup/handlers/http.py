@@ -27,6 +27,7 @@ from typing_extensions import override
 
 from garbagetruck.cluster.cleanup.handler import CleanupCall, CleanupResult, Handler
 from garbagetruck.cluster.cleanup.handlers.addresses import (
+    RESOLVED_FOR_S,
     AddressRefusedError,
     AllowedAddresses,
     Resolve,
@@ -92,13 +93,10 @@ class HttpHandler(Handler):
         host, port = self._options.place
         try:
             _, context = self._load()
-            (address, *_) = self._allowed.judged(host, resolve_blocking(host, port))
-            with socket.create_connection((address, port), CHECK_TIMEOUT_S) as connection:
+            with _connect(self._allowed.judged(host, resolve_blocking(host, port)), port) as connection:
                 if context is not None:
                     context.wrap_socket(connection, server_hostname=self._options.tls.server_name or host).close()
-        except HandlerSettingsError as error:
-            return [str(error)]
-        except AddressRefusedError as error:
+        except (HandlerSettingsError, AddressRefusedError) as error:
             return [str(error)]
         except OSError as error:
             return [f"{self._base} cannot be reached: {error}; start the service, or correct `base_url` or `tls`"]
@@ -117,7 +115,7 @@ class HttpHandler(Handler):
             connector=aiohttp.TCPConnector(
                 limit=0,  # the executor's slots are the limit
                 resolver=_JudgingResolver(self._allowed, self._resolve),
-                use_dns_cache=False,
+                ttl_dns_cache=RESOLVED_FOR_S,
                 ssl=True if context is None else context,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -233,6 +231,17 @@ def http_handlers(
         return HttpHandler(name, read, environ=environ, run_blocking=run_blocking, resolve=resolve, wall_s=wall_s)
 
     return make
+
+
+def _connect(addresses: Sequence[str], port: int) -> socket.socket:
+    """A connection to the first that takes one, for a check. Raises `OSError`."""
+    failure = OSError()
+    for address in addresses:
+        try:
+            return socket.create_connection((address, port), CHECK_TIMEOUT_S)
+        except OSError as error:
+            failure = error
+    raise failure
 
 
 async def _text(response: aiohttp.ClientResponse) -> bytes:

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import msgspec
 
-from garbagetruck.cluster.cleanup.handlers.addresses import host_problem, read_networks
+from garbagetruck.cluster.cleanup.handlers.addresses import host_problem, plain_host, read_networks
 from garbagetruck.cluster.cleanup.handlers.http_signature import SECRET_BYTES_MIN, SIGNED_HEADERS
 from garbagetruck.cluster.cleanup.handlers.kept import KeptValue, check_kept, fetch_kept
 from garbagetruck.cluster.cleanup.handlers.tls import TlsOptions, check_tls
@@ -80,7 +80,7 @@ class BaseBook:
         """Raises `HandlerSettingsError`."""
         host, port = options.place
         path = urlsplit(options.base_url).path.strip("/")
-        base = (host.rstrip("."), str(port), *(path.split("/") if path else ()))
+        base = (plain_host(host), str(port), *(path.split("/") if path else ()))
         for owner, other in self._bases.items():
             length = min(len(base), len(other))
             if owner != handler and base[:length] == other[:length]:

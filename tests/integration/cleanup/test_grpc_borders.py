@@ -12,8 +12,9 @@ import pytest
 from typing_extensions import override
 
 from garbagetruck.cluster.cleanup.handler import CleanupResult, Verdict
+from garbagetruck.cluster.cleanup.handlers.addresses import RESOLVED_FOR_S
 from garbagetruck.cluster.cleanup.handlers.grpc import grpc_handlers
-from garbagetruck.cluster.cleanup.handlers.grpc.channels import RESOLVED_FOR_S, SERVICE
+from garbagetruck.cluster.cleanup.handlers.grpc.channels import SERVICE
 from garbagetruck.cluster.cleanup.running import run_directly
 from garbagetruck.v1 import cleanup_handler_pb2 as wire
 from tests.integration.cleanup.calls import call_of

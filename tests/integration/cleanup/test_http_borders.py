@@ -67,7 +67,8 @@ async def test_the_address_that_was_judged_is_connected_to_whatever_the_name_lea
     assert request.transport is None or request.transport.get_extra_info("sockname")[0] == "127.0.0.1"
 
 
-async def test_a_name_that_is_bound_anew_is_judged_anew_for_each_connection(service: Service) -> None:
+async def test_a_name_that_is_bound_anew_is_judged_anew(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "RESOLVED_FOR_S", 0.0)
     service.headers = {"Connection": "close"}
     names = Names(["127.0.0.1"], ["127.0.0.1", "169.254.169.254"])
     async with http_handler(f"http://{HOST}:{service.port}", names=names) as handler:
@@ -115,6 +116,9 @@ def test_i1_two_handlers_that_reach_the_same_paths_are_refused() -> None:
     make({"base_url": "https://index.example/rows"}, "a")
     make({"base_url": "https://index.example/rows-too"}, "b")
     make({"base_url": "https://index.example:444/rows"}, "c")
+    make({"base_url": "https://[2606:4700::11]/rows"}, "e")
+    with pytest.raises(HandlerSettingsError, match=r"reaches what that of handlers\.e reaches"):
+        make({"base_url": "https://[2606:4700:0:0::0011]/rows/42"}, "f")
     for base in (
         "https://index.example/rows/",
         "https://INDEX.example./rows/old",

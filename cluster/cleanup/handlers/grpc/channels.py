@@ -6,6 +6,7 @@ is what a certificate is compared with; a call is sent once (I8); an old channel
 Must not know: what is called.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,14 +15,17 @@ from dataclasses import dataclass
 import grpc
 import grpc.aio
 
-from garbagetruck.cluster.cleanup.handlers.addresses import AddressRefusedError, AllowedAddresses, Resolve
+from garbagetruck.cluster.cleanup.handlers.addresses import (
+    RESOLVED_FOR_S,
+    AddressRefusedError,
+    AllowedAddresses,
+    Resolve,
+)
 from garbagetruck.cluster.cleanup.handlers.grpc.options import GrpcOptions
 from garbagetruck.cluster.cleanup.handlers.tls import Pems
 
 ANSWER_BYTES_MAX = 65_536
 METADATA_BYTES_MAX = 8_192
-RESOLVED_FOR_S = 10.0
-"""How long an answer of the resolver is used: many attempts begin together."""
 RECONNECT_MS_MIN, RECONNECT_MS_MAX = 250, 5_000
 IDLE_KEEPALIVE_MS = 30_000
 KEEPALIVE_TIMEOUT_MS = 5_000
@@ -102,6 +106,7 @@ class Channels:
         self._monotonic_s = monotonic_s
         self._open: _Open | None = None
         self._resolved_s = 0.0
+        self._judging = asyncio.Lock()
 
     async def judge(self) -> None:
         """Resolve the name anew if that was long ago, and see that the channel leads there.
@@ -109,9 +114,12 @@ class Channels:
         Raises `AddressRefusedError`; and `OSError` when the name cannot be resolved and never was: else what was judged
         before goes on being used.
         """
-        now_s = self._monotonic_s()
-        if self._open is not None and now_s - self._resolved_s < RESOLVED_FOR_S:
-            return
+        async with self._judging:  # a resolver that does not answer is asked once, not by every attempt
+            now_s = self._monotonic_s()
+            if self._open is None or now_s - self._resolved_s >= RESOLVED_FOR_S:
+                await self._judge(now_s)
+
+    async def _judge(self, now_s: float) -> None:
         host, port = self._options.place
         try:
             addresses = await self._allowed.resolve(host, port, self._resolve)
