@@ -11,10 +11,11 @@ what blocks in `canonical_target`, which is answered on the node's own loop, as 
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import structlog
 from typing_extensions import override
@@ -23,7 +24,7 @@ from garbagetruck.cluster.cleanup.handler import CleanupCall, CleanupResult, Han
 
 CALLS_LEFT_MAX = 16
 START_S_MAX = 30.0
-STOP_S_MAX = 5.0
+STOP_S_MAX = 2.0
 
 MakeThread = Callable[[Callable[[], None], str], threading.Thread]
 """A thread that is not started, and does not keep the process from ending."""
@@ -55,8 +56,8 @@ class _OwnLoop(Handler):
         self._make_thread = make_thread
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = asyncio.Event()
-        self._there: set[object] = set()
-        """A mark for each call that has not ended there: set here, removed there."""
+        self._there: set[_Call[Any]] = set()
+        """The calls that have not ended there: added here, removed there."""
         self._awaited = 0
 
     @override
@@ -114,22 +115,14 @@ class _OwnLoop(Handler):
         if self._loop is None or left >= CALLS_LEFT_MAX:
             message = f"{left} earlier calls of the plug-in were cancelled and go on; see what holds it up, then restart the node"
             raise StuckError(message)
-        mark = object()
-        self._there.add(mark)
+        call = _Call(work)
+        self._there.add(call)
         self._awaited += 1
         try:
-            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._marked(work, mark), self._loop))
+            self._loop.call_soon_threadsafe(call.begin, self._there)
+            return await asyncio.wrap_future(call.answer)
         finally:
             self._awaited -= 1
-
-    async def _marked(self, work: Callable[[], Awaitable[AnswerT]], mark: object) -> AnswerT:
-        try:
-            return await work()
-        except (SystemExit, KeyboardInterrupt) as error:  # which would end the loop
-            message = f"the plug-in raised {error!r}"
-            raise RuntimeError(message) from error
-        finally:
-            self._there.discard(mark)
 
     def _run(self, here: asyncio.AbstractEventLoop, there: asyncio.AbstractEventLoop) -> None:
         """The thread."""
@@ -157,3 +150,50 @@ class _OwnLoop(Handler):
                 await self._ended.wait()
         except TimeoutError:
             _log.error("handler_left_behind", handler=self._name, remedy="it blocks its loop; it ends with the process")
+
+
+class _Call(Generic[AnswerT]):
+    """One call on its way: made and awaited here, begun and ended there."""
+
+    def __init__(self, work: Callable[[], Awaitable[AnswerT]]) -> None:
+        self.answer: concurrent.futures.Future[AnswerT] = concurrent.futures.Future()
+        self._work = work
+        self._task: asyncio.Task[AnswerT] | None = None
+
+    def begin(self, there: "set[_Call[Any]]") -> None:
+        """There. A call that was cancelled meanwhile is not begun."""
+        if self.answer.cancelled():
+            there.discard(self)
+            return
+        loop = asyncio.get_running_loop()
+        task = self._task = loop.create_task(self._do())
+        task.add_done_callback(lambda _: self._ended(there))
+        self.answer.add_done_callback(lambda answer: self._tell(loop) if answer.cancelled() else None)
+
+    async def _do(self) -> AnswerT:
+        if self.answer.cancelled():  # while this waited for the loop
+            raise asyncio.CancelledError
+        try:
+            return await self._work()
+        except (SystemExit, KeyboardInterrupt) as error:  # which would end the loop
+            message = f"the plug-in raised {error!r}"
+            raise RuntimeError(message) from error
+
+    def _tell(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Here: nobody waits any more."""
+        assert self._task is not None, "it has begun"
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and the call has ended
+            loop.call_soon_threadsafe(self._task.cancel)
+
+    def _ended(self, there: "set[_Call[Any]]") -> None:
+        """There."""
+        there.discard(self)
+        assert self._task is not None, "it has begun"
+        error = None if self._task.cancelled() else self._task.exception()  # seen, whoever waits
+        if self._task.cancelled():
+            self.answer.cancel()
+        elif self.answer.set_running_or_notify_cancel():
+            if error is not None:
+                self.answer.set_exception(error)
+            else:
+                self.answer.set_result(self._task.result())

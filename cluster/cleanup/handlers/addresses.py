@@ -18,7 +18,7 @@ from garbagetruck.cluster.cleanup.settings import HandlerSettingsError
 NETWORKS_MAX = 64
 RESOLVED_MAX = 16
 """Of the addresses of one name, so many are tried."""
-RESOLVED_FOR_S = 10.0
+RESOLVED_FOR_S = 10
 """How long an answer of the resolver is used, judged as it is: many attempts begin together."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

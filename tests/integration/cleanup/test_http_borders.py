@@ -68,7 +68,7 @@ async def test_the_address_that_was_judged_is_connected_to_whatever_the_name_lea
 
 
 async def test_a_name_that_is_bound_anew_is_judged_anew(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "RESOLVED_FOR_S", 0.0)
+    monkeypatch.setattr(http, "RESOLVED_FOR_S", 0)
     service.headers = {"Connection": "close"}
     names = Names(["127.0.0.1"], ["127.0.0.1", "169.254.169.254"])
     async with http_handler(f"http://{HOST}:{service.port}", names=names) as handler:

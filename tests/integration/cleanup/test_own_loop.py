@@ -96,6 +96,34 @@ async def test_a_plug_in_that_blocks_its_loop_holds_up_neither_the_nodes_loop_no
         assert await handler.observe(NAMED) == "seen-x", "it goes on when it can"
 
 
+async def test_calls_that_were_given_up_before_a_blocked_loop_could_begin_them_are_never_begun() -> None:
+    release, blocked = threading.Event(), threading.Event()
+    begun: list[int] = []
+
+    async def block_first(call: CleanupCall) -> CleanupResult:
+        begun.append(call.attempt)
+        if call.attempt == 1:
+            blocked.set()
+            release.wait(30)
+        return CleanupResult.done()
+
+    async with started(cleaning(block_first)) as handler:
+        attempts = [
+            asyncio.create_task(handler.clean(call_of(handler, NAMED, attempt=number)))
+            for number in range(1, CALLS_LEFT_MAX + 1)
+        ]
+        assert await asyncio.to_thread(blocked.wait, 10)
+        for attempt in attempts:
+            attempt.cancel()
+        await asyncio.wait(attempts)
+        assert (await handler.clean(call_of(handler, NAMED, attempt=98))).verdict is Verdict.FAILED
+        release.set()
+        async with asyncio.timeout(10):
+            while (await handler.clean(call_of(handler, NAMED, attempt=99))).verdict is Verdict.FAILED:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    assert begun == [1, 99]
+
+
 async def test_a_call_that_is_cancelled_is_cancelled_there_and_may_no_longer_proceed() -> None:
     began, ended = asyncio.Event(), threading.Event()
     here = asyncio.get_running_loop()
@@ -120,7 +148,11 @@ async def test_a_call_that_is_cancelled_is_cancelled_there_and_may_no_longer_pro
 async def test_calls_that_do_not_stop_are_left_behind_up_to_a_bound_and_it_recovers_when_they_end() -> None:
     release = threading.Event()
 
+    began = asyncio.Semaphore(0)
+    here = asyncio.get_running_loop()
+
     async def ignore_cancellation(_call: CleanupCall) -> CleanupResult:
+        here.call_soon_threadsafe(began.release)
         while not release.is_set():
             try:
                 await asyncio.sleep(0.01)
@@ -132,7 +164,7 @@ async def test_calls_that_do_not_stop_are_left_behind_up_to_a_bound_and_it_recov
     async with started(probe) as handler:
         for _ in range(CALLS_LEFT_MAX):
             attempt = asyncio.create_task(handler.clean(call_of(handler, NAMED)))
-            await asyncio.sleep(0)
+            await began.acquire()
             attempt.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await attempt
