@@ -111,8 +111,9 @@ class _OwnLoop(Handler):
 
     async def _carry(self, work: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
         """Run it there, and wait for its answer here."""
+        assert self._loop is not None, "it was started"
         left = len(self._there) - self._awaited
-        if self._loop is None or left >= CALLS_LEFT_MAX:
+        if left >= CALLS_LEFT_MAX:
             message = f"{left} earlier calls of the plug-in were cancelled and go on; see what holds it up, then restart the node"
             raise StuckError(message)
         call = _Call(work)
