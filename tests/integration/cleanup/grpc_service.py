@@ -4,6 +4,7 @@ Duty: let a test say "the service answers so" in a line. It must not know: what 
 """
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -109,3 +110,39 @@ async def grpc_handler(
         yield handler
     finally:
         await handler.stop()
+
+
+_FRAME = struct.Struct(">HBBBI")
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_HEADERS, _RST_STREAM, _SETTINGS, _PING = 0x1, 0x3, 0x4, 0x6
+_ACK = 0x1
+_REFUSED_STREAM = (0x7).to_bytes(4, "big")
+
+
+@asynccontextmanager
+async def refusing_server() -> AsyncIterator[tuple[str, list[int]]]:
+    """Speaks HTTP/2 just well enough to refuse every stream unseen, which invites a client to send it again."""
+    refused: list[int] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def send(kind: int, flags: int, stream: int, payload: bytes = b"") -> None:
+            writer.write(_FRAME.pack(len(payload) >> 8, len(payload) & 0xFF, kind, flags, stream) + payload)
+
+        try:
+            await reader.readexactly(len(_PREFACE))
+            send(_SETTINGS, 0, 0)
+            while True:
+                high, low, kind, flags, stream = _FRAME.unpack(await reader.readexactly(_FRAME.size))
+                payload = await reader.readexactly(high << 8 | low)
+                if kind in (_SETTINGS, _PING) and not flags & _ACK:
+                    send(kind, _ACK, 0, payload if kind == _PING else b"")
+                elif kind == _HEADERS:
+                    refused.append(stream)
+                    send(_RST_STREAM, 0, stream, _REFUSED_STREAM)
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            writer.close()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    async with server:
+        host, port = server.sockets[0].getsockname()[:2]
+        yield f"{host}:{port}", refused

@@ -18,6 +18,7 @@ from tests.integration.cleanup.grpc_service import (
     Context,
     GrpcService,
     grpc_handler,
+    refusing_server,
     silent_server,
 )
 
@@ -161,6 +162,13 @@ async def test_a_half_open_server_is_left_at_the_deadline(plaintext: bool) -> No
         result = await asyncio.wait_for(handler.clean(call_of(handler, ROW, remaining_s=lambda: 0.3)), 10)
     assert (result.verdict, result.retryable) == (Verdict.FAILED, True)
     assert "DEADLINE_EXCEEDED" in result.error
+
+
+async def test_i8_an_attempt_makes_one_call_even_if_the_service_refuses_it_unseen() -> None:
+    async with refusing_server() as (address, refused), grpc_handler(address, health=False) as handler:
+        result = await asyncio.wait_for(handler.clean(call_of(handler, ROW, remaining_s=lambda: 2.0)), 10)
+    assert (result.verdict, result.retryable) == (Verdict.FAILED, True)
+    assert len(refused) == 1
 
 
 async def test_what_is_no_grpc_server_is_a_failure_that_may_be_retried() -> None:
