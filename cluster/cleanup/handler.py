@@ -174,7 +174,8 @@ class Handler(ABC):
     def check(self) -> Sequence[str]:
         """Tell what is wrong with the world around the handler, for `config check`: each a sentence with a remedy.
 
-        May read files; changes nothing, and needs no `start`. Settings were checked when the handler was made.
+        May block: read files, resolve names, connect to a service for a few seconds; changes nothing, asks for no cleanup,
+        and needs no `start`. Settings were checked when the handler was made.
         """
         return ()
 

@@ -81,7 +81,7 @@ class HandlerRegistry:
 
     def check(self) -> list[tuple[str, str]]:
         """What is wrong with the world around each handler, by its name, for `config check`. Changes nothing."""
-        return [(name, problem) for name, each in self._handlers.items() for problem in each.handler.check()]
+        return [(name, problem) for name, each in self._handlers.items() for problem in _check(each.handler)]
 
     def canonical_target(self, name: str, parameters: Mapping[str, str]) -> str:
         """What this cleanup would touch. The registry has been started.
@@ -209,6 +209,13 @@ def _make(
         problem = f"its factory made {type(handler).__name__}, which is no Handler with a valid scheme"
         raise HandlerSettingsError(settings.name, "kind", problem, "correct the distribution it comes from")
     return handler
+
+
+def _check(handler: Handler) -> Sequence[str]:
+    try:
+        return handler.check()
+    except Exception as error:  # noqa: BLE001 - anybody's code, and the others are to be checked, too
+        return [f"its own check raised {error!r}"]
 
 
 def _check_form(name: str, handler: Handler, target: str) -> None:

@@ -151,6 +151,18 @@ def test_a_handlers_problems_with_the_world_are_told_with_its_name() -> None:
     assert registry.check() == [("probe", "the folder is away")]
 
 
+def test_a_check_that_raises_is_told_as_a_problem_and_keeps_no_other_from_being_checked() -> None:
+    class Broken(ProbeHandler):
+        @override
+        def check(self) -> tuple[str, ...]:
+            raise RuntimeError("boom")
+
+    other = ProbeHandler()
+    other.problems = ("the folder is away",)
+    registry = HandlerRegistry([Registered(settings("a"), Broken()), Registered(settings("b"), other)])
+    assert registry.check() == [("a", "its own check raised RuntimeError('boom')"), ("b", "the folder is away")]
+
+
 # -- entry points -----------------------------------------------------------------------------------------------
 
 
