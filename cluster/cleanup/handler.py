@@ -131,8 +131,9 @@ class CleanupCall:
 
 
 class Handler(ABC):
-    """A way to clean up one kind of thing. All methods run on the node's event loop, and must not block it.
+    """A way to clean up one kind of thing. All methods run on an event loop, and must not block it.
 
+    That is the node's own; but `start`, `observe`, `clean` and `stop` of a plug-in run on one that it has to itself.
     Constructors do nothing; `start` opens what is needed.
     """
 
