@@ -116,7 +116,7 @@ async def test_the_attempts_time_is_the_calls_deadline_and_the_service_learns_of
         await asyncio.wait_for(given_up.wait(), 10)
     assert (result.verdict, result.retryable) == (Verdict.FAILED, True)
     assert "DEADLINE_EXCEEDED" in result.error
-    assert 0 < told[0] <= 1.0
+    assert 0 < told[0] < 1.5, "rounded up by gRPC on its way"
 
 
 async def test_i8_cancelling_an_attempt_cancels_its_call(service: GrpcService) -> None:
