@@ -46,6 +46,7 @@ def an_attempt_has_always_time_left(patch: Patch) -> None:
     catcher=by_test(
         "integration/cleanup/test_file_removal.py::test_i8_nothing_is_renamed_when_the_attempt_may_not_proceed",
         "integration/cleanup/test_http_handler.py::test_i8_nothing_is_sent_when_the_attempt_may_not_proceed",
+        "integration/cleanup/test_grpc_handler.py::test_i8_nothing_is_called_when_the_attempt_may_not_proceed",
     ),
 )
 def an_effect_may_always_begin(patch: Patch) -> None:

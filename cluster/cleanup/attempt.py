@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from garbagetruck.cluster.cleanup.ending import Ending, ending_of
+from garbagetruck.cluster.cleanup.ending import Ending, as_last, ending_of
 from garbagetruck.cluster.cleanup.handler import (
     ABSENT,
     CleanupCall,
@@ -129,6 +129,9 @@ class Attempt:
         counted = AttemptEnd.CANCELLED
         try:
             ending = prepared if isinstance(prepared, Ending) else await self._clean(granted, prepared)
+            attempts_max = self._registered.settings.attempts_max
+            if attempts_max is not None and self._resource.failures + 1 >= attempts_max:
+                ending = as_last(ending, attempts_max)
             if not self._is_over():  # or the handler has swallowed its cancellation
                 counted = ending.counted
                 await self._report(granted, ending)

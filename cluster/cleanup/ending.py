@@ -20,6 +20,15 @@ class Ending:
     error: str = ""
 
 
+def as_last(ending: Ending, attempts_max: int) -> Ending:
+    """A failure as that of the last attempt that the handler's own limit allows; whatever else an ending is, it stays."""
+    if ending.result is not ReportResult.FAILED:
+        return ending
+    told = f" (the last of {attempts_max} attempts that this handler is given)"
+    error = ending.error[: ERROR_CHARACTERS_MAX - len(told)] + told
+    return Ending(ReportResult.FAILED_FOR_GOOD, AttemptEnd.FAILED_FOR_GOOD, error)
+
+
 def ending_of(result: CleanupResult) -> Ending:
     """The ending that a result means."""
     error = result.error[:ERROR_CHARACTERS_MAX]

@@ -1,13 +1,14 @@
 """The leader's executor: claims what is due for free slots, and runs the attempts.
 
 Duty: while this node leads, keep the slots filled with candidates; stop at once when it does not.
-Invariants: never more attempts than slots, over all and for each handler; one attempt for a resource at a time; a
-cleanup whose handler is not registered here is never claimed, and told of once; nothing is claimed and no effect begins
-after `stopped_leading`. (Invariants I1, I4, I8.)
+Invariants: never more attempts than slots, over all and for each handler, nor begun faster than a handler's rate; one
+attempt for a resource at a time; a cleanup whose handler is not registered here is never claimed, and told of once;
+nothing is claimed and no effect begins after `stopped_leading`. (Invariants I1, I4, I8.)
 Must not know: what an attempt does, how claims are replicated.
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from garbagetruck.cluster.cleanup.attempt import Attempt, Next, Surroundings
 from garbagetruck.cluster.cleanup.ledger import Ledger
 from garbagetruck.cluster.cleanup.meter import CleanupMeter, NullMeter
 from garbagetruck.cluster.cleanup.proposals import Proposals
+from garbagetruck.cluster.cleanup.rates import Rates
 from garbagetruck.cluster.cleanup.registry import HandlerRegistry
 from garbagetruck.cluster.cleanup.settings import ExecutorSettings
 from garbagetruck.cluster.cleanup.slots import Slots
@@ -73,8 +75,9 @@ class CleanupExecutor:
         self._surroundings = Surroundings(
             node_id, ledger, registry, self._proposals, settings, self._meter, monotonic_ns, random
         )
-        bounds = {name: each.settings.slots_max for name in registry.names if (each := registry.find(name)) is not None}
-        self._slots = Slots(settings.slots_max, bounds)
+        limits = {name: each.settings for name in registry.names if (each := registry.find(name)) is not None}
+        self._slots = Slots(settings.slots_max, {name: each.slots_max for name, each in limits.items()})
+        self._rates = Rates({name: each.rate for name, each in limits.items()}, monotonic_ns)
         self._busy: set[ResourceKey] = set()
         """Resources that have an attempt, or rest after one."""
         self._resting: dict[ResourceKey, asyncio.TimerHandle] = {}
@@ -146,14 +149,16 @@ class CleanupExecutor:
             leadership.wake.clear()
             while self._fill(leadership):
                 pass
-            await leadership.wake.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._rates.wait_s()):
+                    await leadership.wake.wait()
 
     def _fill(self, leadership: _Leadership) -> bool:
         """Start attempts for one helping of candidates; tell whether another one may bring more."""
         free = self._slots.free
         if not free or leadership.over or leadership.draining or not self._ledger.is_leading():
             return False
-        skipped = leadership.unknown_handlers | self._slots.full()
+        skipped = leadership.unknown_handlers | self._slots.full() | self._rates.spent()
         candidates = self._ledger.candidates(free, self._busy, skipped)
         useful = False
         for resource in candidates:
@@ -180,8 +185,9 @@ class CleanupExecutor:
             )
             return True
         key = (resource.namespace, resource.name)
-        if key in self._busy or not self._slots.take(handler):
+        if key in self._busy or not self._rates.may(handler) or not self._slots.take(handler):
             return False
+        self._rates.take(handler)
         self._busy.add(key)
         self._meter.slots_in_use(handler, self._slots.in_use(handler))
         attempt = Attempt(

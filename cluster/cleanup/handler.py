@@ -131,8 +131,9 @@ class CleanupCall:
 
 
 class Handler(ABC):
-    """A way to clean up one kind of thing. All methods run on the node's event loop, and must not block it.
+    """A way to clean up one kind of thing. All methods run on an event loop, and must not block it.
 
+    That is the node's own; but `start`, `observe`, `clean` and `stop` of a plug-in run on one that it has to itself.
     Constructors do nothing; `start` opens what is needed.
     """
 
@@ -174,7 +175,8 @@ class Handler(ABC):
     def check(self) -> Sequence[str]:
         """Tell what is wrong with the world around the handler, for `config check`: each a sentence with a remedy.
 
-        May read files; changes nothing, and needs no `start`. Settings were checked when the handler was made.
+        May block: read files, resolve names, connect to a service for a few seconds; changes nothing, asks for no cleanup,
+        and needs no `start`. Settings were checked when the handler was made.
         """
         return ()
 

@@ -16,7 +16,9 @@ import structlog
 
 from garbagetruck.cluster.cleanup.handler import Handler, InvalidParametersError
 from garbagetruck.cluster.cleanup.handlers.file import file_handlers
+from garbagetruck.cluster.cleanup.handlers.grpc import grpc_handlers
 from garbagetruck.cluster.cleanup.handlers.http import http_handlers
+from garbagetruck.cluster.cleanup.own_loop import MakeThread, on_own_loop
 from garbagetruck.cluster.cleanup.running import RunBlocking
 from garbagetruck.cluster.cleanup.settings import HandlerSettings, HandlerSettingsError
 from garbagetruck.cluster.machine.model import CleanupSpec
@@ -79,7 +81,7 @@ class HandlerRegistry:
 
     def check(self) -> list[tuple[str, str]]:
         """What is wrong with the world around each handler, by its name, for `config check`. Changes nothing."""
-        return [(name, problem) for name, each in self._handlers.items() for problem in each.handler.check()]
+        return [(name, problem) for name, each in self._handlers.items() for problem in _check(each.handler)]
 
     def canonical_target(self, name: str, parameters: Mapping[str, str]) -> str:
         """What this cleanup would touch. The registry has been started.
@@ -129,13 +131,15 @@ def build_registry(
     run_blocking: RunBlocking,
     environ: Mapping[str, str],
     find_factory: Callable[[str], HandlerFactory | None] | None = None,
+    make_thread: MakeThread | None = None,
 ) -> HandlerRegistry:
     """Make all handlers. Raises `HandlerSettingsError` for the first that cannot be made.
 
-    `find_factory` looks up kinds that are not built in: by default, among the installed entry points.
+    `find_factory` looks up kinds that are not built in: by default, among the installed entry points. With `make_thread`,
+    each of those runs on a thread and loop of its own; without, on the loop that it is used from.
     """
     registry, faults = build_what_can_be(
-        settings, run_blocking=run_blocking, environ=environ, find_factory=find_factory
+        settings, run_blocking=run_blocking, environ=environ, find_factory=find_factory, make_thread=make_thread
     )
     if faults:
         raise faults[0]
@@ -148,10 +152,12 @@ def build_what_can_be(
     run_blocking: RunBlocking,
     environ: Mapping[str, str],
     find_factory: Callable[[str], HandlerFactory | None] | None = None,
+    make_thread: MakeThread | None = None,
 ) -> tuple[HandlerRegistry, Sequence[HandlerSettingsError]]:
     """Make all handlers that can be made, and tell what is wrong with each of the others."""
     built_in: dict[str, HandlerFactory] = {
         "file": file_handlers(run_blocking),
+        "grpc": grpc_handlers(run_blocking, environ),
         "http": http_handlers(run_blocking, environ),
     }
     look_up = find_factory or installed_factory
@@ -159,7 +165,10 @@ def build_what_can_be(
     faults: list[HandlerSettingsError] = []
     for each in settings:
         try:
-            made.append(Registered(each, _make(each, built_in, look_up)))
+            handler = _make(each, built_in, look_up)
+            if make_thread is not None and each.kind not in built_in:
+                handler = on_own_loop(handler, each.name, make_thread)
+            made.append(Registered(each, handler))
         except HandlerSettingsError as error:
             faults.append(error)
     return HandlerRegistry(made), faults
@@ -200,6 +209,13 @@ def _make(
         problem = f"its factory made {type(handler).__name__}, which is no Handler with a valid scheme"
         raise HandlerSettingsError(settings.name, "kind", problem, "correct the distribution it comes from")
     return handler
+
+
+def _check(handler: Handler) -> Sequence[str]:
+    try:
+        return handler.check()
+    except Exception as error:  # noqa: BLE001 - anybody's code, and the others are to be checked, too
+        return [f"its own check raised {error!r}"]
 
 
 def _check_form(name: str, handler: Handler, target: str) -> None:

@@ -13,12 +13,14 @@ from typing import TypeVar
 
 import msgspec
 
+from garbagetruck.cluster.cleanup.rates import Rate
 from garbagetruck.cluster.machine.model import Bounds
 
 SLOTS_MAX = 1_000
 ATTEMPT_TIMEOUT_MS_MIN = 100
 ATTEMPT_TIMEOUT_MS_MAX = 600_000
 MARGIN_MS = 1_000
+ATTEMPTS_MAX = 1_000
 
 _PATH = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
 
@@ -50,6 +52,11 @@ class HandlerSettings:
     """Attempts of this handler at once; None: an equal share of the executor's slots."""
     attempt_timeout_ms: int | None = None
     """How long one attempt may take; None: the executor's."""
+    attempts_max: int | None = None
+    """After how many failed attempts a cleanup becomes a dead letter, if its namespace does not say fewer; None: as its
+    namespace says."""
+    rate: Rate | None = None
+    """How often attempts may begin, on the node that leads; None: whenever there is a slot."""
 
     def __post_init__(self) -> None:
         if self.slots_max is not None and not 1 <= self.slots_max <= SLOTS_MAX:
@@ -59,6 +66,9 @@ class HandlerSettings:
         ):
             remedy = f"write a duration from {ATTEMPT_TIMEOUT_MS_MIN} ms to {ATTEMPT_TIMEOUT_MS_MAX} ms"
             raise HandlerSettingsError(self.name, "attempt_timeout", "is out of bounds", remedy)
+        if self.attempts_max is not None and not 1 <= self.attempts_max <= ATTEMPTS_MAX:
+            remedy = f"write a number from 1 to {ATTEMPTS_MAX}"
+            raise HandlerSettingsError(self.name, "attempts", "is out of bounds", remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -203,7 +203,9 @@ def _cleaning(
     settings: NodeSettings, identity: NodeIdentity, core: Core, metrics: NodeMetrics, world: World
 ) -> Cleaning:
     """Handlers, and the executor that runs them while this node leads."""
-    registry = registry_of(settings, run_blocking=world.run_blocking, environ=world.environ)
+    registry = registry_of(
+        settings, run_blocking=world.run_blocking, environ=world.environ, make_thread=world.make_thread
+    )
     ledger = NodeLedger(
         machine=core.machine,
         queue=core.queue,

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from garbagetruck.cluster.api.ports import CleanupDoor, InvalidParameters, UnknownHandler
 from garbagetruck.cluster.cleanup.handler import InvalidParametersError
+from garbagetruck.cluster.cleanup.own_loop import MakeThread
 from garbagetruck.cluster.cleanup.registry import (
     HandlerFaultError,
     HandlerRegistry,
@@ -47,9 +48,13 @@ class RegistryDoor(CleanupDoor):
             raise InvalidParameters("", str(error), "ask the operator; nothing was done") from error
 
 
-def registry_of(settings: NodeSettings, *, run_blocking: RunBlocking, environ: Mapping[str, str]) -> HandlerRegistry:
+def registry_of(
+    settings: NodeSettings, *, run_blocking: RunBlocking, environ: Mapping[str, str], make_thread: MakeThread
+) -> HandlerRegistry:
     """Make the handlers of a node. Performs no I/O. Raises `HandlerSettingsError`."""
-    return build_registry(_wanted(settings.handlers), run_blocking=run_blocking, environ=environ)
+    return build_registry(
+        _wanted(settings.handlers), run_blocking=run_blocking, environ=environ, make_thread=make_thread
+    )
 
 
 def check_handlers(handlers: Mapping[str, Registered], *, environ: Mapping[str, str]) -> tuple[Problem, ...]:
@@ -68,6 +73,8 @@ def _wanted(handlers: Mapping[str, Registered]) -> list[HandlerSettings]:
             options=each.revealed(),
             slots_max=each.slots_max,
             attempt_timeout_ms=each.attempt_timeout_ms,
+            attempts_max=each.attempts_max,
+            rate=each.rate,
         )
         for each in handlers.values()
     ]

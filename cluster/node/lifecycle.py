@@ -6,7 +6,8 @@ Duty: `serve`. Open the folder, build the node, run it until a signal, drain, st
 - What a part cannot survive ends the process at once, too, with one last line, and `EXIT_BUG`, `EXIT_DAMAGED` or `EXIT_DISK`:
   nothing is tried that might acknowledge, expire or clean anything more.
 
-Threads are made here only: the Raft thread, one for snapshots, a few for the handlers' blocking calls, and for the storage's.
+Threads are made here only: the Raft thread, one for snapshots, a few for the handlers' blocking calls, and for the storage's;
+and, by a way that is handed out from here, one for each handler that is a plug-in.
 Must not know: what the parts do.
 """
 

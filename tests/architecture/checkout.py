@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PRODUCT_FOLDERS = ("cluster", "storage", "cli", "client", "chaos")
 """Top-level folders that are imported as `garbagetruck.<folder>`."""
 
-SOURCE_FOLDERS = (*PRODUCT_FOLDERS, "garbagetruck", "examples", "proto", "tests", "tools")
+SOURCE_FOLDERS = (*PRODUCT_FOLDERS, "docs", "garbagetruck", "examples", "proto", "tests", "tools")
 
 
 @cache

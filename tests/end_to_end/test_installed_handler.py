@@ -35,7 +35,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "--no-index",
         "--target",
         str(folder),
-        str(ROOT / "examples" / "handlers"),
+        str(ROOT / "docs" / "examples" / "handlers"),
     ]
     subprocess.run(command, check=True, capture_output=True)
     assert (folder / "sqlite_rows" / "__init__.py").exists()

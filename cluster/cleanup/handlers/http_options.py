@@ -1,37 +1,34 @@
 """What the operator tells an `http` handler, checked and resolved.
 
 Duty: read the options; check address and headers; fetch header values from where they are kept.
-Invariants: an address holds no credentials, query or fragment; no header can be smuggled in or taken over; no error
-contains a header's value.
+Invariants: an address holds no credentials, query or fragment, and is in no form that readers take for different ones; no
+header can be smuggled in or taken over; no two handlers reach the same paths; no error contains a header's value.
 Must not know: requests.
 """
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import msgspec
 
+from garbagetruck.cluster.cleanup.handlers.addresses import host_problem, plain_host, read_networks
+from garbagetruck.cluster.cleanup.handlers.http_signature import SECRET_BYTES_MIN, SIGNED_HEADERS
+from garbagetruck.cluster.cleanup.handlers.kept import KeptValue, check_kept, fetch_kept
+from garbagetruck.cluster.cleanup.handlers.tls import TlsOptions, check_tls
 from garbagetruck.cluster.cleanup.settings import HandlerSettingsError, read_options
 
 HEADERS_MAX = 32
-HEADER_BYTES_MAX = 8_192
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110 section 5.6.2
-_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")  # RFC 9110 section 5.5, without obs-text
-_BASE_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)*")
-_OURS = frozenset({"idempotency-key", "host", "content-length", "content-type", "transfer-encoding", "connection"})
+SAFE_IN_SEGMENT = "!$&'()*+,;=:@~"
+"""What is sent of a path's segment as it is, beside letters, digits, `-`, `.` and `_`."""
+_OURS = frozenset(
+    {"host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "expect", "trailer", "te"}
+    | {name.lower() for name in SIGNED_HEADERS}
+)
 OUR_PREFIX = "garbagetruck-"
-
-
-class KeptValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A header's value that is kept elsewhere: exactly one of the two."""
-
-    env: str = ""
-    """The name of an environment variable."""
-    file: str = ""
-    """The path of a file whose first line it is."""
+PORTS = {"http": 80, "https": 443}
 
 
 class HttpOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -42,12 +39,64 @@ class HttpOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     method: Literal["DELETE", "POST"] = "DELETE"
     headers: dict[str, str | KeptValue] = {}
     """Sent with each request, a credential for example."""
+    signing_secret: str | KeptValue = ""
+    """What requests are signed with, shared with the service. Empty: they are not."""
+    tls: TlsOptions = TlsOptions()
+    """For `https`."""
+    allow_addresses: list[str] = []
+    """Networks beyond the public ones that the service may be in."""
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Host and port of the service, for a `base_url` that was checked."""
+        parts = urlsplit(self.base_url)
+        assert parts.hostname, "it was checked"
+        return parts.hostname, parts.port or PORTS[parts.scheme]
+
+    @property
+    def base_path(self) -> str:
+        """The path that clients' paths are appended to, without a slash at its end."""
+        return urlsplit(self.base_url.rstrip("/")).path
+
+    @property
+    def encrypted(self) -> bool:
+        return self.base_url.lower().startswith("https:")
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What is secret of a handler, fetched."""
+
+    headers: dict[str, str]
+    signing_secret: str
+
+
+class BaseBook:
+    """The addresses of all `http` handlers of a process: none within another's, or one thing would have two targets."""
+
+    def __init__(self) -> None:
+        self._bases: dict[str, tuple[str, ...]] = {}
+
+    def enter(self, handler: str, options: HttpOptions) -> None:
+        """Raises `HandlerSettingsError`."""
+        host, port = options.place
+        path = urlsplit(options.base_url).path.strip("/")
+        base = (plain_host(host), str(port), *(path.split("/") if path else ()))
+        for owner, other in self._bases.items():
+            length = min(len(base), len(other))
+            if owner != handler and base[:length] == other[:length]:
+                problem = f"reaches what that of handlers.{owner} reaches"
+                remedy = "register a service once, or give each its own path: a thing must have one target"
+                raise HandlerSettingsError(handler, "base_url", problem, remedy)
+        self._bases[handler] = base
 
 
 def read_http_options(handler: str, options: Mapping[str, object]) -> HttpOptions:
     """Read and check the options. Raises `HandlerSettingsError`."""
     read = read_options(handler, options, HttpOptions)
-    _check_base(handler, read.base_url)
+    parts = _check_base(handler, read.base_url)
+    refused = read_networks(handler, read.allow_addresses).check_literal(parts.hostname or "")
+    if refused is not None:
+        raise HandlerSettingsError(handler, "base_url", *refused.split("; ", 1))
     if len(read.headers) > HEADERS_MAX:
         raise HandlerSettingsError(handler, "headers", "are too many", f"name at most {HEADERS_MAX}")
     seen: set[str] = set()
@@ -60,58 +109,48 @@ def read_http_options(handler: str, options: Mapping[str, object]) -> HttpOption
         if name.lower() in seen:
             raise HandlerSettingsError(handler, option, "is named twice", "name it once")
         seen.add(name.lower())
-        if isinstance(value, str):
-            _check_value(handler, option, value)
-        elif bool(value.env) == bool(value.file):
-            raise HandlerSettingsError(handler, option, "names no single source", "give either `env` or `file`")
+        check_kept(handler, option, value)
+    if read.signing_secret != "":
+        check_kept(handler, "signing_secret", read.signing_secret)
+    check_tls(handler, read.tls)
+    if read.tls != TlsOptions() and not read.encrypted:
+        raise HandlerSettingsError(handler, "tls", "is given for an address without it", "write https:// in `base_url`")
     return read
 
 
-def resolve_headers(handler: str, options: HttpOptions, environ: Mapping[str, str]) -> dict[str, str]:
-    """Fetch the headers' values; reads files. Raises `HandlerSettingsError`."""
-    return {name: _resolve(handler, name, value, environ) for name, value in options.headers.items()}
+def fetch_credentials(handler: str, options: HttpOptions, environ: Mapping[str, str]) -> Credentials:
+    """Fetch what is kept elsewhere; reads files. Raises `HandlerSettingsError`."""
+    headers = {name: fetch_kept(handler, f"headers.{name}", value, environ) for name, value in options.headers.items()}
+    if options.signing_secret == "":
+        return Credentials(headers, "")
+    secret = fetch_kept(handler, "signing_secret", options.signing_secret, environ)
+    if len(secret) < SECRET_BYTES_MIN:
+        remedy = f"use at least {SECRET_BYTES_MIN} characters; `openssl rand -hex 32` makes them"
+        raise HandlerSettingsError(handler, "signing_secret", "is too short to be one", remedy)
+    return Credentials(headers, secret)
 
 
-def _resolve(handler: str, name: str, value: str | KeptValue, environ: Mapping[str, str]) -> str:
-    option = f"headers.{name}"
-    if isinstance(value, str):
-        return value
-    if value.env:
-        found = environ.get(value.env)
-        if found is None:
-            remedy = "set it for the node's process"
-            raise HandlerSettingsError(handler, option, f"the variable {value.env} is not set", remedy)
-    else:
-        try:
-            with Path(value.file).open("rb") as file:
-                raw = file.read(HEADER_BYTES_MAX + 1)
-        except OSError as error:
-            problem = f"{value.file} cannot be read: {error.strerror}"
-            raise HandlerSettingsError(handler, option, problem, "put it there, readable for the node") from error
-        lines = raw.decode("latin-1").splitlines()
-        found = lines[0].strip() if lines else ""
-    _check_value(handler, option, found)
-    return found
-
-
-def _check_value(handler: str, option: str, value: str) -> None:
-    if len(value) > HEADER_BYTES_MAX or not _VALUE.fullmatch(value):
-        remedy = f"use 1 to {HEADER_BYTES_MAX} printable ASCII characters"
-        raise HandlerSettingsError(handler, option, "its value cannot be sent", remedy)
-
-
-def _check_base(handler: str, base_url: str) -> None:
+def _check_base(handler: str, base_url: str) -> SplitResult:
     remedy = "write https://host[:port][/path], and credentials as headers"
     try:
         parts = urlsplit(base_url)
         port = parts.port
     except ValueError:
         raise HandlerSettingsError(handler, "base_url", "is not an address", remedy) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+    if parts.scheme not in PORTS or not parts.hostname or port == 0:
         raise HandlerSettingsError(handler, "base_url", "is not an http or https address", remedy)
     if parts.username is not None or parts.password is not None:
         raise HandlerSettingsError(handler, "base_url", "holds credentials", remedy)
     if parts.query or parts.fragment or base_url.endswith(("?", "#")):
         raise HandlerSettingsError(handler, "base_url", "holds a query or a fragment", remedy)
-    if not _BASE_PATH.fullmatch(parts.path) or any(part in (".", "..") for part in parts.path.split("/")):
+    # urlsplit leaves line breaks and tabs out; nobody else would.
+    if not base_url.isprintable() or " " in base_url:
+        raise HandlerSettingsError(handler, "base_url", "holds spaces or control characters", remedy)
+    # In its one encoding, or what is signed would not be what is sent.
+    plain = quote(unquote(parts.path), safe=SAFE_IN_SEGMENT + "/") == parts.path
+    if not plain or any(part in (".", "..") for part in parts.path.split("/")):
         raise HandlerSettingsError(handler, "base_url", "holds a path that is not plain", remedy)
+    problem = host_problem(parts.hostname)
+    if problem is not None:
+        raise HandlerSettingsError(handler, "base_url", f"its host {problem}", remedy)
+    return parts

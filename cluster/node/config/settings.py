@@ -14,12 +14,13 @@ from typing import Annotated
 
 from garbagetruck.cluster.cleanup.settings import SLOTS_MAX
 from garbagetruck.cluster.machine.features import LEVEL_NEWEST, LEVEL_OLDEST
+from garbagetruck.cluster.node.config.limits import ATTEMPT_TIMEOUT
 from garbagetruck.cluster.node.config.lives import JOINED_INCARNATION
 from garbagetruck.cluster.node.config.raft_section import RaftSection
 from garbagetruck.cluster.node.config.routes import Routes
 from garbagetruck.cluster.node.config.skips import SkippedEntries, SkippedEntry
 from garbagetruck.cluster.node.config.storage_section import StorageSection
-from garbagetruck.cluster.node.config.tables import ATTEMPT_TIMEOUT, Handlers, HandlerSettings, Members, MemberSettings
+from garbagetruck.cluster.node.config.tables import Handlers, HandlerSettings, Members, MemberSettings
 from garbagetruck.cluster.node.config.values import (
     Address,
     Choice,
@@ -299,7 +300,7 @@ class NodeSettings:
         Mapping[str, HandlerSettings],
         Handlers(
             meaning="The cleanups that clients may name, one table each. `kind` says which handler it is, by default the"
-            " table's own name; `slots` and `attempt_timeout` are its own bounds; the other keys are the handler's (see"
+            " table's own name; `slots`, `rate`, `burst`, `attempt_timeout` and `attempts` are its own limits; the other keys are the handler's (see"
             " docs/handlers.md). Give the same on every node."
         ),
     ] = field(default_factory=dict)

@@ -13,17 +13,16 @@ from typing import cast
 
 from typing_extensions import override
 
-from garbagetruck.cluster.cleanup.settings import ATTEMPT_TIMEOUT_MS_MAX, ATTEMPT_TIMEOUT_MS_MIN, SLOTS_MAX
+from garbagetruck.cluster.cleanup.rates import Rate
+from garbagetruck.cluster.node.config.limits import LIMITS, HandlerLimits, parse_limits, show_limits
 from garbagetruck.cluster.node.config.values import (
     HIDDEN,
     Address,
-    Duration,
     Endpoint,
     InvalidValueError,
     Kind,
     Name,
     Secret,
-    Whole,
 )
 
 MEMBERS_MAX = 15
@@ -31,14 +30,8 @@ HANDLERS_MAX = 100
 _CREDENTIAL = re.compile(r"(?i)(^|[_.-])(password|passwd|secret|token|credentials?|api_?key|authorization|dsn)$")
 _NAME = Name(meaning="")
 _ENDPOINT = Endpoint(meaning="")
-_SLOTS = Whole(meaning="", minimum=1, maximum=SLOTS_MAX)
-ATTEMPT_TIMEOUT = Duration(
-    meaning="How long one attempt may take before it is cancelled and counted as failed.",
-    minimum_ms=ATTEMPT_TIMEOUT_MS_MIN,
-    maximum_ms=ATTEMPT_TIMEOUT_MS_MAX,
-)
 _HANDLER_REMEDY = 'write one table for each handler, as in [handlers.file] with roots = ["/srv/files"]'
-_COMMON = ("kind", "slots", "attempt_timeout")
+_COMMON = ("kind", *LIMITS)
 """What every handler's table may hold; the rest is the handler's own."""
 
 
@@ -69,6 +62,10 @@ class HandlerSettings:
     """Cleanups of this handler at once; None: an equal share of `cleanup.slots`."""
     attempt_timeout_ms: int | None
     """How long one of its attempts may take; None: `cleanup.attempt_timeout`."""
+    attempts_max: int | None
+    """After how many failures a cleanup is a dead letter, if its namespace does not say fewer; None: as that says."""
+    rate: Rate | None
+    """How often its attempts may begin; None: whenever there is a slot."""
     options: Mapping[str, object]
     """Everything else in its table. Secrets are `Secret`; `revealed` gives what the handler is built with."""
 
@@ -213,14 +210,20 @@ def parse_handler(name: str, table: object) -> HandlerSettings:
         checked = _NAME.parse(name)
         part = ".kind"
         kind = _NAME.parse(table.get("kind", name))
-        part = ".slots"
-        slots_max = _SLOTS.parse(table["slots"]) if "slots" in table else None
-        part = ".attempt_timeout"
-        timeout_ms = ATTEMPT_TIMEOUT.parse(table["attempt_timeout"]) if "attempt_timeout" in table else None
+        part = ""
+        limits = parse_limits(table)
     except InvalidValueError as error:
-        raise InvalidValueError(error.problem, error.remedy, at=f".{name}{part}") from error
+        raise InvalidValueError(error.problem, error.remedy, at=f".{name}{part}{error.at}") from error
     options = {str(key): value for key, value in table.items() if key not in _COMMON}
-    return HandlerSettings(name=checked, kind=kind, slots_max=slots_max, attempt_timeout_ms=timeout_ms, options=options)
+    return HandlerSettings(
+        name=checked,
+        kind=kind,
+        slots_max=limits.slots_max,
+        attempt_timeout_ms=limits.attempt_timeout_ms,
+        attempts_max=limits.attempts_max,
+        rate=limits.rate,
+        options=options,
+    )
 
 
 def _reveal(value: object) -> object:
@@ -236,12 +239,8 @@ def _reveal(value: object) -> object:
 
 
 def _shown_common(handler: HandlerSettings) -> list[str]:
-    shown = [f"kind = {json.dumps(handler.kind)}"]
-    if handler.slots_max is not None:
-        shown.append(f"slots = {handler.slots_max}")
-    if handler.attempt_timeout_ms is not None:
-        shown.append(f"attempt_timeout = {ATTEMPT_TIMEOUT.show(handler.attempt_timeout_ms)}")
-    return shown
+    limits = HandlerLimits(handler.slots_max, handler.attempt_timeout_ms, handler.attempts_max, handler.rate)
+    return [f"kind = {json.dumps(handler.kind)}", *show_limits(limits)]
 
 
 def _shown_options(options: Mapping[str, object]) -> list[str]:

@@ -19,7 +19,7 @@ from garbagetruck.cluster.cleanup.running import run_directly
 from garbagetruck.cluster.cleanup.settings import HandlerSettings, HandlerSettingsError
 from tests.integration.cleanup.calls import call_of
 
-EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "handlers"
+EXAMPLE = Path(__file__).resolve().parents[3] / "docs" / "examples" / "handlers"
 ROW = {"id": "42"}
 
 

@@ -1,4 +1,4 @@
-"""What docs/handlers.md and the example's README show is what the handlers take."""
+"""What docs/handlers.md and the examples' READMEs show is what the handlers take."""
 
 import re
 import tomllib
@@ -9,15 +9,21 @@ import pytest
 
 from garbagetruck.cluster.cleanup.handler import Handler
 from garbagetruck.cluster.cleanup.handlers.file import FileOptions
+from garbagetruck.cluster.cleanup.handlers.grpc.options import GrpcOptions
 from garbagetruck.cluster.cleanup.handlers.http_options import HttpOptions
 from garbagetruck.cluster.cleanup.registry import build_registry
 from garbagetruck.cluster.cleanup.running import run_directly
 from garbagetruck.cluster.cleanup.settings import HandlerSettings
+from garbagetruck.cluster.node.config.limits import LIMITS
+from garbagetruck.cluster.node.config.tables import parse_handler
 from tests.unit.cleanup.fakes import ProbeHandler
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = (ROOT / "docs" / "handlers.md", ROOT / "examples" / "handlers" / "README.md")
-COMMON = ("kind", "slots", "attempt_timeout")
+PAGES = (
+    ROOT / "docs" / "handlers.md",
+    ROOT / "docs" / "examples" / "handlers" / "README.md",
+    ROOT / "docs" / "examples" / "services" / "README.md",
+)
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -34,21 +40,15 @@ def test_every_configuration_shown_is_taken(page: Path) -> None:
     assert shown
     for block in shown:
         tables = tomllib.loads(block)["handlers"]
-        settings = [
-            HandlerSettings(
-                name=name,
-                kind=table.get("kind", name),
-                options={key: value for key, value in table.items() if key not in COMMON},
-                slots_max=table.get("slots"),
-            )
-            for name, table in tables.items()
-        ]
+        parsed = [parse_handler(name, table) for name, table in tables.items()]
+        settings = [HandlerSettings(name=each.name, kind=each.kind, options=each.revealed()) for each in parsed]
         build_registry(settings, run_blocking=run_directly, environ={}, find_factory=lambda _kind: stand_in)
 
 
 def test_every_option_is_described() -> None:
     text = PAGES[0].read_text(encoding="utf-8")
     described = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
-    options = {*FileOptions.__struct_fields__, *HttpOptions.__struct_fields__}
-    assert options <= described
-    assert described - options == {"path", "root"}, "the parameters, and nothing that does not exist"
+    records = (FileOptions, HttpOptions, GrpcOptions)
+    options = {name for record in records for name in record.__struct_fields__}
+    assert options | set(LIMITS) <= described
+    assert described - options - set(LIMITS) == {"path", "root"}, "the parameters, and nothing that does not exist"

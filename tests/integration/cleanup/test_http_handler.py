@@ -1,71 +1,26 @@
 """The `http` handler against a real server: what it sends, and what it makes of each answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
 
 from garbagetruck.cluster.cleanup.handler import NOT_OBSERVED, CleanupResult, Verdict
-from garbagetruck.cluster.cleanup.handlers.http import ANSWER_CHARACTERS_SHOWN, HttpHandler, http_handlers
+from garbagetruck.cluster.cleanup.handlers.answers import ANSWER_CHARACTERS_SHOWN
+from garbagetruck.cluster.cleanup.handlers.http import http_handlers
 from garbagetruck.cluster.cleanup.running import run_directly
 from garbagetruck.cluster.cleanup.settings import HandlerSettingsError
 from tests.integration.cleanup.calls import call_of
+from tests.integration.cleanup.http_service import LOOPBACK, Service, http_handler
 
 ROW = {"path": "rows/42"}
-
-
-class Service:
-    """A server on a free port that notes every request; `answer` may be replaced."""
-
-    def __init__(self) -> None:
-        self.requests: list[web.Request] = []
-        self.bodies: list[bytes] = []
-        self.url = ""
-        self.status = 204
-        self.headers: dict[str, str] = {}
-        self.body = b""
-        self.answer: Callable[[web.Request], Awaitable[web.StreamResponse]] = self.plain
-
-    async def plain(self, _request: web.Request) -> web.StreamResponse:
-        return web.Response(status=self.status, headers=self.headers, body=self.body)
-
-    async def _take(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append(request)
-        self.bodies.append(await request.read())
-        return await self.answer(request)
-
-    @asynccontextmanager
-    async def served(self) -> AsyncIterator["Service"]:
-        application = web.Application()
-        application.router.add_route("*", "/{anything:.*}", self._take)
-        runner = web.AppRunner(application, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
-        try:
-            yield self
-        finally:
-            await runner.cleanup()
 
 
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
     async with Service().served() as served:
         yield served
-
-
-@asynccontextmanager
-async def http_handler(base_url: str, **options: object) -> AsyncIterator[HttpHandler]:
-    handler = http_handlers(run_directly, {"TOKEN": "Bearer 7"})({"base_url": base_url, **options}, "index")
-    await handler.start()
-    try:
-        yield handler
-    finally:
-        await handler.stop()
 
 
 async def test_the_request_carries_what_the_service_needs_to_fence(service: Service) -> None:
@@ -225,7 +180,9 @@ async def test_i8_cancelling_an_attempt_closes_its_request(service: Service) -> 
 
 
 async def test_a_missing_credential_keeps_the_node_from_starting() -> None:
-    handler = http_handlers(run_directly, {})({"base_url": "http://x", "headers": {"A": {"env": "NONE"}}}, "index")
+    handler = http_handlers(run_directly, {})(
+        {"base_url": "http://127.0.0.1:1", "allow_addresses": LOOPBACK, "headers": {"A": {"env": "NONE"}}}, "index"
+    )
     with pytest.raises(HandlerSettingsError, match="the variable NONE is not set"):
         await handler.start()
     await handler.stop()

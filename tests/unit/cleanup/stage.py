@@ -11,6 +11,7 @@ from random import Random
 
 from garbagetruck.cluster.cleanup.executor import CleanupExecutor
 from garbagetruck.cluster.cleanup.handler import Handler
+from garbagetruck.cluster.cleanup.rates import Rate
 from garbagetruck.cluster.cleanup.registry import HandlerRegistry, Registered
 from garbagetruck.cluster.cleanup.settings import ExecutorSettings, HandlerSettings
 from tests.unit.cleanup.fakes import CountingMeter, FakeLedger, ManualClock, ProbeHandler
@@ -24,15 +25,14 @@ class Stage:
     handlers: Mapping[str, Handler] = field(default_factory=lambda: {"probe": ProbeHandler()})
     settings: ExecutorSettings = field(default_factory=ExecutorSettings)
     slots: Mapping[str, int] = field(default_factory=dict)
+    rates: Mapping[str, Rate] = field(default_factory=dict)
+    attempts: Mapping[str, int] = field(default_factory=dict)
     clock: ManualClock = field(default_factory=ManualClock)
     meter: CountingMeter = field(default_factory=CountingMeter)
     errors: list[BaseException] = field(default_factory=list)
 
     def executor(self, monotonic_ns: Callable[[], int] | None = None) -> CleanupExecutor:
-        registered = [
-            Registered(HandlerSettings(name=name, kind="probe", options={}, slots_max=self.slots.get(name)), handler)
-            for name, handler in self.handlers.items()
-        ]
+        registered = [Registered(self._settings_of(name), handler) for name, handler in self.handlers.items()]
         return CleanupExecutor(
             node_id="n1",
             ledger=self.ledger,
@@ -42,6 +42,16 @@ class Stage:
             random=Random(1),
             on_fatal=self.errors.append,
             meter=self.meter,
+        )
+
+    def _settings_of(self, name: str) -> HandlerSettings:
+        return HandlerSettings(
+            name=name,
+            kind="probe",
+            options={},
+            slots_max=self.slots.get(name),
+            attempts_max=self.attempts.get(name),
+            rate=self.rates.get(name),
         )
 
 

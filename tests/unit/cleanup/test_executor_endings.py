@@ -4,8 +4,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 import pytest
+from msgspec.structs import replace
 
-from garbagetruck.cluster.cleanup.handler import CleanupCall, CleanupResult, ObservationError
+from garbagetruck.cluster.cleanup.handler import (
+    ERROR_CHARACTERS_MAX,
+    CleanupCall,
+    CleanupResult,
+    ObservationError,
+)
 from garbagetruck.cluster.cleanup.ledger import CleanupOperation, NotProposedError, ProposalUnknownError
 from garbagetruck.cluster.cleanup.meter import AttemptEnd
 from garbagetruck.cluster.cleanup.settings import MARGIN_MS, ExecutorSettings
@@ -38,6 +44,45 @@ async def test_each_result_has_its_report(result: CleanupResult, reported: Repor
         await ledger.reports_reach(1)
     assert (ledger.reports[0].result, ledger.reports[0].error) == (reported, result.error)
     assert stage.meter.ends == [end]
+
+
+async def test_i4_the_last_attempt_that_a_handler_is_given_fails_for_good() -> None:
+    ledger = FakeLedger(*(replace(due(f"r{failures}"), failures=failures) for failures in range(4)))
+    handler = ProbeHandler()
+
+    async def fail(_call: CleanupCall) -> CleanupResult:
+        return CleanupResult.failed("x" * 600)
+
+    handler.on_clean = fail
+    async with leading(Stage(ledger, {"probe": handler}, attempts={"probe": 3})):
+        await ledger.reports_reach(4)
+    reports = {report.resource: report for report in ledger.reports}
+    assert {name: report.result for name, report in reports.items()} == {
+        "r0": ReportResult.FAILED,
+        "r1": ReportResult.FAILED,
+        "r2": ReportResult.FAILED_FOR_GOOD,
+        "r3": ReportResult.FAILED_FOR_GOOD,
+    }
+    assert reports["r2"].error.endswith("(the last of 3 attempts that this handler is given)")
+    assert len(reports["r2"].error) == ERROR_CHARACTERS_MAX
+
+
+async def test_a_last_attempt_may_still_succeed_and_what_was_not_attempted_is_none() -> None:
+    ledger = FakeLedger(replace(due("r1"), failures=7), replace(due("r2"), failures=7))
+    handler = ProbeHandler()
+    stage = Stage(ledger, {"probe": handler}, attempts={"probe": 1})
+
+    async def commit_too_late(operations: Sequence[CleanupOperation]) -> None:
+        if any(isinstance(each, ClaimCleanup) and each.resource == "r2" for each in operations):
+            stage.clock.advance_ms(stage.settings.attempt_timeout_ms)
+
+    async with leading(stage):
+        await ledger.reports_reach(2)
+        ledger.after_proposal = commit_too_late
+        ledger.add(replace(due("r2"), failures=7))
+        await ledger.reports_reach(3)
+    assert [report.result for report in ledger.reports[:2]] == [ReportResult.DONE] * 2
+    assert ledger.reports[2].result is ReportResult.NOT_ATTEMPTED
 
 
 async def test_whatever_a_handler_raises_is_a_failed_attempt() -> None:

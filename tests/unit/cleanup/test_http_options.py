@@ -6,7 +6,7 @@ import pytest
 
 from garbagetruck.cluster.cleanup.handler import InvalidParametersError
 from garbagetruck.cluster.cleanup.handlers.http import http_handlers
-from garbagetruck.cluster.cleanup.handlers.http_options import read_http_options, resolve_headers
+from garbagetruck.cluster.cleanup.handlers.http_options import fetch_credentials, read_http_options
 from garbagetruck.cluster.cleanup.running import run_directly
 from garbagetruck.cluster.cleanup.settings import HandlerSettingsError
 
@@ -42,7 +42,9 @@ def test_an_address_that_is_not_plain_is_refused(base_url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("base_url", [BASE, "http://127.0.0.1:9000", "http://[::1]:9000/a/b/", "https://x/a%20b"])
+@pytest.mark.parametrize(
+    "base_url", [BASE, "http://192.88.98.7:9000", "http://[2606:4700::11]:9000/a/b/", "https://x/a%20b"]
+)
 def test_a_plain_address_is_taken(base_url: str) -> None:
     assert read_http_options("index", {"base_url": base_url}).base_url == base_url
 
@@ -83,7 +85,7 @@ def test_values_of_headers_are_fetched_from_where_they_are_kept(tmp_path: Path) 
         "index",
         {"base_url": BASE, "headers": {"A": "one", "Authorization": {"file": str(kept)}, "B": {"env": "TOKEN"}}},
     )
-    assert resolve_headers("index", options, {"TOKEN": "three"}) == {
+    assert fetch_credentials("index", options, {"TOKEN": "three"}).headers == {
         "A": "one",
         "Authorization": "Bearer two",
         "B": "three",

@@ -102,7 +102,7 @@ def test_a_target_that_is_too_long_is_the_clients_fault(target: str, monkeypatch
         (settings("f", "file", roots=["/a/x", "/a/x/y"]), "lies within"),
         (settings("f", "file", roots=["/a"], directory=True), "handlers.f.*unknown field `directory`"),
         (settings("f", "file", roots=["/a"], directories="yes"), "handlers.f.directories: "),
-        (settings("p", "none"), "handlers.p.kind: 'none' is not known; use one of file, http"),
+        (settings("p", "none"), "handlers.p.kind: 'none' is not known; use one of file, grpc, http"),
     ],
 )
 def test_settings_that_are_wrong_say_what_is_right(given: HandlerSettings, expected: str) -> None:
@@ -149,6 +149,18 @@ def test_a_handlers_problems_with_the_world_are_told_with_its_name() -> None:
     handler.problems = ("the folder is away",)
     registry = HandlerRegistry([Registered(settings(), handler)])
     assert registry.check() == [("probe", "the folder is away")]
+
+
+def test_a_check_that_raises_is_told_as_a_problem_and_keeps_no_other_from_being_checked() -> None:
+    class Broken(ProbeHandler):
+        @override
+        def check(self) -> tuple[str, ...]:
+            raise RuntimeError("boom")
+
+    other = ProbeHandler()
+    other.problems = ("the folder is away",)
+    registry = HandlerRegistry([Registered(settings("a"), Broken()), Registered(settings("b"), other)])
+    assert registry.check() == [("a", "its own check raised RuntimeError('boom')"), ("b", "the folder is away")]
 
 
 # -- entry points -----------------------------------------------------------------------------------------------
