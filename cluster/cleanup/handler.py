@@ -174,7 +174,8 @@ class Handler(ABC):
     def check(self) -> Sequence[str]:
         """Tell what is wrong with the world around the handler, for `config check`: each a sentence with a remedy.
 
-        May read files; changes nothing, and needs no `start`. Settings were checked when the handler was made.
+        May read files, connect and block, for as long as its own timeouts say; so it is not called on a loop. Changes nothing,
+        and needs no `start`. Settings were checked when the handler was made.
         """
         return ()
 

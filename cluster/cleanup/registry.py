@@ -17,6 +17,8 @@ import structlog
 from garbagetruck.cluster.cleanup.handler import Handler, InvalidParametersError
 from garbagetruck.cluster.cleanup.handlers.file import file_handlers
 from garbagetruck.cluster.cleanup.handlers.http import http_handlers
+from garbagetruck.cluster.cleanup.handlers.s3 import s3_handlers
+from garbagetruck.cluster.cleanup.handlers.sql import sql_handlers
 from garbagetruck.cluster.cleanup.running import RunBlocking
 from garbagetruck.cluster.cleanup.settings import HandlerSettings, HandlerSettingsError
 from garbagetruck.cluster.machine.model import CleanupSpec
@@ -153,6 +155,8 @@ def build_what_can_be(
     built_in: dict[str, HandlerFactory] = {
         "file": file_handlers(run_blocking),
         "http": http_handlers(run_blocking, environ),
+        "s3": s3_handlers(),
+        "sql": sql_handlers(run_blocking),
     }
     look_up = find_factory or installed_factory
     made: list[Registered] = []

@@ -28,7 +28,9 @@ from garbagetruck.cluster.node.config.values import (
 
 MEMBERS_MAX = 15
 HANDLERS_MAX = 100
-_CREDENTIAL = re.compile(r"(?i)(^|[_.-])(password|passwd|secret|token|credentials?|api_?key|authorization|dsn)$")
+_CREDENTIAL = re.compile(
+    r"(?i)(^|[_.-])(password|passwd|secret|token|credentials?|api_?key|secret_access_key|authorization|dsn)$"
+)
 _NAME = Name(meaning="")
 _ENDPOINT = Endpoint(meaning="")
 _SLOTS = Whole(meaning="", minimum=1, maximum=SLOTS_MAX)

@@ -10,6 +10,8 @@ import pytest
 from garbagetruck.cluster.cleanup.handler import Handler
 from garbagetruck.cluster.cleanup.handlers.file import FileOptions
 from garbagetruck.cluster.cleanup.handlers.http_options import HttpOptions
+from garbagetruck.cluster.cleanup.handlers.s3.options import S3Options
+from garbagetruck.cluster.cleanup.handlers.sql.options import SqlOptions, StatementOptions
 from garbagetruck.cluster.cleanup.registry import build_registry
 from garbagetruck.cluster.cleanup.running import run_directly
 from garbagetruck.cluster.cleanup.settings import HandlerSettings
@@ -18,10 +20,25 @@ from tests.unit.cleanup.fakes import ProbeHandler
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = (ROOT / "docs" / "handlers.md", ROOT / "examples" / "handlers" / "README.md")
 COMMON = ("kind", "slots", "attempt_timeout")
+PARAMETERS = {"path", "root", "bucket", "key", "prefix", "upload_id"}
+FENCES = {"version", "etag", "none"}
+KEPT = {"dsn": "postgresql://cleaner@localhost/orders"}
+"""What is kept in a variable or a file where its form matters; anything else is just a word."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def with_secrets(key: str, value: object) -> object:
+    """As the configuration's loader hands options to handlers."""
+    match value:
+        case {"env": str(), **rest} | {"file": str(), **rest} if not rest:
+            return KEPT.get(key, "hush")
+        case dict():
+            return {name: with_secrets(name, each) for name, each in value.items()}
+        case _:
+            return value
 
 
 def stand_in(_options: Mapping[str, object], name: str) -> Handler:
@@ -38,7 +55,7 @@ def test_every_configuration_shown_is_taken(page: Path) -> None:
             HandlerSettings(
                 name=name,
                 kind=table.get("kind", name),
-                options={key: value for key, value in table.items() if key not in COMMON},
+                options={key: with_secrets(key, value) for key, value in table.items() if key not in COMMON},
                 slots_max=table.get("slots"),
             )
             for name, table in tables.items()
@@ -49,6 +66,7 @@ def test_every_configuration_shown_is_taken(page: Path) -> None:
 def test_every_option_is_described() -> None:
     text = PAGES[0].read_text(encoding="utf-8")
     described = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
-    options = {*FileOptions.__struct_fields__, *HttpOptions.__struct_fields__}
+    records = (FileOptions, HttpOptions, SqlOptions, StatementOptions, S3Options)
+    options = {name for record in records for name in record.__struct_fields__}
     assert options <= described
-    assert described - options == {"path", "root"}, "the parameters, and nothing that does not exist"
+    assert described - options == PARAMETERS | FENCES, "the parameters, and nothing that does not exist"
