@@ -3,6 +3,7 @@
 Duty: start it, wait until it answers, stop it, whatever happened. It reports nothing to anybody: its telemetry is off.
 """
 
+import ctypes
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ STOP_TIMEOUT_S = 20.0
 LOOK_S = 0.05
 HOST = "127.0.0.1"
 LOG_TAIL_BYTES = 4_000
+_LIBC = ctypes.CDLL(None)
 _PORTS = (
     "master.port",
     "master.port.grpc",
@@ -44,6 +46,7 @@ class SeaweedServer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        self._ports: dict[str, int] = {}
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -65,6 +68,8 @@ class SeaweedServer:
             return
         os.killpg(process.pid, signal.SIGKILL)  # nothing in it is to last
         process.wait(STOP_TIMEOUT_S)
+        for name, port in self._ports.items():  # and some it leaves outside of its folder, whatever it is told
+            Path(f"/tmp/seaweedfs-{name.partition('.')[0]}-grpc-{port}.sock").unlink(missing_ok=True)
 
     def _start(self) -> bool:
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -78,18 +83,24 @@ class SeaweedServer:
         # Each bucket has volumes of its own: one at a time will do.
         (self._folder / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
         (self._folder / "data").mkdir()
-        ports = _free_ports(len(_PORTS))
-        self.url = f"http://{HOST}:{ports[_PORTS.index('s3.port')]}"
+        self._ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        self.url = f"http://{HOST}:{self._ports['s3.port']}"
         command: list[str | Path] = [Path(sysconfig.get_path("scripts")) / "weed", "server", "-filer", "-s3"]
         command += [f"-ip={HOST}", f"-ip.bind={HOST}", f"-dir={self._folder / 'data'}", "-master.telemetry=false"]
-        command += [f"-{name}={port}" for name, port in zip(_PORTS, ports, strict=True)]
+        command += [f"-{name}={port}" for name, port in self._ports.items()]
         command += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={self._folder / 's3.json'}"]
         command += [f"-filer.localSocket={self._folder / 'f'}", f"-s3.localSocket={self._folder / 's'}"]
         command += ["-master.volumeSizeLimitMB=32", "-volume.max=200", "-volume.minFreeSpace=10MiB"]
         environment = {"PATH": os.environ["PATH"], "HOME": str(self._folder), "TMPDIR": str(self._folder)}
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                command, cwd=self._folder, env=environment, stdout=log, stderr=log, start_new_session=True
+                command,
+                cwd=self._folder,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - it is one system call
             )
         return self._answers()
 
@@ -108,6 +119,11 @@ class SeaweedServer:
             except (URLError, OSError):
                 time.sleep(LOOK_S)
         return False
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this process when the tests' own is gone, however that came (prctl(2), PR_SET_PDEATHSIG)."""
+    _LIBC.prctl(1, signal.SIGKILL)
 
 
 def _free_ports(count: int) -> list[int]:
