@@ -1,8 +1,7 @@
 """The `s3` handler against a real S3 server: what it removes, what it leaves, and what it makes of each failure."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 
 import pytest
 from aiohttp import web
@@ -10,6 +9,7 @@ from aiohttp import web
 from garbagetruck.cluster.cleanup.handler import ABSENT, CleanupResult, ObservationError, Verdict
 from garbagetruck.cluster.cleanup.handlers.s3 import S3Handler
 from tests.integration.cleanup.calls import call_of
+from tests.integration.cleanup.crooked_store import Answer, crooked_store
 from tests.integration.cleanup.stores import CREDENTIALS, Bucket
 
 HERE = {"key": "tmp/42"}
@@ -223,35 +223,6 @@ async def test_check_tells_what_is_wrong(plain: Bucket) -> None:
 
 
 # -- one request for one deletion -------------------------------------------------------------------------------
-
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-LISTED = """<?xml version="1.0"?><ListBucketResult><Name>bucket</Name><KeyCount>1</KeyCount><Contents><Key>tmp/42</Key>
-<LastModified>2030-01-01T00:00:00.000Z</LastModified><ETag>"e"</ETag><Size>1</Size></Contents></ListBucketResult>"""
-NO_UPLOADS = '<?xml version="1.0"?><ListMultipartUploadsResult><Bucket>bucket</Bucket></ListMultipartUploadsResult>'
-
-
-@asynccontextmanager
-async def crooked_store(answer: Answer) -> AsyncIterator[tuple[str, list[str]]]:
-    """A server that lists one object, and answers deletions as it is told; with what it was asked."""
-    asked: list[str] = []
-
-    async def take(request: web.Request) -> web.StreamResponse:
-        asked.append(f"{request.method} {request.path}")
-        if request.method == "GET":
-            text = NO_UPLOADS if "uploads" in request.query else LISTED
-            return web.Response(text=text, content_type="application/xml")
-        return await answer(request)
-
-    application = web.Application()
-    application.router.add_route("*", "/{anything:.*}", take)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    try:
-        yield f"http://{host}:{port}", asked
-    finally:
-        await runner.cleanup()
 
 
 async def hang_up(request: web.Request) -> web.StreamResponse:
