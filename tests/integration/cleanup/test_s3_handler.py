@@ -146,8 +146,17 @@ async def test_one_upload_alone_can_be_aborted_and_the_object_stays(plain: Bucke
     one, other = await plain.begin_upload("tmp/42"), await plain.begin_upload("tmp/42")
     async with plain.handler("etag") as handler:
         assert await attempt(handler, {**HERE, "upload_id": one}) == CleanupResult.done()
+        assert await attempt(handler, {**HERE, "upload_id": one}) == CleanupResult.already_gone()
     assert await plain.uploads() == {("tmp/42", other)}
     assert await plain.read("tmp/42") == b"in use"
+
+
+async def test_uploads_are_left_where_the_operator_says_that_they_cannot_be_listed(plain: Bucket) -> None:
+    await plain.write("tmp/42")
+    begun = await plain.begin_upload("tmp/42")
+    async with plain.handler("etag", uploads=False) as handler:
+        assert await attempt(handler) == CleanupResult.done()
+    assert await plain.uploads() == {("tmp/42", begun)}
 
 
 async def test_i1_an_upload_that_was_begun_since_is_left_alone(plain: Bucket) -> None:

@@ -137,14 +137,15 @@ class S3Handler(Handler):
         """What is there, up to the bounds. Raises `StoreError`."""
         store, limit = self._opened_store(), self._options.objects_max
         if place.upload_id:
-            uploads, _ = await store.uploads(place.bucket, place.key, limit)
-            wanted = [each for each in uploads if (each.key, each.upload_id) == (place.key, place.upload_id)]
-            return Sighting((), tuple(wanted), is_whole=True)
+            from garbagetruck.cluster.cleanup.handlers.s3.store import Upload
+
+            wanted = Upload(place.key, place.upload_id)
+            return Sighting((), (wanted,) if await store.has_upload(place.bucket, wanted) else (), is_whole=True)
         by_version = self._options.fence == "version"
         listing = store.versions if by_version else store.objects
         # Keys that merely begin with this one come after it in the list.
         found, more_objects = await listing(place.bucket, place.key, limit if by_version or place.is_prefix else 1)
-        uploads, more_uploads = await store.uploads(place.bucket, place.key, limit)
+        uploads, more_uploads = await self._uploads(place.bucket, place.key, limit)
         if place.is_prefix:
             return Sighting(tuple(found), tuple(uploads), is_whole=not more_objects and not more_uploads)
         ours = tuple(each for each in found if each.key == place.key)
@@ -152,6 +153,9 @@ class S3Handler(Handler):
         more_versions = by_version and more_objects and len(ours) == len(found)
         is_whole = not more_versions and not (more_uploads and len(ours_too) == len(uploads))
         return Sighting(ours, ours_too, is_whole=is_whole)
+
+    async def _uploads(self, bucket: str, prefix: str, limit: int) -> "tuple[Sequence[Upload], bool]":
+        return await self._opened_store().uploads(bucket, prefix, limit) if self._options.uploads else ((), False)
 
     async def _unfenced(self, place: Place) -> str | None:
         """Why the fence that the operator chose would not hold in this bucket; None when it does. Raises `StoreError`."""
@@ -211,7 +215,7 @@ class S3Handler(Handler):
         try:
             listing = store.versions if self._options.fence == "version" else store.objects
             await listing(bucket, prefix, 1)
-            await store.uploads(bucket, prefix, 1)
+            await self._uploads(bucket, prefix, 1)
             return await self._unfenced(Place(bucket, f"{prefix}x"))
         except StoreError as error:
             return str(error)

@@ -69,6 +69,8 @@ class S3Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Whether `http://` may lead to another machine."""
     store: str = ""
     """What the store is called in targets; by default as the handler. Handlers of one store share a name."""
+    uploads: bool = True
+    """Whether unfinished uploads are looked for beside objects; for stores that cannot list them."""
     objects_max: int = 1_000
     """Objects, and as many uploads, that one attempt removes below a prefix; the next attempt goes on."""
     connect_timeout: str = "5s"

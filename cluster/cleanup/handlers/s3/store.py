@@ -152,6 +152,15 @@ class Store:
 
         return await self._listed("list_multipart_uploads", read, limit, Bucket=bucket, Prefix=prefix)
 
+    async def has_upload(self, bucket: str, upload: Upload) -> bool:
+        """Whether this upload is unfinished."""
+        try:
+            async with _told("list_parts"):
+                await self._client.list_parts(Bucket=bucket, Key=upload.key, UploadId=upload.upload_id, MaxParts=1)
+        except _GoneError:
+            return False
+        return True
+
     async def has_versions(self, bucket: str) -> bool:
         """Whether everything that is written now gets a version id of its own."""
         async with _told("get_bucket_versioning"):
