@@ -28,6 +28,10 @@ class Bucket:
     async def write(self, key: str, content: bytes = b"an image") -> None:
         await self.client.put_object(Bucket=self.name, Key=key, Body=content)
 
+    async def keep_versions(self, status: str) -> None:
+        """`Enabled` or `Suspended`."""
+        await self.client.put_bucket_versioning(Bucket=self.name, VersioningConfiguration={"Status": status})
+
     async def read(self, key: str) -> bytes:
         answer = await self.client.get_object(Bucket=self.name, Key=key)
         return bytes(await answer["Body"].read())
@@ -76,6 +80,7 @@ async def bucket_of(server: SeaweedServer, *, versioned: bool) -> AsyncIterator[
     async with context as client:
         name = f"b-{secrets.token_hex(6)}"
         await client.create_bucket(Bucket=name)
+        bucket = Bucket(client, server.url, name)
         if versioned:
-            await client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
-        yield Bucket(client, server.url, name)
+            await bucket.keep_versions("Enabled")
+        yield bucket

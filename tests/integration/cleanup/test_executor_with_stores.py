@@ -10,7 +10,7 @@ from garbagetruck.cluster.cleanup.executor import CleanupExecutor
 from garbagetruck.cluster.cleanup.registry import HandlerRegistry, build_registry
 from garbagetruck.cluster.cleanup.running import run_directly
 from garbagetruck.cluster.cleanup.settings import ExecutorSettings, HandlerSettings
-from garbagetruck.cluster.machine.model import ResourceState, Tombstone
+from garbagetruck.cluster.machine.model import CleanupSpec, ResourceState, Tombstone
 from garbagetruck.cluster.machine.outcomes import Reason
 from tests.integration.cleanup.databases import BARE, FENCED, OBSERVE, Database
 from tests.integration.cleanup.machine_ledger import MachineLedger
@@ -112,6 +112,14 @@ async def test_i4_a_statement_that_touches_too_much_ends_as_a_dead_letter_with_i
         await until(lambda: cluster.state_of("rows/1") is ResourceState.DEAD_LETTER)
         assert "touches 2 rows, not 0 to 1" in cluster.error_of("rows/1")
         assert (await database.rows()).keys() == {1, 2}
+
+
+async def test_i4_a_statement_that_is_not_registered_any_more_is_a_dead_letter_that_says_so(database: Database) -> None:
+    async with cluster_with("sql", **of_database(database, database.statement(FENCED))) as cluster:
+        spec = CleanupSpec("store", (("id", "1"), ("statement", "former")), "sql:/store/former/1")
+        cluster.release(cluster.ledger.scribe.lease("rows/1", cleanup=spec).id)
+        await until(lambda: cluster.state_of("rows/1") is ResourceState.DEAD_LETTER)
+        assert "statement: is not registered; name one of s0" in cluster.error_of("rows/1")
 
 
 async def test_i1_two_statements_for_one_row_cannot_have_two_owners(database: Database) -> None:

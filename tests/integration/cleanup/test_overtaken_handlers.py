@@ -106,8 +106,8 @@ class Story:
         self.log.advance(60_000)
 
 
-async def told_of(shelf: Shelf) -> tuple[CleanupResult, str | None]:
-    """What the stopped handler answers in the end, and what is left then."""
+async def told_of(shelf: Shelf, anew: str = "made anew") -> tuple[CleanupResult, str | None]:
+    """What the stopped handler answers in the end, and what is left then. `anew` is what the second life holds."""
     story = Story(shelf)
     async with shelf.node() as leader, shelf.stoppable() as deposed:
         lease_id, token = story.lease(leader)
@@ -129,7 +129,7 @@ async def told_of(shelf: Shelf) -> tuple[CleanupResult, str | None]:
 
         anew_id, anew_token = story.lease(leader)
         assert anew_token > claim.fencing_token
-        await shelf.write(anew_token, "made anew")
+        await shelf.write(anew_token, anew)
         shelf.go_on()
         async with asyncio.timeout(PATIENCE_S):
             result = await running
@@ -159,4 +159,19 @@ async def test_i5_an_overtaken_handler_finds_nothing_of_its_own_and_the_new_thin
 async def test_what_the_operator_left_unfenced_is_lost_as_the_documentation_says(unfenced_object: Shelf) -> None:
     """So the stories above are saved by their fences, not by chance."""
     _, left = await told_of(unfenced_object)
+    assert left is None
+
+
+@pytest.mark.parametrize(
+    "shelf", ["file_shelf", "row_under_a_token", "row_as_observed", "version_of_an_object"], indirect=True
+)
+async def test_i5_what_is_made_anew_survives_though_it_looks_the_same(shelf: Shelf) -> None:
+    _, left = await told_of(shelf, anew="first")
+    assert left == "first"
+
+
+async def test_the_same_bytes_are_lost_where_the_etag_alone_fences_as_the_documentation_says(
+    object_by_etag: Shelf,
+) -> None:
+    _, left = await told_of(object_by_etag, anew="first")
     assert left is None

@@ -78,6 +78,21 @@ async def test_i1_the_same_bytes_written_anew_are_another_version(versioned: Buc
         assert await handler.observe(HERE) != before
 
 
+async def test_what_was_written_before_versions_were_kept_is_removed_as_long_as_they_are_kept(plain: Bucket) -> None:
+    await plain.write("tmp/42")
+    await plain.keep_versions("Enabled")
+    await plain.write("tmp/42", b"second")
+    async with plain.handler("version") as handler:
+        assert await attempt(handler) == CleanupResult.done()
+        assert await plain.versions() == []
+        await plain.write("tmp/42")
+        await plain.keep_versions("Suspended")
+        result = await attempt(handler)
+    assert (result.verdict, result.retryable) == (Verdict.FAILED, True)
+    assert "does not keep versions" in result.error
+    assert await plain.keys() == {"tmp/42"}
+
+
 # -- prefixes ---------------------------------------------------------------------------------------------------
 
 
