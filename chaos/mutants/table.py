@@ -9,6 +9,7 @@ from garbagetruck.chaos.mutants import (
     claiming,
     cleaning,
     clocks,
+    keeping,
     leading,
     leases,
     peering,
@@ -17,7 +18,7 @@ from garbagetruck.chaos.mutants import (
 )
 from garbagetruck.chaos.mutants.mutant import Mutant
 
-_AREAS = (clocks, leading, leases, claiming, cleaning, calling, agreeing, replicating, storing, peering)
+_AREAS = (clocks, leading, leases, claiming, cleaning, calling, keeping, agreeing, replicating, storing, peering)
 
 MUTANTS: Mapping[str, Mutant] = MappingProxyType(
     {each.name: each for area in _AREAS for each in vars(area).values() if isinstance(each, Mutant)}

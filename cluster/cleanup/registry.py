@@ -18,6 +18,8 @@ from garbagetruck.cluster.cleanup.handler import Handler, InvalidParametersError
 from garbagetruck.cluster.cleanup.handlers.file import file_handlers
 from garbagetruck.cluster.cleanup.handlers.grpc import grpc_handlers
 from garbagetruck.cluster.cleanup.handlers.http import http_handlers
+from garbagetruck.cluster.cleanup.handlers.s3 import s3_handlers
+from garbagetruck.cluster.cleanup.handlers.sql import sql_handlers
 from garbagetruck.cluster.cleanup.own_loop import MakeThread, on_own_loop
 from garbagetruck.cluster.cleanup.running import RunBlocking
 from garbagetruck.cluster.cleanup.settings import HandlerSettings, HandlerSettingsError
@@ -159,6 +161,8 @@ def build_what_can_be(
         "file": file_handlers(run_blocking),
         "grpc": grpc_handlers(run_blocking, environ),
         "http": http_handlers(run_blocking, environ),
+        "s3": s3_handlers(),
+        "sql": sql_handlers(run_blocking),
     }
     look_up = find_factory or installed_factory
     made: list[Registered] = []

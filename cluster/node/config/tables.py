@@ -27,7 +27,9 @@ from garbagetruck.cluster.node.config.values import (
 
 MEMBERS_MAX = 15
 HANDLERS_MAX = 100
-_CREDENTIAL = re.compile(r"(?i)(^|[_.-])(password|passwd|secret|token|credentials?|api_?key|authorization|dsn)$")
+_CREDENTIAL = re.compile(
+    r"(?i)(^|[_.-])(password|passwd|secret|token|credentials?|api_?key|secret_access_key|authorization|dsn)$"
+)
 _NAME = Name(meaning="")
 _ENDPOINT = Endpoint(meaning="")
 _HANDLER_REMEDY = 'write one table for each handler, as in [handlers.file] with roots = ["/srv/files"]'

@@ -102,7 +102,7 @@ def test_a_target_that_is_too_long_is_the_clients_fault(target: str, monkeypatch
         (settings("f", "file", roots=["/a/x", "/a/x/y"]), "lies within"),
         (settings("f", "file", roots=["/a"], directory=True), "handlers.f.*unknown field `directory`"),
         (settings("f", "file", roots=["/a"], directories="yes"), "handlers.f.directories: "),
-        (settings("p", "none"), "handlers.p.kind: 'none' is not known; use one of file, grpc, http"),
+        (settings("p", "none"), "handlers.p.kind: 'none' is not known; use one of file, grpc, http, s3, sql"),
     ],
 )
 def test_settings_that_are_wrong_say_what_is_right(given: HandlerSettings, expected: str) -> None:

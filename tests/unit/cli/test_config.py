@@ -143,3 +143,49 @@ def test_what_is_wrong_with_handlers_is_told_beside_what_is_wrong_with_settings(
     lines = result.stderr.splitlines()
     assert [any(part in line for line in lines) for part in wrong] == [True] * len(wrong), result.stderr
     assert "nothing is wrong" not in result.stderr
+
+
+def test_handlers_of_stores_are_asked_whether_they_reach_them(config: Path) -> None:
+    handlers = """
+        [handlers.orders]
+        kind = "sql"
+        dsn = { env = "ORDERS" }
+        [handlers.orders.statements.upload]
+        parameters = { id = "integer" }
+        steps = [{ sql = "DELETE FROM uploads WHERE id = :id AND token < :fencing_token" }]
+        [handlers.blobs]
+        kind = "s3"
+        endpoint_url = "http://127.0.0.1:1"
+        fence = "version"
+        buckets = { uploads = ["tmp/"] }
+        credentials = { access_key_id = { env = "KEY_ID" }, secret_access_key = { env = "KEY" } }
+    """
+    config.write_text(f"{config.read_text()}\n{handlers}")
+    secrets = {"ORDERS": "postgresql://u:hush-1@127.0.0.1:1/orders", "KEY_ID": "AKIA", "KEY": "hush-2"}
+    result = CliRunner(env=secrets).invoke(app, ["config", "check", "--config", str(config)])
+    assert result.exit_code == 1
+    assert [line.partition(": ")[2].partition(":")[0] for line in result.stderr.splitlines()] == [
+        "handlers.orders",
+        "handlers.blobs",
+    ]
+    shown = CliRunner(env=secrets).invoke(app, ["config", "show", "--config", str(config)])
+    assert shown.exit_code == 0
+    assert "handlers" in shown.stdout
+    assert "hush" not in shown.stdout + result.stderr
+
+
+def test_a_secret_of_a_store_may_not_stand_in_the_configuration_itself(config: Path) -> None:
+    handlers = """
+        [handlers.orders]
+        kind = "sql"
+        dsn = "postgresql://u:hush@127.0.0.1/orders"
+        [handlers.blobs]
+        kind = "s3"
+        credentials = { access_key_id = "AKIA", secret_access_key = "hush" }
+    """
+    config.write_text(f"{config.read_text()}\n{handlers}")
+    result = CliRunner().invoke(app, ["config", "check", "--config", str(config)])
+    assert result.exit_code == 1
+    for key in ("handlers.orders.dsn", "handlers.blobs.credentials.secret_access_key"):
+        assert key in result.stderr
+    assert "hush" not in result.stderr
