@@ -143,6 +143,7 @@ def status(record: ClusterStatus) -> Fields:
             "pause_reason": record.cleanup.pause_reason or None,
             "braked": list(record.cleanup.braked),
             "oldest_overdue_ms": record.cleanup.oldest_overdue_ms,
+            "unknown_handlers": dict(record.cleanup.unknown_handlers),
         },
         "feature_level": record.feature_level,
         "warnings": list(record.warnings),

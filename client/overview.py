@@ -3,6 +3,7 @@
 Duty: as `records`, whose conventions hold here too, for what concerns no single lease or resource.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -119,6 +120,8 @@ class CleanupStatus:
     braked: tuple[str, ...]
     paused_namespaces: tuple[str, ...]
     oldest_overdue_ms: int
+    unknown_handlers: Mapping[str, int]
+    """Handlers that the leader does not have, with how many cleanups wait for each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,6 +223,7 @@ def cluster_status(message: cluster_pb2.GetStatusResponse) -> overview.ClusterSt
             braked=tuple(cleanup.braked),
             paused_namespaces=tuple(cleanup.paused_namespaces),
             oldest_overdue_ms=cleanup.oldest_overdue_ms,
+            unknown_handlers={each.handler: each.waiting for each in cleanup.unknown_handlers},
         ),
         incarnation=status.incarnation,
         warnings=tuple(status.warnings),

@@ -1,15 +1,16 @@
 """The leader's executor: claims what is due for free slots, and runs the attempts.
 
 Duty: while this node leads, keep the slots filled with candidates; stop at once when it does not.
-Invariants: never more attempts than slots, over all and for each handler; one attempt for a resource at a time; a
-cleanup whose handler is not registered here is never claimed, and told of once; nothing is claimed and no effect begins
-after `stopped_leading`. (Invariants I1, I4, I8.)
+Invariants: never more attempts than slots, over all and for each handler; one attempt for a resource at a time; what waits
+is looked at in turn (`turns`), and no further than it is started, so that a backlog costs nothing; a cleanup whose handler
+is not registered here is never claimed nor looked at, and its handler told of once; nothing is claimed and no effect
+begins after `stopped_leading`. (Invariants I1, I4, I8.)
 Must not know: what an attempt does, how claims are replicated.
 """
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -21,7 +22,9 @@ from garbagetruck.cluster.cleanup.proposals import Proposals
 from garbagetruck.cluster.cleanup.registry import HandlerRegistry
 from garbagetruck.cluster.cleanup.settings import ExecutorSettings
 from garbagetruck.cluster.cleanup.slots import Slots
+from garbagetruck.cluster.cleanup.turns import Turns
 from garbagetruck.cluster.machine.model import Resource, ResourceKey
+from garbagetruck.cluster.machine.pages import in_turn
 
 _log = structlog.get_logger(__name__)
 
@@ -34,7 +37,10 @@ class _Leadership:
     over: bool = False
     draining: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    idle: bool = False
+    """Something waits, and the last look at it started nothing."""
     unknown_handlers: set[str] = field(default_factory=set)
+    """Those that were told of."""
     loops: set[asyncio.Task[None]] = field(default_factory=set)
     attempts: set[asyncio.Task[Next]] = field(default_factory=set)
 
@@ -74,13 +80,22 @@ class CleanupExecutor:
             node_id, ledger, registry, self._proposals, settings, self._meter, monotonic_ns, random
         )
         bounds = {name: each.settings.slots_max for name in registry.names if (each := registry.find(name)) is not None}
+        self._known = frozenset(registry.names)
         self._slots = Slots(settings.slots_max, bounds)
+        self._turns = Turns()
         self._busy: set[ResourceKey] = set()
         """Resources that have an attempt, or rest after one."""
         self._resting: dict[ResourceKey, asyncio.TimerHandle] = {}
         self._leadership: _Leadership | None = None
         self._ending: set[asyncio.Task[Next] | asyncio.Task[None]] = set()
         """Tasks of leaderships that are over, as long as they take to end."""
+
+    @property
+    def unknown_handlers(self) -> Mapping[str, int]:
+        """While this node leads: handlers that cleanups wait for and that it does not have, with how many wait."""
+        if self._leadership is None:
+            return {}
+        return {name: count for name, count in self._ledger.waiting_counts().items() if name not in self._known}
 
     @property
     def running(self) -> int:
@@ -138,51 +153,62 @@ class CleanupExecutor:
 
     async def _listen(self, leadership: _Leadership) -> None:
         while True:
+            if leadership.idle:
+                await asyncio.sleep(self._settings.idle_pause_ms / 1_000)
             await self._ledger.wait_for_work()
             leadership.wake.set()
 
     async def _dispatch(self, leadership: _Leadership) -> None:
         while True:
             leadership.wake.clear()
-            while self._fill(leadership):
-                pass
+            self._fill(leadership)
             await leadership.wake.wait()
 
-    def _fill(self, leadership: _Leadership) -> bool:
-        """Start attempts for one helping of candidates; tell whether another one may bring more."""
-        free = self._slots.free
-        if not free or leadership.over or leadership.draining or not self._ledger.is_leading():
-            return False
-        skipped = leadership.unknown_handlers | self._slots.full()
-        candidates = self._ledger.candidates(free, self._busy, skipped)
-        useful = False
-        for resource in candidates:
-            useful |= self._admit(leadership, resource)
-        # What is left out here is left out of the next helping by its handler: so this ends.
-        return useful and len(candidates) == free
+    def _fill(self, leadership: _Leadership) -> None:
+        """Start attempts for what waits, in turn, while there are slots. Looks at no backlog but what it starts."""
+        leadership.idle = False
+        if leadership.over or leadership.draining or not self._ledger.is_leading():
+            return
+        self._tell_of_unknown(leadership)
+        if not self._slots.free or len(self._resting) >= self._settings.resting_max:
+            return
+        handlers = self._turns.handlers(name for name in self._registry.names if self._slots.has_room(name))
+        started = 0
+        for resource in in_turn(self._waiting(handler) for handler in handlers):
+            started += self._start(leadership, resource)
+            if not self._slots.free:
+                break
+        leadership.idle = not started and bool(self._ledger.waiting_counts())
 
-    def _admit(self, leadership: _Leadership, resource: Resource) -> bool:
-        """Start an attempt for a candidate; False when nothing was learned and nothing started."""
-        assert resource.cleanup is not None, "what is due has a cleanup"
-        handler = resource.cleanup.handler
-        registered = self._registry.find(handler)
-        if registered is None:
-            if handler in leadership.unknown_handlers:
-                return False
+    def _waiting(self, handler: str) -> Iterator[Resource]:
+        """What waits for one handler and is not busy, as long as it may start one more."""
+        found = self._turns.order(handler, self._ledger.waiting(handler), lambda: self._slots.has_room(handler))
+        return (each for each in found if (each.namespace, each.name) not in self._busy)
+
+    def _tell_of_unknown(self, leadership: _Leadership) -> None:
+        """Note what waits for handlers that are not registered here. They are never asked for what waits."""
+        found = self.unknown_handlers
+        for handler in found.keys() - leadership.unknown_handlers:
             leadership.unknown_handlers.add(handler)
             self._meter.handler_unknown(handler)
             _log.error(
                 "cleanup_handler_unknown",
                 handler=handler,
-                namespace=resource.namespace,
-                resource=resource.name,
+                cleanups=found[handler],
                 remedy="register it on this node, or let a node lead that has it; no attempt is used up",
             )
-            return True
-        key = (resource.namespace, resource.name)
-        if key in self._busy or not self._slots.take(handler):
+
+    def _start(self, leadership: _Leadership, resource: Resource) -> bool:
+        """Start an attempt for what waits. False when its handler has no slot for it after all."""
+        assert resource.cleanup is not None, "what is due has a cleanup"
+        handler = resource.cleanup.handler
+        registered = self._registry.find(handler)
+        assert registered is not None, "only registered handlers are asked for"
+        if not self._slots.take(handler):
             return False
+        key = (resource.namespace, resource.name)
         self._busy.add(key)
+        self._turns.began(handler, resource.namespace)
         self._meter.slots_in_use(handler, self._slots.in_use(handler))
         attempt = Attempt(
             resource,
@@ -201,6 +227,7 @@ class CleanupExecutor:
     def _attempt_ended(self, leadership: _Leadership, key: ResourceKey, handler: str, task: asyncio.Task[Next]) -> None:
         leadership.attempts.discard(task)
         self._slots.give_back(handler)
+        self._turns.ended(handler, key[0])
         self._meter.slots_in_use(handler, self._slots.in_use(handler))
         rests = not leadership.over and not task.cancelled() and task.exception() is None and task.result() is Next.REST
         if rests:

@@ -6,10 +6,10 @@ tests implement it over a bare machine or a fake. Everything here runs on the no
 Must not know: how proposals are replicated, what a handler is.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from garbagetruck.cluster.machine.model import Resource, ResourceKey
+from garbagetruck.cluster.machine.model import Resource
 from garbagetruck.cluster.machine.operations import ClaimCleanup, ReportCleanup
 from garbagetruck.cluster.machine.outcomes import Outcome
 
@@ -35,11 +35,15 @@ class Ledger(Protocol):
         """Which cluster this is; known wherever leading has begun."""
         ...
 
-    def candidates(self, limit: int, skip: Container[ResourceKey], skip_handlers: Container[str]) -> Sequence[Resource]:
-        """Up to `limit` cleanups that could be claimed now, fair over namespaces, the longest due first.
+    def waiting_counts(self) -> Mapping[str, int]:
+        """How many cleanups wait for a claim, by handler, whether or not they may be claimed now. Costs no look at them."""
+        ...
 
-        Leaves out what is in `skip`, and every resource whose cleanup names a handler in `skip_handlers`: so that ten
-        thousand cleanups that cannot run here do not hide one that can.
+    def waiting(self, handler: str) -> Mapping[str, Iterator[Resource]]:
+        """What could be claimed now of one handler: for each namespace that has any, the longest due first.
+
+        To be read before anything else happens on the loop. Cheap however long the lists are: what is not read costs
+        nothing.
         """
         ...
 

@@ -76,6 +76,10 @@ class ExecutorSettings:
     proposals_in_flight_max: int = 2
     rest_ms: int = 250
     """How long a cleanup is left alone after its claim was refused or lost."""
+    resting_max: int = 1_000
+    """Cleanups left alone at once; past it nothing is started, for then the cluster takes no claims at all."""
+    idle_pause_ms: int = 50
+    """How soon news of work is listened to again when all that waits is under way, or cannot be done here."""
     report_retry_ms_min: int = 50
     report_retry_ms_max: int = 1_000
     cancel_ms_max: int = 5_000

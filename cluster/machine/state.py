@@ -28,6 +28,7 @@ from garbagetruck.cluster.machine.model import (
 )
 from garbagetruck.cluster.machine.multimap import Multimap
 from garbagetruck.cluster.machine.quarantine import Quarantine
+from garbagetruck.cluster.machine.ready import ReadyIndex
 from garbagetruck.cluster.machine.request_table import RequestTable
 from garbagetruck.cluster.machine.resource_table import ResourceTable
 from garbagetruck.cluster.machine.tables import DeadlineTable, DigestSum, MemberTable, QueueTable, Table
@@ -99,8 +100,8 @@ class State:
         self.session_counts: dict[str, int] = {}
         self.resource_counts: dict[tuple[str, ResourceState], int] = {}
         self.resource_totals: dict[str, int] = {}
-        self.ready: dict[str, dict[str, dict[ResourceKey, None]]] = {}
-        """Namespace -> handler -> cleanups that are due, unheld and not waiting for a retry: what may be claimed."""
+        self.ready = ReadyIndex()
+        """Cleanups that are due, unheld and not waiting for a retry: what may be claimed."""
 
     # -- counters ---------------------------------------------------------------------------------------------
 
@@ -250,25 +251,15 @@ class State:
     def make_ready(self, resource: Resource) -> None:
         if not resource.holds:
             assert resource.cleanup is not None, "what is due has a cleanup"
-            waiting = self.ready.setdefault(resource.namespace, {}).setdefault(resource.cleanup.handler, {})
-            waiting[resource.namespace, resource.name] = None
+            self.ready.add(resource.namespace, resource.cleanup.handler, resource.name)
 
     def order_ready(self) -> None:
         """After a restore: in the order in which they fell due, as `make_ready` keeps it."""
-        for handlers in self.ready.values():
-            for handler, waiting in handlers.items():
-                oldest_first = sorted(waiting, key=lambda key: (self.resources[key].due_ms, key))
-                handlers[handler] = dict.fromkeys(oldest_first)
+        self.ready.sort(lambda key: self.resources[key].due_ms)
 
     def _unready(self, resource: Resource) -> None:
-        handlers = self.ready.get(resource.namespace)
-        if handlers is None or resource.cleanup is None:
-            return
-        waiting = handlers.get(resource.cleanup.handler)
-        if waiting is not None:
-            waiting.pop((resource.namespace, resource.name), None)
-            if not waiting:
-                del handlers[resource.cleanup.handler]
+        if resource.cleanup is not None:
+            self.ready.discard(resource.namespace, resource.cleanup.handler, resource.name)
 
     def _count(self, resource: Resource, change: int) -> None:
         key = (resource.namespace, resource.state)
@@ -312,5 +303,4 @@ class State:
     def is_ready(self, resource: Resource) -> bool:
         """Whether its waiting is over; a hold keeps a due resource off the ready list without a timer."""
         assert resource.cleanup is not None, "what is due has a cleanup"
-        waiting = self.ready.get(resource.namespace, {}).get(resource.cleanup.handler, ())
-        return bool(resource.holds) or (resource.namespace, resource.name) in waiting
+        return bool(resource.holds) or self.ready.has(resource.namespace, resource.cleanup.handler, resource.name)

@@ -76,18 +76,11 @@ def compose(
     cleaning = _cleaning(settings, identity, core, metrics, world)
     forwarding, driver = forwarding_of(settings, identity, core, directory, metrics, world)
     core.leadership.observe(LeadershipJournal(), cleaning.executor, driver)
+    health.unknown_handlers = forwarding.status.unknown_handlers = lambda: cleaning.executor.unknown_handlers
     storage = tell_of(storage_service(settings, folder, core, world), health, forwarding.status)
     core.applier.listen(core.digests, core.leadership, cleaning.ledger, metrics.log, core.enrolment, directory, driver)
     core.digests.report_through(forwarding.gateway)
-    api = _api(
-        settings=settings,
-        core=core,
-        cleaning=cleaning,
-        forwarding=forwarding,
-        health=health,
-        metrics=metrics,
-        world=world,
-    )
+    api = _api(settings, core, cleaning, forwarding, health, metrics=metrics, world=world)
     http = HttpServer(
         settings.http_listen.host,
         settings.http_listen.port,
@@ -226,12 +219,12 @@ def _cleaning(
 
 
 def _api(
-    *,
     settings: NodeSettings,
     core: Core,
     cleaning: Cleaning,
     forwarding: Forwarding,
     health: Health,
+    *,
     metrics: NodeMetrics,
     world: World,
 ) -> ApiServer:

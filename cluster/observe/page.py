@@ -65,6 +65,10 @@ def _warnings(facts: NodeFacts, machine: Machine) -> str:
         )
     elif machine.quarantine_left_ms is not None:
         sentences.append(f"the cluster was restored: nothing is cleaned for {machine.quarantine_left_ms} ms more")
+    sentences.extend(
+        f"{number} cleanups wait for the handler {handler}, which this node does not have"
+        for handler, number in sorted(facts.unknown_handlers.items())
+    )
     summary = machine.summary()
     sentences.extend(f"the brake of namespace {name} is engaged" for name in summary.braked)
     if not sentences:

@@ -1,6 +1,6 @@
 """Members, the status of nodes, and the cluster at a glance, on the wire."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from garbagetruck.cluster.api.errors import invalid
 from garbagetruck.cluster.api.ports import NodeRole, NodeStatus
@@ -97,6 +97,12 @@ def warnings(members: Sequence[Member], heard: Mapping[str, NodeStatus], leader_
     found.extend(status.membership_waits for status in heard.values() if status.membership_waits)
     found.extend(_apart(members, heard, leader_id))
     found.extend(f"{status.node_id}: {status.archive_waits}" for status in heard.values() if status.archive_waits)
+    found.extend(
+        f"{number} cleanups wait for the handler {handler!r}, which {status.node_id}, the leader, does not have: register it"
+        " there, or let a node lead that has it"
+        for status in heard.values()
+        for handler, number in status.unknown_handlers
+    )
     digests: dict[int, NodeStatus] = {}
     for status in heard.values():
         other = digests.setdefault(status.applied_index, status)
@@ -145,6 +151,15 @@ def levels(members: Sequence[Member], level: int) -> list[str]:
     if ahead and behind:
         found.append(f"{held_at(behind, level)}; {', '.join(ahead)} can do more")
     return found
+
+
+def unknown_handlers(heard: Iterable[NodeStatus]) -> list[cluster_pb2.WaitingHandler]:
+    """What the leader says of handlers that it does not have."""
+    return [
+        cluster_pb2.WaitingHandler(handler=handler, waiting=waiting)
+        for status in heard
+        for handler, waiting in status.unknown_handlers
+    ]
 
 
 def add_counts(status: cluster_pb2.ClusterStatus, machine: Machine, clock_ms: int) -> None:

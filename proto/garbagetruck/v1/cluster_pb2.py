@@ -25,57 +25,59 @@ _sym_db = _symbol_database.Default()
 from garbagetruck.v1 import header_pb2 as garbagetruck_dot_v1_dot_header__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgarbagetruck/v1/cluster.proto\x12\x0fgarbagetruck.v1\x1a\x1cgarbagetruck/v1/header.proto\"\xe6\x01\n\nNodeStatus\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03\x61pi\x18\x02 \x01(\t\x12\'\n\x04role\x18\x03 \x01(\x0e\x32\x19.garbagetruck.v1.NodeRole\x12\x11\n\treachable\x18\x04 \x01(\x08\x12\x15\n\rapplied_index\x18\x05 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x06 \x01(\x04\x12\x0c\n\x04term\x18\x07 \x01(\x04\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x0e\n\x06\x64igest\x18\t \x01(\x0c\x12\x10\n\x08\x63lock_ms\x18\n \x01(\x03\x12\x15\n\rfeature_level\x18\x0b \x01(\x05\"\xae\x01\n\rCleanupStatus\x12\x0b\n\x03\x64ue\x18\x01 \x01(\x03\x12\x0f\n\x07\x63laimed\x18\x02 \x01(\x03\x12\x13\n\x0b\x64\x65\x61\x64_letter\x18\x03 \x01(\x03\x12\x0e\n\x06paused\x18\x04 \x01(\x08\x12\x0e\n\x06\x62raked\x18\x05 \x03(\t\x12\x19\n\x11paused_namespaces\x18\x06 \x03(\t\x12\x19\n\x11oldest_overdue_ms\x18\x07 \x01(\x03\x12\x14\n\x0cpause_reason\x18\x08 \x01(\t\"g\n\rClusterBounds\x12\x12\n\nttl_ms_min\x18\x01 \x01(\x03\x12\x12\n\nttl_ms_max\x18\x02 \x01(\x03\x12\x1a\n\x12request_age_ms_max\x18\x03 \x01(\x03\x12\x12\n\nevents_max\x18\x04 \x01(\x03\"\xe7\x02\n\rClusterStatus\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\x12\x11\n\tleader_id\x18\x03 \x01(\t\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12\x10\n\x08\x63lock_ms\x18\x05 \x01(\x03\x12*\n\x05nodes\x18\x06 \x03(\x0b\x32\x1b.garbagetruck.v1.NodeStatus\x12\x0e\n\x06leases\x18\x07 \x01(\x03\x12\x10\n\x08sessions\x18\x08 \x01(\x03\x12\x11\n\tresources\x18\t \x01(\x03\x12/\n\x07\x63leanup\x18\n \x01(\x0b\x32\x1e.garbagetruck.v1.CleanupStatus\x12\x13\n\x0bincarnation\x18\x0b \x01(\x03\x12\x10\n\x08warnings\x18\x0c \x03(\t\x12.\n\x06\x62ounds\x18\r \x01(\x0b\x32\x1e.garbagetruck.v1.ClusterBounds\x12\x15\n\rfeature_level\x18\x0e \x01(\x05\"\x12\n\x10GetStatusRequest\"t\n\x11GetStatusResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12.\n\x06status\x18\x02 \x01(\x0b\x32\x1e.garbagetruck.v1.ClusterStatus\"\xaf\x01\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03\x61pi\x18\x02 \x01(\t\x12\x0c\n\x04raft\x18\x03 \x01(\t\x12\x0c\n\x04http\x18\x04 \x01(\t\x12\x0f\n\x07\x64isk_id\x18\x05 \x01(\t\x12\x0c\n\x04peer\x18\x06 \x01(\t\x12)\n\x04role\x18\x07 \x01(\x0e\x32\x1b.garbagetruck.v1.MemberRole\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x15\n\rfeature_level\x18\n \x01(\x05\"K\n\x12ListMembersRequest\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\"p\n\x13ListMembersResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12(\n\x07members\x18\x02 \x03(\x0b\x32\x17.garbagetruck.v1.Member\"O\n\x10\x41\x64\x64MemberRequest\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\'\n\x06member\x18\x03 \x01(\x0b\x32\x17.garbagetruck.v1.Member\"m\n\x11\x41\x64\x64MemberResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\'\n\x06member\x18\x02 \x01(\x0b\x32\x17.garbagetruck.v1.Member\"<\n\x13RemoveMemberRequest\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tmember_id\x18\x03 \x01(\t\"p\n\x14RemoveMemberResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\'\n\x06member\x18\x02 \x01(\x0b\x32\x17.garbagetruck.v1.Member\"B\n\x19TransferLeadershipRequest\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tmember_id\x18\x03 \x01(\t\"`\n\x1aTransferLeadershipResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x11\n\tleader_id\x18\x02 \x01(\t\"\xda\x01\n\x08Snapshot\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x15\n\rapplied_index\x18\x03 \x01(\x04\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12\x10\n\x08\x63lock_ms\x18\x05 \x01(\x03\x12\x13\n\x0bincarnation\x18\x06 \x01(\x03\x12\x12\n\nsize_bytes\x18\x07 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x08 \x01(\x0c\x12\x16\n\x0e\x66ormat_version\x18\t \x01(\x05\x12\x17\n\x0f\x63reated_wall_ms\x18\n \x01(\x03\x12\x10\n\x08location\x18\x0b \x01(\t\"+\n\x15\x43reateSnapshotRequest\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"v\n\x16\x43reateSnapshotResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12+\n\x08snapshot\x18\x02 \x01(\x0b\x32\x19.garbagetruck.v1.Snapshot\"=\n\x14ListSnapshotsRequest\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x8f\x01\n\x15ListSnapshotsResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12,\n\tsnapshots\x18\x02 \x03(\x0b\x32\x19.garbagetruck.v1.Snapshot\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t*\x87\x01\n\x08NodeRole\x12\x19\n\x15NODE_ROLE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_ROLE_LEADER\x10\x01\x12\x16\n\x12NODE_ROLE_FOLLOWER\x10\x02\x12\x17\n\x13NODE_ROLE_CANDIDATE\x10\x03\x12\x19\n\x15NODE_ROLE_UNREACHABLE\x10\x04*r\n\nMemberRole\x12\x1b\n\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x15\n\x11MEMBER_ROLE_VOTER\x10\x01\x12\x17\n\x13MEMBER_ROLE_LEARNER\x10\x02\x12\x17\n\x13MEMBER_ROLE_LEAVING\x10\x03\x32\xa1\x05\n\x0e\x43lusterService\x12R\n\tGetStatus\x12!.garbagetruck.v1.GetStatusRequest\x1a\".garbagetruck.v1.GetStatusResponse\x12X\n\x0bListMembers\x12#.garbagetruck.v1.ListMembersRequest\x1a$.garbagetruck.v1.ListMembersResponse\x12R\n\tAddMember\x12!.garbagetruck.v1.AddMemberRequest\x1a\".garbagetruck.v1.AddMemberResponse\x12[\n\x0cRemoveMember\x12$.garbagetruck.v1.RemoveMemberRequest\x1a%.garbagetruck.v1.RemoveMemberResponse\x12m\n\x12TransferLeadership\x12*.garbagetruck.v1.TransferLeadershipRequest\x1a+.garbagetruck.v1.TransferLeadershipResponse\x12\x61\n\x0e\x43reateSnapshot\x12&.garbagetruck.v1.CreateSnapshotRequest\x1a\'.garbagetruck.v1.CreateSnapshotResponse\x12^\n\rListSnapshots\x12%.garbagetruck.v1.ListSnapshotsRequest\x1a&.garbagetruck.v1.ListSnapshotsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgarbagetruck/v1/cluster.proto\x12\x0fgarbagetruck.v1\x1a\x1cgarbagetruck/v1/header.proto\"\xe6\x01\n\nNodeStatus\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03\x61pi\x18\x02 \x01(\t\x12\'\n\x04role\x18\x03 \x01(\x0e\x32\x19.garbagetruck.v1.NodeRole\x12\x11\n\treachable\x18\x04 \x01(\x08\x12\x15\n\rapplied_index\x18\x05 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x06 \x01(\x04\x12\x0c\n\x04term\x18\x07 \x01(\x04\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x0e\n\x06\x64igest\x18\t \x01(\x0c\x12\x10\n\x08\x63lock_ms\x18\n \x01(\x03\x12\x15\n\rfeature_level\x18\x0b \x01(\x05\"2\n\x0eWaitingHandler\x12\x0f\n\x07handler\x18\x01 \x01(\t\x12\x0f\n\x07waiting\x18\x02 \x01(\x03\"\xe9\x01\n\rCleanupStatus\x12\x0b\n\x03\x64ue\x18\x01 \x01(\x03\x12\x0f\n\x07\x63laimed\x18\x02 \x01(\x03\x12\x13\n\x0b\x64\x65\x61\x64_letter\x18\x03 \x01(\x03\x12\x0e\n\x06paused\x18\x04 \x01(\x08\x12\x0e\n\x06\x62raked\x18\x05 \x03(\t\x12\x19\n\x11paused_namespaces\x18\x06 \x03(\t\x12\x19\n\x11oldest_overdue_ms\x18\x07 \x01(\x03\x12\x14\n\x0cpause_reason\x18\x08 \x01(\t\x12\x39\n\x10unknown_handlers\x18\t \x03(\x0b\x32\x1f.garbagetruck.v1.WaitingHandler\"g\n\rClusterBounds\x12\x12\n\nttl_ms_min\x18\x01 \x01(\x03\x12\x12\n\nttl_ms_max\x18\x02 \x01(\x03\x12\x1a\n\x12request_age_ms_max\x18\x03 \x01(\x03\x12\x12\n\nevents_max\x18\x04 \x01(\x03\"\xe7\x02\n\rClusterStatus\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\x12\x11\n\tleader_id\x18\x03 \x01(\t\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12\x10\n\x08\x63lock_ms\x18\x05 \x01(\x03\x12*\n\x05nodes\x18\x06 \x03(\x0b\x32\x1b.garbagetruck.v1.NodeStatus\x12\x0e\n\x06leases\x18\x07 \x01(\x03\x12\x10\n\x08sessions\x18\x08 \x01(\x03\x12\x11\n\tresources\x18\t \x01(\x03\x12/\n\x07\x63leanup\x18\n \x01(\x0b\x32\x1e.garbagetruck.v1.CleanupStatus\x12\x13\n\x0bincarnation\x18\x0b \x01(\x03\x12\x10\n\x08warnings\x18\x0c \x03(\t\x12.\n\x06\x62ounds\x18\r \x01(\x0b\x32\x1e.garbagetruck.v1.ClusterBounds\x12\x15\n\rfeature_level\x18\x0e \x01(\x05\"\x12\n\x10GetStatusRequest\"t\n\x11GetStatusResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12.\n\x06status\x18\x02 \x01(\x0b\x32\x1e.garbagetruck.v1.ClusterStatus\"\xaf\x01\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03\x61pi\x18\x02 \x01(\t\x12\x0c\n\x04raft\x18\x03 \x01(\t\x12\x0c\n\x04http\x18\x04 \x01(\t\x12\x0f\n\x07\x64isk_id\x18\x05 \x01(\t\x12\x0c\n\x04peer\x18\x06 \x01(\t\x12)\n\x04role\x18\x07 \x01(\x0e\x32\x1b.garbagetruck.v1.MemberRole\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x15\n\rfeature_level\x18\n \x01(\x05\"K\n\x12ListMembersRequest\x12\x35\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32 .garbagetruck.v1.ReadConsistency\"p\n\x13ListMembersResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12(\n\x07members\x18\x02 \x03(\x0b\x32\x17.garbagetruck.v1.Member\"O\n\x10\x41\x64\x64MemberRequest\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\'\n\x06member\x18\x03 \x01(\x0b\x32\x17.garbagetruck.v1.Member\"m\n\x11\x41\x64\x64MemberResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\'\n\x06member\x18\x02 \x01(\x0b\x32\x17.garbagetruck.v1.Member\"<\n\x13RemoveMemberRequest\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tmember_id\x18\x03 \x01(\t\"p\n\x14RemoveMemberResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\'\n\x06member\x18\x02 \x01(\x0b\x32\x17.garbagetruck.v1.Member\"B\n\x19TransferLeadershipRequest\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tmember_id\x18\x03 \x01(\t\"`\n\x1aTransferLeadershipResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12\x11\n\tleader_id\x18\x02 \x01(\t\"\xda\x01\n\x08Snapshot\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x15\n\rapplied_index\x18\x03 \x01(\x04\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12\x10\n\x08\x63lock_ms\x18\x05 \x01(\x03\x12\x13\n\x0bincarnation\x18\x06 \x01(\x03\x12\x12\n\nsize_bytes\x18\x07 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x08 \x01(\x0c\x12\x16\n\x0e\x66ormat_version\x18\t \x01(\x05\x12\x17\n\x0f\x63reated_wall_ms\x18\n \x01(\x03\x12\x10\n\x08location\x18\x0b \x01(\t\"+\n\x15\x43reateSnapshotRequest\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"v\n\x16\x43reateSnapshotResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12+\n\x08snapshot\x18\x02 \x01(\x0b\x32\x19.garbagetruck.v1.Snapshot\"=\n\x14ListSnapshotsRequest\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x8f\x01\n\x15ListSnapshotsResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.garbagetruck.v1.ResponseHeader\x12,\n\tsnapshots\x18\x02 \x03(\x0b\x32\x19.garbagetruck.v1.Snapshot\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t*\x87\x01\n\x08NodeRole\x12\x19\n\x15NODE_ROLE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_ROLE_LEADER\x10\x01\x12\x16\n\x12NODE_ROLE_FOLLOWER\x10\x02\x12\x17\n\x13NODE_ROLE_CANDIDATE\x10\x03\x12\x19\n\x15NODE_ROLE_UNREACHABLE\x10\x04*r\n\nMemberRole\x12\x1b\n\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x15\n\x11MEMBER_ROLE_VOTER\x10\x01\x12\x17\n\x13MEMBER_ROLE_LEARNER\x10\x02\x12\x17\n\x13MEMBER_ROLE_LEAVING\x10\x03\x32\xa1\x05\n\x0e\x43lusterService\x12R\n\tGetStatus\x12!.garbagetruck.v1.GetStatusRequest\x1a\".garbagetruck.v1.GetStatusResponse\x12X\n\x0bListMembers\x12#.garbagetruck.v1.ListMembersRequest\x1a$.garbagetruck.v1.ListMembersResponse\x12R\n\tAddMember\x12!.garbagetruck.v1.AddMemberRequest\x1a\".garbagetruck.v1.AddMemberResponse\x12[\n\x0cRemoveMember\x12$.garbagetruck.v1.RemoveMemberRequest\x1a%.garbagetruck.v1.RemoveMemberResponse\x12m\n\x12TransferLeadership\x12*.garbagetruck.v1.TransferLeadershipRequest\x1a+.garbagetruck.v1.TransferLeadershipResponse\x12\x61\n\x0e\x43reateSnapshot\x12&.garbagetruck.v1.CreateSnapshotRequest\x1a\'.garbagetruck.v1.CreateSnapshotResponse\x12^\n\rListSnapshots\x12%.garbagetruck.v1.ListSnapshotsRequest\x1a&.garbagetruck.v1.ListSnapshotsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'garbagetruck.v1.cluster_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NODEROLE']._serialized_start=2594
-  _globals['_NODEROLE']._serialized_end=2729
-  _globals['_MEMBERROLE']._serialized_start=2731
-  _globals['_MEMBERROLE']._serialized_end=2845
+  _globals['_NODEROLE']._serialized_start=2705
+  _globals['_NODEROLE']._serialized_end=2840
+  _globals['_MEMBERROLE']._serialized_start=2842
+  _globals['_MEMBERROLE']._serialized_end=2956
   _globals['_NODESTATUS']._serialized_start=81
   _globals['_NODESTATUS']._serialized_end=311
-  _globals['_CLEANUPSTATUS']._serialized_start=314
-  _globals['_CLEANUPSTATUS']._serialized_end=488
-  _globals['_CLUSTERBOUNDS']._serialized_start=490
-  _globals['_CLUSTERBOUNDS']._serialized_end=593
-  _globals['_CLUSTERSTATUS']._serialized_start=596
-  _globals['_CLUSTERSTATUS']._serialized_end=955
-  _globals['_GETSTATUSREQUEST']._serialized_start=957
-  _globals['_GETSTATUSREQUEST']._serialized_end=975
-  _globals['_GETSTATUSRESPONSE']._serialized_start=977
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1093
-  _globals['_MEMBER']._serialized_start=1096
-  _globals['_MEMBER']._serialized_end=1271
-  _globals['_LISTMEMBERSREQUEST']._serialized_start=1273
-  _globals['_LISTMEMBERSREQUEST']._serialized_end=1348
-  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1350
-  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1462
-  _globals['_ADDMEMBERREQUEST']._serialized_start=1464
-  _globals['_ADDMEMBERREQUEST']._serialized_end=1543
-  _globals['_ADDMEMBERRESPONSE']._serialized_start=1545
-  _globals['_ADDMEMBERRESPONSE']._serialized_end=1654
-  _globals['_REMOVEMEMBERREQUEST']._serialized_start=1656
-  _globals['_REMOVEMEMBERREQUEST']._serialized_end=1716
-  _globals['_REMOVEMEMBERRESPONSE']._serialized_start=1718
-  _globals['_REMOVEMEMBERRESPONSE']._serialized_end=1830
-  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_start=1832
-  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_end=1898
-  _globals['_TRANSFERLEADERSHIPRESPONSE']._serialized_start=1900
-  _globals['_TRANSFERLEADERSHIPRESPONSE']._serialized_end=1996
-  _globals['_SNAPSHOT']._serialized_start=1999
-  _globals['_SNAPSHOT']._serialized_end=2217
-  _globals['_CREATESNAPSHOTREQUEST']._serialized_start=2219
-  _globals['_CREATESNAPSHOTREQUEST']._serialized_end=2262
-  _globals['_CREATESNAPSHOTRESPONSE']._serialized_start=2264
-  _globals['_CREATESNAPSHOTRESPONSE']._serialized_end=2382
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=2384
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=2445
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=2448
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=2591
-  _globals['_CLUSTERSERVICE']._serialized_start=2848
-  _globals['_CLUSTERSERVICE']._serialized_end=3521
+  _globals['_WAITINGHANDLER']._serialized_start=313
+  _globals['_WAITINGHANDLER']._serialized_end=363
+  _globals['_CLEANUPSTATUS']._serialized_start=366
+  _globals['_CLEANUPSTATUS']._serialized_end=599
+  _globals['_CLUSTERBOUNDS']._serialized_start=601
+  _globals['_CLUSTERBOUNDS']._serialized_end=704
+  _globals['_CLUSTERSTATUS']._serialized_start=707
+  _globals['_CLUSTERSTATUS']._serialized_end=1066
+  _globals['_GETSTATUSREQUEST']._serialized_start=1068
+  _globals['_GETSTATUSREQUEST']._serialized_end=1086
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1088
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1204
+  _globals['_MEMBER']._serialized_start=1207
+  _globals['_MEMBER']._serialized_end=1382
+  _globals['_LISTMEMBERSREQUEST']._serialized_start=1384
+  _globals['_LISTMEMBERSREQUEST']._serialized_end=1459
+  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1461
+  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1573
+  _globals['_ADDMEMBERREQUEST']._serialized_start=1575
+  _globals['_ADDMEMBERREQUEST']._serialized_end=1654
+  _globals['_ADDMEMBERRESPONSE']._serialized_start=1656
+  _globals['_ADDMEMBERRESPONSE']._serialized_end=1765
+  _globals['_REMOVEMEMBERREQUEST']._serialized_start=1767
+  _globals['_REMOVEMEMBERREQUEST']._serialized_end=1827
+  _globals['_REMOVEMEMBERRESPONSE']._serialized_start=1829
+  _globals['_REMOVEMEMBERRESPONSE']._serialized_end=1941
+  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_start=1943
+  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_end=2009
+  _globals['_TRANSFERLEADERSHIPRESPONSE']._serialized_start=2011
+  _globals['_TRANSFERLEADERSHIPRESPONSE']._serialized_end=2107
+  _globals['_SNAPSHOT']._serialized_start=2110
+  _globals['_SNAPSHOT']._serialized_end=2328
+  _globals['_CREATESNAPSHOTREQUEST']._serialized_start=2330
+  _globals['_CREATESNAPSHOTREQUEST']._serialized_end=2373
+  _globals['_CREATESNAPSHOTRESPONSE']._serialized_start=2375
+  _globals['_CREATESNAPSHOTRESPONSE']._serialized_end=2493
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=2495
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=2556
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=2559
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=2702
+  _globals['_CLUSTERSERVICE']._serialized_start=2959
+  _globals['_CLUSTERSERVICE']._serialized_end=3632
 # @@protoc_insertion_point(module_scope)

@@ -143,6 +143,32 @@ class NodeStatus(_message.Message):
 Global___NodeStatus: _TypeAlias = NodeStatus  # noqa: Y015
 
 @_typing.final
+class WaitingHandler(_message.Message):
+    """A handler that cleanups wait for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HANDLER_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    handler: _builtins.str
+    """The handler's name, as clients gave it."""
+    waiting: _builtins.int
+    """How many cleanups of it are due, and neither held nor waiting for a retry."""
+    def __init__(
+        self,
+        *,
+        handler: _builtins.str = ...,
+        waiting: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handler", b"handler", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WaitingHandler: _TypeAlias = WaitingHandler  # noqa: Y015
+
+@_typing.final
 class CleanupStatus(_message.Message):
     """Cleanups of the whole cluster."""
 
@@ -156,6 +182,7 @@ class CleanupStatus(_message.Message):
     PAUSED_NAMESPACES_FIELD_NUMBER: _builtins.int
     OLDEST_OVERDUE_MS_FIELD_NUMBER: _builtins.int
     PAUSE_REASON_FIELD_NUMBER: _builtins.int
+    UNKNOWN_HANDLERS_FIELD_NUMBER: _builtins.int
     due: _builtins.int
     """How many resources are DUE."""
     claimed: _builtins.int
@@ -178,6 +205,12 @@ class CleanupStatus(_message.Message):
     def paused_namespaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The namespaces that are paused by themselves, by rising name."""
 
+    @_builtins.property
+    def unknown_handlers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WaitingHandler]:
+        """The handlers that cleanups wait for and that the leader does not have, by rising name. Their cleanups use up no attempt.
+        Empty, too, when the leader does not answer.
+        """
+
     def __init__(
         self,
         *,
@@ -189,10 +222,11 @@ class CleanupStatus(_message.Message):
         paused_namespaces: _abc.Iterable[_builtins.str] | None = ...,
         oldest_overdue_ms: _builtins.int = ...,
         pause_reason: _builtins.str = ...,
+        unknown_handlers: _abc.Iterable[Global___WaitingHandler] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["braked", b"braked", "claimed", b"claimed", "dead_letter", b"dead_letter", "due", b"due", "oldest_overdue_ms", b"oldest_overdue_ms", "pause_reason", b"pause_reason", "paused", b"paused", "paused_namespaces", b"paused_namespaces"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["braked", b"braked", "claimed", b"claimed", "dead_letter", b"dead_letter", "due", b"due", "oldest_overdue_ms", b"oldest_overdue_ms", "pause_reason", b"pause_reason", "paused", b"paused", "paused_namespaces", b"paused_namespaces", "unknown_handlers", b"unknown_handlers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,8 +4,8 @@ Duty: make every turn of the executor visible and steerable. It must not know: h
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from msgspec.structs import replace
@@ -48,12 +48,13 @@ def due(
     parameters: Mapping[str, str] | None = None,
     target: str | None = None,
     generation: int = 7,
+    namespace: str = "default",
 ) -> Resource:
     """A resource whose cleanup may be claimed."""
     given = tuple(sorted((parameters or {"name": name}).items()))
     spec = CleanupSpec(handler, given, f"{handler}:/{name}" if target is None else target)
     return Resource(
-        namespace="default",
+        namespace=namespace,
         name=name,
         generation=generation,
         state=ResourceState.DUE,
@@ -91,6 +92,10 @@ class FakeLedger(Ledger):
         """Likewise, with everything applied."""
         self.refusals: deque[Refused] = deque()
         """What the next claims are answered with instead."""
+        self.asked: list[str] = []
+        """The handlers whose waiting cleanups were asked for."""
+        self.looked = 0
+        """How many waiting cleanups were looked at."""
         self.reported = asyncio.Event()
         self._work = asyncio.Event()
 
@@ -119,15 +124,22 @@ class FakeLedger(Ledger):
         return CLUSTER_ID
 
     @override
-    def candidates(self, limit: int, skip: Container[ResourceKey], skip_handlers: Container[str]) -> Sequence[Resource]:
-        found: list[Resource] = []
-        for key, resource in self.due.items():
+    def waiting_counts(self) -> Mapping[str, int]:
+        return Counter(each.cleanup.handler for each in self.due.values() if each.cleanup is not None)
+
+    @override
+    def waiting(self, handler: str) -> Mapping[str, Iterator[Resource]]:
+        found: dict[str, list[Resource]] = {}
+        for resource in self.due.values():
             assert resource.cleanup is not None
-            if key not in skip and resource.cleanup.handler not in skip_handlers:
-                found.append(resource)
-                if len(found) == limit:
-                    break
-        return found
+            if resource.cleanup.handler == handler:
+                found.setdefault(resource.namespace, []).append(resource)
+        self.asked.append(handler)
+        return {namespace: map(self._look, resources) for namespace, resources in found.items()}
+
+    def _look(self, resource: Resource) -> Resource:
+        self.looked += 1
+        return resource
 
     @override
     async def propose(self, operations: Sequence[CleanupOperation]) -> Sequence[Outcome]:
