@@ -144,6 +144,8 @@ def status(record: ClusterStatus) -> Fields:
             "braked": list(record.cleanup.braked),
             "oldest_overdue_ms": record.cleanup.oldest_overdue_ms,
             "unknown_handlers": dict(record.cleanup.unknown_handlers),
+            "fleet_brake": asdict(record.cleanup.fleet_brake),
+            "breakers": list(map(asdict, record.cleanup.breakers)),
         },
         "feature_level": record.feature_level,
         "warnings": list(record.warnings),

@@ -16,13 +16,15 @@ from dataclasses import dataclass, field
 import structlog
 
 from garbagetruck.cluster.cleanup.attempt import Attempt, Next, Surroundings
-from garbagetruck.cluster.cleanup.ledger import Ledger
+from garbagetruck.cluster.cleanup.breaker import FailureWatch
+from garbagetruck.cluster.cleanup.ledger import Ledger, ProposalError
 from garbagetruck.cluster.cleanup.meter import CleanupMeter, NullMeter
 from garbagetruck.cluster.cleanup.proposals import Proposals
 from garbagetruck.cluster.cleanup.registry import HandlerRegistry
 from garbagetruck.cluster.cleanup.settings import ExecutorSettings
 from garbagetruck.cluster.cleanup.slots import Slots
 from garbagetruck.cluster.cleanup.turns import Turns
+from garbagetruck.cluster.machine.brake_operations import OpenBreaker
 from garbagetruck.cluster.machine.model import Resource, ResourceKey
 from garbagetruck.cluster.machine.pages import in_turn
 
@@ -42,6 +44,8 @@ class _Leadership:
     unknown_handlers: set[str] = field(default_factory=set)
     """Those that were told of."""
     loops: set[asyncio.Task[None]] = field(default_factory=set)
+    opening: set[str] = field(default_factory=set)
+    """Handlers whose breakers are being opened."""
     attempts: set[asyncio.Task[Next]] = field(default_factory=set)
 
 
@@ -76,8 +80,9 @@ class CleanupExecutor:
             operations_max=settings.operations_per_proposal_max,
             in_flight_max=settings.proposals_in_flight_max,
         )
+        self._watch = FailureWatch(settings.breaker, monotonic_ns)
         self._surroundings = Surroundings(
-            node_id, ledger, registry, self._proposals, settings, self._meter, monotonic_ns, random
+            node_id, ledger, registry, self._proposals, settings, self._meter, self._watch, monotonic_ns, random
         )
         bounds = {name: each.settings.slots_max for name in registry.names if (each := registry.find(name)) is not None}
         self._known = frozenset(registry.names)
@@ -106,6 +111,7 @@ class CleanupExecutor:
         """Claim and clean from now on. Does not block or await."""
         assert self._leadership is None, "one leadership at a time"
         leadership = self._leadership = _Leadership(epoch)
+        self._watch.forget()
         for loop in (self._dispatch(leadership), self._listen(leadership)):
             task = asyncio.get_running_loop().create_task(loop)
             leadership.loops.add(task)
@@ -182,8 +188,13 @@ class CleanupExecutor:
 
     def _waiting(self, handler: str) -> Iterator[Resource]:
         """What waits for one handler and is not busy, as long as it may start one more."""
-        found = self._turns.order(handler, self._ledger.waiting(handler), lambda: self._slots.has_room(handler))
+        found = self._turns.order(handler, self._ledger.waiting(handler), lambda: self._has_room(handler))
         return (each for each in found if (each.namespace, each.name) not in self._busy)
+
+    def _has_room(self, handler: str) -> bool:
+        """Under an open breaker there is room for one, to try, once all others have ended."""
+        tried = self._slots.in_use(handler) > 0 and self._ledger.has_breaker(handler)
+        return self._slots.has_room(handler) and not tried
 
     def _tell_of_unknown(self, leadership: _Leadership) -> None:
         """Note what waits for handlers that are not registered here. They are never asked for what waits."""
@@ -236,7 +247,32 @@ class CleanupExecutor:
         else:
             self._busy.discard(key)
         self._see(task)
+        self._judge(handler)
         self._wake()
+
+    def _judge(self, handler: str) -> None:
+        """Have the handler's breaker opened, if it fails too often."""
+        leadership, why = self._leadership, self._watch.verdict(handler)
+        if leadership is None or why is None or self._ledger.has_breaker(handler) or handler in leadership.opening:
+            return
+        leadership.opening.add(handler)
+        task = asyncio.get_running_loop().create_task(self._open_breaker(leadership, handler, why))
+        leadership.loops.add(task)
+        task.add_done_callback(leadership.loops.discard)
+        task.add_done_callback(self._see)
+
+    async def _open_breaker(self, leadership: _Leadership, handler: str, why: str) -> None:
+        settings = self._settings.breaker
+        operation = OpenBreaker(handler, why, settings.pause_ms, settings.pause_ms_max)
+        try:
+            await self._ledger.propose((operation,))
+        except ProposalError as error:
+            _log.info("cleanup_breaker_not_opened", handler=handler, why=why, error=str(error))
+        else:
+            _log.error("cleanup_breaker_opened", handler=handler, why=why, pause_ms=settings.pause_ms)
+            self._watch.forget(handler)
+        finally:
+            leadership.opening.discard(handler)
 
     def _rested(self, key: ResourceKey) -> None:
         del self._resting[key]

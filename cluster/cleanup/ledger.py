@@ -9,11 +9,12 @@ Must not know: how proposals are replicated, what a handler is.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+from garbagetruck.cluster.machine.brake_operations import OpenBreaker
 from garbagetruck.cluster.machine.model import Resource
 from garbagetruck.cluster.machine.operations import ClaimCleanup, ReportCleanup
 from garbagetruck.cluster.machine.outcomes import Outcome
 
-CleanupOperation = ClaimCleanup | ReportCleanup
+CleanupOperation = ClaimCleanup | ReportCleanup | OpenBreaker
 
 
 class ProposalError(Exception):
@@ -45,6 +46,10 @@ class Ledger(Protocol):
         To be read before anything else happens on the loop. Cheap however long the lists are: what is not read costs
         nothing.
         """
+        ...
+
+    def has_breaker(self, handler: str) -> bool:
+        """Whether the handler's breaker is open. What `waiting` tells under it is for one trial."""
         ...
 
     async def propose(self, operations: Sequence[CleanupOperation]) -> Sequence[Outcome]:

@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
+from garbagetruck.cluster.machine.brake_records import Breaker, FleetBrake
+from garbagetruck.cluster.machine.digest_notes import DigestNote
 from garbagetruck.cluster.machine.model import (
     Bounds,
-    DigestNote,
     EndedLease,
     EndedSession,
     Event,
@@ -41,6 +42,8 @@ class Kind(IntEnum):
     BRAKE_MISSING = 12
     EVENTS = 13
     DIGEST_NOTES = 14
+    BREAKERS = 20
+    FLEET_MISSING = 21
     END = 99
 
 
@@ -65,6 +68,7 @@ class Header(msgspec.Struct, frozen=True):
     skipped: tuple[tuple[int, int], ...] = ()
     quarantine: Quarantine | None = None
     incarnation_id: str = ""
+    fleet: FleetBrake | None = None
 
 
 Row = Any  # a row's type is its chunk's kind; it is checked when decoded
@@ -84,5 +88,7 @@ ROW_TYPES: dict[Kind, Any] = {
     Kind.BRAKE_MISSING: tuple[str, list[str]],
     Kind.EVENTS: Event,
     Kind.DIGEST_NOTES: DigestNote,
+    Kind.BREAKERS: Breaker,
+    Kind.FLEET_MISSING: tuple[str, str],
     Kind.END: int,
 }

@@ -8,8 +8,8 @@ never reorder, never reuse a tag.
 
 from typing import ClassVar, Literal
 
-import msgspec
-
+from garbagetruck.cluster.machine.brake_operations import CloseBreaker, OpenBreaker, SetFleetBrake
+from garbagetruck.cluster.machine.entries import Entry
 from garbagetruck.cluster.machine.model import (
     Bounds,
     BrakeSettings,
@@ -24,17 +24,9 @@ from garbagetruck.cluster.machine.model import (
 Settled = Literal["voter", "gone"]
 """What Raft's configuration says of a member by now: it votes, or it has no part in it any more."""
 
-BATCH_FORMAT = 3
+BATCH_FORMAT = 4
 """The newest format of a batch. A batch has that of what is in it, see `features`: a node that meets one above its own
 level refuses to go on."""
-
-
-class Wire(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Base of all messages between nodes."""
-
-
-class Entry(Wire, frozen=True, forbid_unknown_fields=True):
-    """Base of batches and operations. A field that this version does not know is an error: dropping it would diverge."""
 
 
 class EnterEpoch(Entry, frozen=True, tag=1):
@@ -287,14 +279,31 @@ NamespaceOperation = (
 )
 """What needs its namespace to exist."""
 
-ClientOperation = NamespaceOperation | PauseCleanups | ResumeCleanups | SetNamespace | AddMember | RemoveMember
+ClientOperation = (
+    NamespaceOperation
+    | PauseCleanups
+    | ResumeCleanups
+    | SetNamespace
+    | AddMember
+    | RemoveMember
+    | CloseBreaker
+    | SetFleetBrake
+)
 """What a door may submit for a client. All of them carry `entered_ms` and `namespace`."""
 
 ForwardedOperation = ClientOperation | RegisterMember | ReportDigest
 """What a node may ask the leader to commit: its clients' operations, its own record, and its own digest."""
 
 LeadersOperation = (
-    EnterEpoch | CreateCluster | SetBounds | SettleMember | NoteDigest | NameIncarnation | ClaimCleanup | ReportCleanup
+    EnterEpoch
+    | CreateCluster
+    | SetBounds
+    | SettleMember
+    | NoteDigest
+    | NameIncarnation
+    | ClaimCleanup
+    | ReportCleanup
+    | OpenBreaker
 )
 """What a leader's node proposes by itself."""
 
@@ -310,6 +319,8 @@ Mutation = (
     | SetNamespace
     | AddMember
     | RemoveMember
+    | CloseBreaker
+    | SetFleetBrake
 )
 """Operators' operations: remembered by request id together with their outcome."""
 

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 import xxhash
 
-from garbagetruck.cluster.machine import claimable, digests, features, pages, quarantine, sweep
+from garbagetruck.cluster.machine import claimable, digests, features, fleet, pages, quarantine, sweep
+from garbagetruck.cluster.machine.brake_records import Breaker, FleetBrake
+from garbagetruck.cluster.machine.digest_notes import DigestNote
 from garbagetruck.cluster.machine.model import (
     Bounds,
-    DigestNote,
     Event,
     Labels,
     Member,
@@ -113,6 +114,28 @@ class Queries:
         return self._state.cleanups_pause_reason
 
     @property
+    def fleet_brake(self) -> FleetBrake | None:
+        """None where not every member could read it yet."""
+        return self._state.fleet
+
+    def fleet_holds(self, namespace: Namespace) -> bool:
+        """Whether the fleet's brake keeps a namespace's cleanups from being claimed now."""
+        return fleet.holds(self._state, namespace)
+
+    @property
+    def fleet_missing_holders(self) -> int:
+        """How many holders the engaged brake of the fleet waits for."""
+        return len(self._state.fleet_missing)
+
+    def breakers(self) -> tuple[Breaker, ...]:
+        """The open ones, by rising handler."""
+        return tuple(sorted(self._state.breakers.values(), key=lambda breaker: breaker.handler))
+
+    def breaker(self, handler: str) -> Breaker | None:
+        """The handler's, while it is open."""
+        return self._state.breakers.get(handler)
+
+    @property
     def quarantine_left_ms(self) -> int | None:
         """How long a restored cluster still cleans nothing; None when it may. Before an operator resumed: all of it."""
         return quarantine.left_ms(self._state)
@@ -147,6 +170,7 @@ class Queries:
             *((state.level_used, state.skipped) if state.level_used > features.LEVEL_OLDEST else ()),
             *(() if state.quarantine is None else (state.quarantine,)),  # digests older than the field stay as they are
             *((state.incarnation_id,) if state.incarnation_id else ()),  # likewise
+            *(() if state.fleet is None else (state.fleet, list(state.fleet_missing))),
         )
         return xxhash.xxh3_64_intdigest(msgspec.msgpack.encode(rest))
 

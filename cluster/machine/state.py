@@ -6,13 +6,14 @@ decide nothing; the nouns beside this file (leases, sessions, resources, cleanup
 
 from collections import deque
 
+from garbagetruck.cluster.machine.brake_records import Breaker, FleetBrake
+from garbagetruck.cluster.machine.digest_notes import DigestNote
 from garbagetruck.cluster.machine.features import LEVEL_OLDEST
 from garbagetruck.cluster.machine.model import (
     DEFAULT_NAMESPACE,
     TOKEN_COUNTER_BITS,
     TOKEN_LIMIT,
     Bounds,
-    DigestNote,
     EndedLease,
     EndedSession,
     Event,
@@ -41,6 +42,12 @@ class State:
 
     incarnation_id: str = ""
     """Random, one for each life of the cluster; empty as long as nobody needed it."""
+    quarantine: Quarantine | None = None
+    """Set by a restore; None in a cluster that never had one."""
+    fleet: FleetBrake | None = None
+    """The fleet's brake; None as long as not every member can read it."""
+    skipped: tuple[tuple[int, int], ...] = ()
+    """(index, checksum) of the last entries that were not applied by order of an operator."""
 
     def __init__(self) -> None:
         self.cluster_id = ""
@@ -52,13 +59,9 @@ class State:
         self.event_index = 0
         self.cleanups_paused = False
         self.cleanups_pause_reason = ""
-        self.quarantine: Quarantine | None = None
-        """Set by a restore; None in a cluster that never had one."""
         self.bounds = Bounds()
         self.level_used = LEVEL_OLDEST
         """The highest feature level of anything that was ever applied: what reads this state must have it."""
-        self.skipped: tuple[tuple[int, int], ...] = ()
-        """(index, checksum) of the last entries that were not applied by order of an operator."""
 
         self.digest = DigestSum()
         self.members = MemberTable(self.digest, 1)
@@ -89,6 +92,10 @@ class State:
         """Namespace -> holder -> when it last lost a lease by expiry, oldest first: the brake's memory."""
         self.brake_missing: dict[str, dict[str, None]] = {}
         """Namespace -> holders that an engaged brake waits for."""
+        self.fleet_missing: dict[HolderKey, None] = {}
+        """Holders that the fleet's brake waits for while it is engaged."""
+        self.breakers: Table[str, Breaker] = Table(self.digest, 12)
+        """Handler -> its breaker, while that is open."""
         self.events: deque[Event] = deque()
 
         self.timers = Timers(self.deadline_of)

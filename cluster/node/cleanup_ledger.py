@@ -63,6 +63,10 @@ class NodeLedger(Ledger, ApplyListener):
         return {} if self._held() else self._machine.waiting(handler)
 
     @override
+    def has_breaker(self, handler: str) -> bool:
+        return self._machine.breaker(handler) is not None
+
+    @override
     async def propose(self, operations: Sequence[CleanupOperation]) -> Sequence[Outcome]:
         try:
             return await self._queue.submit(operations, timeout_s=PROPOSAL_TIMEOUT_S)

@@ -29,6 +29,7 @@ from garbagetruck.cluster.node.config.tables import MemberSettings
 from garbagetruck.cluster.node.digests import DigestWatch
 from garbagetruck.cluster.node.directory import MemberDirectory, members_at
 from garbagetruck.cluster.node.finding import MemberFinder
+from garbagetruck.cluster.node.fleet_brake import FleetBrakeMaker
 from garbagetruck.cluster.node.handlers import RegistryDoor, registry_of
 from garbagetruck.cluster.node.health import Core, Health, LeadershipJournal, facts_of
 from garbagetruck.cluster.node.identity import DataFolder, NodeIdentity
@@ -78,7 +79,9 @@ def compose(
     core.leadership.observe(LeadershipJournal(), cleaning.executor, driver)
     health.unknown_handlers = forwarding.status.unknown_handlers = lambda: cleaning.executor.unknown_handlers
     storage = tell_of(storage_service(settings, folder, core, world), health, forwarding.status)
-    core.applier.listen(core.digests, core.leadership, cleaning.ledger, metrics.log, core.enrolment, directory, driver)
+    core.applier.listen(
+        core.digests, core.leadership, cleaning.ledger, cleaning.fleet, metrics.log, core.enrolment, directory, driver
+    )
     core.digests.report_through(forwarding.gateway)
     api = _api(settings, core, cleaning, forwarding, health, metrics=metrics, world=world)
     http = HttpServer(
@@ -208,14 +211,17 @@ def _cleaning(
         ledger=ledger,
         registry=registry,
         settings=ExecutorSettings(
-            slots_max=settings.cleanup.slots, attempt_timeout_ms=settings.cleanup.attempt_timeout_ms
+            slots_max=settings.cleanup.slots,
+            attempt_timeout_ms=settings.cleanup.attempt_timeout_ms,
+            breaker=settings.cleanup.breaker,
         ),
         monotonic_ns=world.boottime_ns,
         random=world.random,
         on_fatal=world.on_fatal,
         meter=metrics.cleanups,
     )
-    return Cleaning(registry, ledger, executor)
+    fleet = FleetBrakeMaker(machine=core.machine, queue=core.queue, leadership=core.leadership, clock=core.clock)
+    return Cleaning(registry, ledger, executor, fleet)
 
 
 def _api(

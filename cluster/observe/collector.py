@@ -133,6 +133,13 @@ def _of_state(facts: NodeFacts, machine: Machine) -> Iterable[Metric]:
         sum(facts.unknown_handlers.values()),
     )
     yield _gauge("garbagetruck_brakes_engaged", "Namespaces whose brake is engaged.", len(summary.braked))
+    fleet = machine.fleet_brake
+    yield _gauge(
+        "garbagetruck_fleet_brake_engaged",
+        "Whether the brake of the whole fleet is engaged (1) or not (0).",
+        fleet is not None and fleet.engaged,
+    )
+    yield _gauge("garbagetruck_breakers_open", "Handlers whose breaker is open.", len(machine.breakers()))
 
 
 def _of_archive(archive: ArchiveFacts) -> Iterable[Metric]:

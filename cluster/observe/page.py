@@ -70,6 +70,10 @@ def _warnings(facts: NodeFacts, machine: Machine) -> str:
         for handler, number in sorted(facts.unknown_handlers.items())
     )
     summary = machine.summary()
+    fleet = machine.fleet_brake
+    if fleet is not None and fleet.engaged:
+        sentences.append(f"the brake of the whole fleet is engaged: {fleet.reason}")
+    sentences.extend(f"the breaker of handler {each.handler} is open: {each.reason}" for each in machine.breakers())
     sentences.extend(f"the brake of namespace {name} is engaged" for name in summary.braked)
     if not sentences:
         return ""

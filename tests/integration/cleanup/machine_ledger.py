@@ -48,6 +48,10 @@ class MachineLedger(Ledger):
         return self.scribe.machine.waiting(handler)
 
     @override
+    def has_breaker(self, handler: str) -> bool:
+        return self.scribe.machine.breaker(handler) is not None
+
+    @override
     async def propose(self, operations: Sequence[CleanupOperation]) -> Sequence[Outcome]:
         await asyncio.sleep(0)
         return self.apply(*operations)

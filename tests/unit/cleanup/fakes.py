@@ -14,6 +14,7 @@ from typing_extensions import override
 from garbagetruck.cluster.cleanup.handler import CleanupCall, CleanupResult, Handler, InvalidParametersError
 from garbagetruck.cluster.cleanup.ledger import CleanupOperation, Ledger
 from garbagetruck.cluster.cleanup.meter import AttemptEnd, NullMeter
+from garbagetruck.cluster.machine.brake_operations import OpenBreaker
 from garbagetruck.cluster.machine.model import (
     Claim,
     CleanupSpec,
@@ -23,7 +24,14 @@ from garbagetruck.cluster.machine.model import (
     ResourceState,
 )
 from garbagetruck.cluster.machine.operations import ClaimCleanup, ReportCleanup
-from garbagetruck.cluster.machine.outcomes import CleanupClaimed, CleanupReported, Outcome, Reason, Refused
+from garbagetruck.cluster.machine.outcomes import (
+    Acknowledged,
+    CleanupClaimed,
+    CleanupReported,
+    Outcome,
+    Reason,
+    Refused,
+)
 
 CLUSTER_ID = "cluster-1"
 
@@ -92,6 +100,10 @@ class FakeLedger(Ledger):
         """Likewise, with everything applied."""
         self.refusals: deque[Refused] = deque()
         """What the next claims are answered with instead."""
+        self.breakers: dict[str, str] = {}
+        """Handler -> why its breaker was opened."""
+        self.is_trial = False
+        """Whether open breakers let a trial through."""
         self.asked: list[str] = []
         """The handlers whose waiting cleanups were asked for."""
         self.looked = 0
@@ -129,6 +141,8 @@ class FakeLedger(Ledger):
 
     @override
     def waiting(self, handler: str) -> Mapping[str, Iterator[Resource]]:
+        if handler in self.breakers and not self.is_trial:
+            return {}
         found: dict[str, list[Resource]] = {}
         for resource in self.due.values():
             assert resource.cleanup is not None
@@ -140,6 +154,10 @@ class FakeLedger(Ledger):
     def _look(self, resource: Resource) -> Resource:
         self.looked += 1
         return resource
+
+    @override
+    def has_breaker(self, handler: str) -> bool:
+        return handler in self.breakers
 
     @override
     async def propose(self, operations: Sequence[CleanupOperation]) -> Sequence[Outcome]:
@@ -154,9 +172,9 @@ class FakeLedger(Ledger):
         return outcomes
 
     def _apply(self, operation: CleanupOperation) -> Outcome:
-        key = (operation.namespace, operation.resource)
         match operation:
             case ClaimCleanup():
+                key = (operation.namespace, operation.resource)
                 if self.refusals:
                     return self.refusals.popleft()
                 resource = self.due.pop(key)
@@ -172,6 +190,7 @@ class FakeLedger(Ledger):
                 self.claimed[key] = replace(resource, state=ResourceState.CLAIMED, claim=claim)
                 return CleanupClaimed(claim.token, claim.attempt, claim.deadline_ms)
             case ReportCleanup():
+                key = (operation.namespace, operation.resource)
                 claimed = self.claimed.get(key)
                 if claimed is None or claimed.claim is None or claimed.claim.token != operation.token:
                     return Refused(Reason.CLAIM_NOT_CURRENT, "the claim is over")
@@ -183,6 +202,9 @@ class FakeLedger(Ledger):
                 if operation.result is ReportResult.FAILED_FOR_GOOD:
                     return CleanupReported(ResourceState.DEAD_LETTER, 0)
                 return CleanupReported(ResourceState.DUE, self.now_ms + 60_000)
+            case OpenBreaker():
+                self.breakers[operation.handler] = operation.reason
+                return Acknowledged()
 
     @override
     def is_leading(self) -> bool:

@@ -19,7 +19,9 @@ MUTATIONS = {
     "session close",
     "resource hold",
     "resource unhold",
+    "cleanup close-breaker",
     "cleanup discard",
+    "cleanup fleet-brake",
     "cleanup pause",
     "cleanup resume",
     "cleanup retry",
@@ -29,7 +31,15 @@ MUTATIONS = {
     "leader transfer",
 }
 LISTS = {"lease list", "session list", "resource list", "cleanup list", "namespace list"}
-DANGEROUS = {"session close", "resource unhold", "cleanup discard", "cleanup resume", "namespace set"}
+DANGEROUS = {
+    "session close",
+    "resource unhold",
+    "cleanup close-breaker",
+    "cleanup discard",
+    "cleanup fleet-brake",
+    "cleanup resume",
+    "namespace set",
+}
 OFFLINE = {"snapshot list", "snapshot verify", "snapshot restore"}
 """Commands that look at this machine's own files."""
 LOCAL = (
@@ -151,7 +161,10 @@ def test_every_command_has_the_common_flags_and_those_of_its_kind(name: str) -> 
         (["cleanup", "discard", "a"], "add --yes if that is meant"),
         (["cleanup", "resume", "--release-brake"], "add --yes if that is meant"),
         (["cleanup", "resume", "--all-namespaces"], "add --yes if that is meant"),
-        (["cleanup", "resume", "--all-namespaces", "--release-brake"], "one namespace at a time"),
+        (["cleanup", "resume", "--all-namespaces", "--release-brake"], "brake of the whole fleet"),
+        (["cleanup", "close-breaker", "http"], "add --yes if that is meant"),
+        (["cleanup", "fleet-brake", "--disabled"], "add --yes if that is meant"),
+        (["cleanup", "fleet-brake"], "nothing is given"),
         (["namespace", "set", "a", "--no-brake"], "add --yes if that is meant"),
         (["snapshot", "restore", "--from", "a"], "Missing option '--config'"),
         (

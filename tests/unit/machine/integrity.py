@@ -27,6 +27,7 @@ TABLES = (
     "requests",
     "draining",
     "digest_notes",
+    "breakers",
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from garbagetruck.cluster.machine.brake_operations import OpenBreaker
 from garbagetruck.cluster.machine.model import (
     BrakeSettings,
     CleanupSettings,
@@ -195,6 +196,8 @@ def _judge_enabled(books: Books, asked: Operation) -> Outcome:
         case ClaimCleanup():
             missing = _missing(books, asked.namespace)
             return missing or cleanups.claim(books, asked, behind=behind(books))
+        case OpenBreaker():
+            raise AssertionError("what is known here is less than level 4")
         case _:
             return _judge_clients(books, asked)
 
