@@ -127,6 +127,11 @@ class Queries:
         """How many holders the engaged brake of the fleet waits for."""
         return len(self._state.fleet_missing)
 
+    @property
+    def holders(self) -> int:
+        """How many holders have leases, over all namespaces."""
+        return sum(self._state.holders.values())
+
     def breakers(self) -> tuple[Breaker, ...]:
         """The open ones, by rising handler."""
         return tuple(sorted(self._state.breakers.values(), key=lambda breaker: breaker.handler))

@@ -1,7 +1,8 @@
 """The fleet's brake comes with the cluster, or with the upgrade that brought it.
 
-Duty: while this node leads, and every member can read it, have the brake made, with its defaults. Once it is there, that is
-for operators: what they have set is never set again.
+Duty: while this node leads, and every member can read it, have the brake made, with its defaults; but not before there are as
+many holders as it takes to engage, so that nothing newer is in the log of a cluster that has no use for it. Once it is there,
+it is the operators': what they have set is never set again.
 Must not know: when it engages.
 """
 
@@ -64,7 +65,9 @@ class FleetBrakeMaker(ApplyListener):
         machine = self._machine
         if machine.fleet_brake is not None or not self._leadership.leading:
             return False
-        return min(machine.feature_level, machine.level) >= LEVELS[SetFleetBrake]
+        if min(machine.feature_level, machine.level) < LEVELS[SetFleetBrake]:
+            return False
+        return machine.holders >= FleetSettings().holders_min
 
     # -- what the applier tells -------------------------------------------------------------------------------
 
