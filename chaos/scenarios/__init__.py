@@ -7,6 +7,7 @@ from garbagetruck.chaos.scenarios import (
     absences,
     damages,
     disks,
+    fleets,
     handlers,
     kills,
     masses,
@@ -50,6 +51,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             damages.corrupt_journal,
             damages.corrupt_snapshot,
             masses.mass_expiry_leader_dies,
+            fleets.cut_fleet,
             soak.soak,
         )
     }
