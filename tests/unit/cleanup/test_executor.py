@@ -151,11 +151,11 @@ async def test_what_waits_for_an_unknown_handler_is_told_while_the_node_leads() 
 
 
 async def test_a_namespace_whose_cleanups_hang_delays_no_other_namespace_of_the_same_handler() -> None:
-    ledger = FakeLedger(*(due(f"s{number}", namespace="stuck") for number in range(200)))
+    ledger = FakeLedger(*(due(f"s{number}", namespace="broken") for number in range(200)))
     handler = ProbeHandler()
 
     async def hang(call: CleanupCall) -> CleanupResult:
-        if call.namespace == "stuck":
+        if call.namespace == "broken":
             # One of them ends now and then, as when it runs out of time.
             await (release.wait() if call.resource == "s0" else asyncio.Event().wait())
         return CleanupResult.done()
@@ -168,7 +168,7 @@ async def test_a_namespace_whose_cleanups_hang_delays_no_other_namespace_of_the_
         ledger.add(*(due(f"q{number}", namespace="quick") for number in range(50)))
         release.set()
         await ledger.reports_reach(51)
-    assert Counter(report.namespace for report in ledger.reports) == {"stuck": 1, "quick": 50}
+    assert Counter(report.namespace for report in ledger.reports) == {"broken": 1, "quick": 50}
 
 
 async def test_a_backlog_of_100000_is_looked_at_no_further_than_it_is_started() -> None:
