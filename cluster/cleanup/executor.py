@@ -252,8 +252,11 @@ class CleanupExecutor:
 
     def _judge(self, handler: str) -> None:
         """Have the handler's breaker opened, if it fails too often."""
+        if self._ledger.has_breaker(handler):
+            self._watch.forget(handler)  # or what failed under it would open it again when a trial has closed it
+            return
         leadership, why = self._leadership, self._watch.verdict(handler)
-        if leadership is None or why is None or self._ledger.has_breaker(handler) or handler in leadership.opening:
+        if leadership is None or why is None or handler in leadership.opening:
             return
         leadership.opening.add(handler)
         task = asyncio.get_running_loop().create_task(self._open_breaker(leadership, handler, why))

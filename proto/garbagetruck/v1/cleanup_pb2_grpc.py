@@ -146,8 +146,7 @@ class CleanupServiceServicer:
     def CloseBreaker(self, request, context):
         """Has a handler's cleanups go on, whatever its breaker has seen.
 
-        Errors: FAILED_PRECONDITION (NOT_PAUSED: it is not open), INVALID_ARGUMENT (handler, reason),
-        UNAVAILABLE (FEATURE_NOT_ENABLED).
+        Errors: FAILED_PRECONDITION (NOT_PAUSED: it is not open; FEATURE_NOT_ENABLED), INVALID_ARGUMENT (handler, reason).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,7 +155,7 @@ class CleanupServiceServicer:
     def SetFleetBrake(self, request, context):
         """Sets what is given of the brake of the whole fleet, and leaves the rest. How it stands: ClusterService.GetStatus.
 
-        Errors: INVALID_ARGUMENT (holders_min, share; nothing given), UNAVAILABLE (FEATURE_NOT_ENABLED).
+        Errors: INVALID_ARGUMENT (holders_min, share; nothing given), FAILED_PRECONDITION (FEATURE_NOT_ENABLED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

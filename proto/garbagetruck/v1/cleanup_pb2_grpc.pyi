@@ -52,13 +52,12 @@ class CleanupServiceStub:
     CloseBreaker: _aio.UnaryUnaryMultiCallable[_cleanup_pb2.CloseBreakerRequest, _cleanup_pb2.CloseBreakerResponse]
     """Has a handler's cleanups go on, whatever its breaker has seen.
 
-    Errors: FAILED_PRECONDITION (NOT_PAUSED: it is not open), INVALID_ARGUMENT (handler, reason),
-    UNAVAILABLE (FEATURE_NOT_ENABLED).
+    Errors: FAILED_PRECONDITION (NOT_PAUSED: it is not open; FEATURE_NOT_ENABLED), INVALID_ARGUMENT (handler, reason).
     """
     SetFleetBrake: _aio.UnaryUnaryMultiCallable[_cleanup_pb2.SetFleetBrakeRequest, _cleanup_pb2.SetFleetBrakeResponse]
     """Sets what is given of the brake of the whole fleet, and leaves the rest. How it stands: ClusterService.GetStatus.
 
-    Errors: INVALID_ARGUMENT (holders_min, share; nothing given), UNAVAILABLE (FEATURE_NOT_ENABLED).
+    Errors: INVALID_ARGUMENT (holders_min, share; nothing given), FAILED_PRECONDITION (FEATURE_NOT_ENABLED).
     """
     Preview: _aio.UnaryUnaryMultiCallable[_cleanup_pb2.PreviewRequest, _cleanup_pb2.PreviewResponse]
     """Tells what would be cleaned within a time if nothing changed.
@@ -147,8 +146,7 @@ class CleanupServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_cleanup_pb2.CloseBreakerResponse]:
         """Has a handler's cleanups go on, whatever its breaker has seen.
 
-        Errors: FAILED_PRECONDITION (NOT_PAUSED: it is not open), INVALID_ARGUMENT (handler, reason),
-        UNAVAILABLE (FEATURE_NOT_ENABLED).
+        Errors: FAILED_PRECONDITION (NOT_PAUSED: it is not open; FEATURE_NOT_ENABLED), INVALID_ARGUMENT (handler, reason).
         """
 
     @_abc_1.abstractmethod
@@ -159,7 +157,7 @@ class CleanupServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_cleanup_pb2.SetFleetBrakeResponse]:
         """Sets what is given of the brake of the whole fleet, and leaves the rest. How it stands: ClusterService.GetStatus.
 
-        Errors: INVALID_ARGUMENT (holders_min, share; nothing given), UNAVAILABLE (FEATURE_NOT_ENABLED).
+        Errors: INVALID_ARGUMENT (holders_min, share; nothing given), FAILED_PRECONDITION (FEATURE_NOT_ENABLED).
         """
 
     @_abc_1.abstractmethod

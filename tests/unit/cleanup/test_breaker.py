@@ -110,6 +110,21 @@ async def test_under_an_open_breaker_there_is_one_attempt_at_a_time() -> None:
         await ledger.reports_reach(10)
 
 
+async def test_what_fails_under_an_open_breaker_does_not_open_it_again_when_it_is_closed() -> None:
+    ledger = FakeLedger(*(due(f"h{number}", "http", target=f"probe:/h{number}") for number in range(8)))
+    ledger.breakers["http"], ledger.is_trial = "it failed", True
+    handler = failing()
+    async with leading(two_handlers(handler, ledger)):
+        await ledger.reports_reach(8)
+        await turns()
+        handler.on_clean = None
+        del ledger.breakers["http"]
+        ledger.add(*(due(f"m{number}", "http", target=f"probe:/m{number}") for number in range(2)))
+        await ledger.reports_reach(10)
+        await turns()
+    assert ledger.breakers == {}
+
+
 async def test_where_it_cannot_be_opened_the_handler_goes_on_and_it_is_tried_again() -> None:
     ledger = FakeLedger(*(due(f"h{number}", "http", target=f"probe:/h{number}") for number in range(12)))
     asked = 0

@@ -1,12 +1,17 @@
 """Reading: pages in order of creation, fair turns for cleanups, numbers that add up, and no trace of having looked."""
 
+import sys
+import time
+
 import pytest
 
 from garbagetruck.cluster.machine import pages
 from garbagetruck.cluster.machine.model import Bounds, CleanupSpec, Resource, ResourceKey, ResourceState
+from garbagetruck.cluster.machine.outcomes import LeaseGranted
 from garbagetruck.cluster.machine.questions import LeaseFilter, ResourceFilter
 from garbagetruck.cluster.machine.resource_table import ResourceTable
-from tests.unit.machine.scribe import Scribe, file
+from tests.unit.machine.integrity import state_of
+from tests.unit.machine.scribe import Scribe, accepted, file
 
 
 @pytest.fixture
@@ -203,3 +208,20 @@ def test_looking_changes_nothing(log: Scribe) -> None:
     assert log.machine.sweep_backlog()
     assert log.machine.digest() == digest
     assert log.machine.clock_ms == log.at_ms
+
+
+def test_a_backlog_of_many_cleanups_takes_little_room_and_no_time_to_ask(log: Scribe) -> None:
+    """Its index keeps a name of each, and what is asked for costs what is read."""
+    count = 20_000
+    for start in range(0, count, 1_000):
+        names = [f"r{number}" for number in range(start, start + 1_000)]
+        granted = log.many(*(log.acquiring(name, cleanup=file(name)) for name in names))
+        log.many(log.releasing(*(accepted(each, LeaseGranted).lease.id for each in granted)))
+    ready = state_of(log.machine).ready
+    held = ready.handlers("default")["file"]
+    assert log.machine.ready_counts() == {"file": count}
+    assert sys.getsizeof(held) + sum(map(sys.getsizeof, held)) < 200 * count
+    began_s = time.process_time()
+    for _ in range(1_000):
+        assert next(log.machine.waiting("file")["default"]).name == "r0"
+    assert time.process_time() - began_s < 1.0, "a scan of all of them would take a hundred times as long"
