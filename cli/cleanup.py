@@ -142,20 +142,21 @@ def pause(invocation: Invocation, all_namespaces: EveryNamespace = False, reason
         "garbagetruck cleanup resume",
         "garbagetruck cleanup resume --all-namespaces --yes",
         'garbagetruck cleanup resume -n tenant-7 --release-brake --reason "they are really gone" --yes',
+        'garbagetruck cleanup resume --all-namespaces --release-brake --reason "the fleet was replaced" --yes',
     ],
 )
 def resume(
     invocation: Invocation,
     all_namespaces: EveryNamespace = False,
     release_brake: Annotated[
-        bool, typer.Option("--release-brake", help="Release the namespace's brake, too: approve what it holds back.")
+        bool, typer.Option("--release-brake", help="Release the brake, too: the namespace's, or the whole fleet's.")
     ] = False,
     reason: Reason = "",
 ) -> None:
     """Let cleanups begin again. Asks first for the whole cluster, and for the brake."""
     if all_namespaces and release_brake:
-        raise typer.BadParameter("a brake is released in one namespace at a time; leave --all-namespaces out")
-    if release_brake:
+        invocation.confirm("Everything that the brake of the whole fleet holds back will be deleted.")
+    elif release_brake:
         invocation.confirm(f"Everything that the brake of {invocation.namespace} holds back will be deleted.")
     elif all_namespaces:
         invocation.confirm("Everything that is due in any namespace will be deleted.")
@@ -165,6 +166,51 @@ def resume(
     )
     where, fields = _where(invocation, all_namespaces, paused=False)
     print_done(invocation.output, fields, "namespace", f"cleanups go on {where}")
+
+
+@command(
+    app,
+    "close-breaker",
+    flags=[MUTATION, CONFIRMATION],
+    examples=['garbagetruck cleanup close-breaker http --reason "the service is up again" --yes'],
+)
+def close_breaker(
+    invocation: Invocation,
+    handler: Annotated[str, typer.Argument(metavar="HANDLER", help="The handler whose cleanups go on.")],
+    reason: Reason = "",
+) -> None:
+    """Have a handler's cleanups go on in the whole cluster, before a trial has shown that it works again."""
+    invocation.confirm(f"Cleanups of {handler} are tried again, all of them, and each failure counts.")
+    call(invocation, lambda truck: truck.cleanups.close_breaker(handler, reason=reason))
+    print_done(invocation.output, {"handler": handler}, "handler", f"cleanups of {handler} go on")
+
+
+@command(
+    app,
+    "fleet-brake",
+    flags=[MUTATION, CONFIRMATION],
+    examples=["garbagetruck cleanup fleet-brake --holders-min 10 --share 0.4"],
+)
+def fleet_brake(
+    invocation: Invocation,
+    enabled: Annotated[
+        bool | None, typer.Option("--enabled/--disabled", help="Stop all cleanups when holders everywhere go silent.")
+    ] = None,
+    holders_min: Annotated[int | None, typer.Option(metavar="N", help="It takes at least so many.")] = None,
+    share: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="And more than this share of all holders, as in 0.5.")
+    ] = None,
+) -> None:
+    """Set what is given of the brake of the whole fleet, and leave the rest. `status` shows it."""
+    if enabled is None and holders_min is None and share is None:
+        raise typer.BadParameter("nothing is given; set at least one of --enabled, --disabled, --holders-min, --share")
+    if enabled is False:
+        invocation.confirm("Without the brake of the fleet, a cut network may delete what is in use.")
+    revision = call(
+        invocation,
+        lambda truck: truck.cleanups.set_fleet_brake(enabled=enabled, holders_min=holders_min, share=share),
+    )
+    print_done(invocation.output, {"revision": revision}, "revision", f"the fleet's brake is at revision {revision}")
 
 
 def _where(invocation: Invocation, everywhere: bool, *, paused: bool) -> tuple[str, shapes.Fields]:

@@ -20,6 +20,9 @@ STATES = [state.value for state in ResourceState if state is not ResourceState.U
 
 def register(root: typer.Typer) -> None:
     """Add the commands to the root."""
+    from garbagetruck.cli import resource_import  # which is imported with this group only
+
+    resource_import.register(app)
     root.add_typer(app, name="resource")
 
 

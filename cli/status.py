@@ -57,4 +57,9 @@ def _summary(shown: shapes.Fields) -> str:
         lines.append(f"cleanups are paused in the whole cluster: {cleanup['pause_reason'] or 'no reason given'}")
     if cleanup["braked"]:
         lines.append(f"the brake is on in: {', '.join(cleanup['braked'])}")
+    if cleanup["fleet_brake"]["engaged"]:
+        lines.append(f"the brake of the whole fleet is on: {cleanup['fleet_brake']['reason']}")
+    lines.extend(
+        f"the breaker of handler {breaker['handler']} is open: {breaker['reason']}" for breaker in cleanup["breakers"]
+    )
     return "\n".join(lines)

@@ -126,7 +126,8 @@ class Cleanups:
     ) -> None:
         """Let claims be made again; raises `NotPaused`.
 
-        `release_brake` approves, in addition, the deletion of what mass expiry left behind.
+        `release_brake` approves, in addition, the deletion of what mass expiry left behind: it releases this namespace's
+        brake, or with `all_namespaces` that of the fleet.
         """
         await self._caller.mutate(
             lambda stubs: stubs.cleanup.Resume,
@@ -137,3 +138,32 @@ class Cleanups:
             release_brake=release_brake,
             reason=reason,
         )
+
+    async def close_breaker(self, handler: str, *, reason: str = "", timeout: float | None = None) -> None:
+        """Have a handler's cleanups go on in the whole cluster, whatever its breaker has seen; raises `NotPaused`."""
+        await self._caller.mutate(
+            lambda stubs: stubs.cleanup.CloseBreaker,
+            timeout,
+            cleanup_pb2.CloseBreakerRequest,
+            handler=handler,
+            reason=reason,
+        )
+
+    async def set_fleet_brake(
+        self,
+        *,
+        enabled: bool | None = None,
+        holders_min: int | None = None,
+        share: float | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Set what is given of the brake of the whole fleet, and leave the rest. Returns its revision."""
+        answer = await self._caller.mutate(
+            lambda stubs: stubs.cleanup.SetFleetBrake,
+            timeout,
+            cleanup_pb2.SetFleetBrakeRequest,
+            enabled=enabled,
+            holders_min=holders_min,
+            share=share,
+        )
+        return answer.message.revision

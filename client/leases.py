@@ -73,9 +73,12 @@ class Leases:
         return self._held.remember(answer.message.lease, answer.first_sent_ns)
 
     async def acquire_many(
-        self, requests: Sequence[LeaseRequest], *, timeout: float | None = None
+        self, requests: Sequence[LeaseRequest], *, request_id: str = "", timeout: float | None = None
     ) -> list[Lease | GarbageTruckError]:
-        """Take many leases; each succeeds or fails by itself. The answers are in the order of the requests."""
+        """Take many leases; each succeeds or fails by itself. The answers are in the order of the requests.
+
+        `request_id`: makes a repetition of the whole call, with the same requests, harmless; drawn when empty.
+        """
         results: list[Lease | GarbageTruckError] = []
         for start in range(0, len(requests), BATCH_ITEMS_MAX):
             batch = requests[start : start + BATCH_ITEMS_MAX]
@@ -85,6 +88,7 @@ class Leases:
                 timeout,
                 lease_pb2.BatchAcquireRequest,
                 namespace=self._caller.namespace,
+                request_id=f"{request_id}-{start}" if request_id and start else request_id,
                 items=items,
             )
             results += (

@@ -3,6 +3,7 @@
 Duty: as `records`, whose conventions hold here too, for what concerns no single lease or resource.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -108,6 +109,36 @@ class NodeStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetBrake:
+    """The brake of the whole fleet, as it is set and as it stands. Times are of the cluster's clock."""
+
+    enabled: bool
+    holders_min: int
+    share: float
+    engaged: bool
+    since_ms: int
+    reason: str
+    missing_holders: int
+    holders: int
+    """How many there were when it engaged."""
+    revision: int
+    """0: it was never set yet, since not every member can read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """The open breaker of a handler: none of its cleanups is claimed, but one after each pause, to try."""
+
+    handler: str
+    reason: str
+    since_ms: int
+    trial_ms: int
+    """From when on a trial may be claimed."""
+    trying: bool
+    failed_trials: int
+
+
+@dataclass(frozen=True, slots=True)
 class CleanupStatus:
     """Cleanups of the whole cluster."""
 
@@ -119,6 +150,11 @@ class CleanupStatus:
     braked: tuple[str, ...]
     paused_namespaces: tuple[str, ...]
     oldest_overdue_ms: int
+    unknown_handlers: Mapping[str, int]
+    """Handlers that the leader does not have, with how many cleanups wait for each."""
+    fleet_brake: FleetBrake
+    breakers: tuple[Breaker, ...]
+    """The open ones, by rising handler."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,8 @@ class SyncCleanups(Face[Cleanups]):
     discard = blocking(Cleanups.discard)
     pause = blocking(Cleanups.pause)
     resume = blocking(Cleanups.resume)
+    close_breaker = blocking(Cleanups.close_breaker)
+    set_fleet_brake = blocking(Cleanups.set_fleet_brake)
 
 
 class SyncNamespaces(Face[Namespaces]):

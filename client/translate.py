@@ -223,12 +223,35 @@ def cluster_status(message: cluster_pb2.GetStatusResponse) -> overview.ClusterSt
             braked=tuple(cleanup.braked),
             paused_namespaces=tuple(cleanup.paused_namespaces),
             oldest_overdue_ms=cleanup.oldest_overdue_ms,
+            fleet_brake=_fleet_brake(cleanup.fleet_brake),
+            breakers=tuple(map(_breaker, cleanup.breakers)),
+            unknown_handlers={each.handler: each.waiting for each in cleanup.unknown_handlers},
         ),
         incarnation=status.incarnation,
         warnings=tuple(status.warnings),
         bounds=overview.Bounds(bounds.ttl_ms_min, bounds.ttl_ms_max, bounds.request_age_ms_max, bounds.events_max),
         feature_level=status.feature_level,
         age_ms=message.header.age_ms,
+    )
+
+
+def _fleet_brake(message: cluster_pb2.FleetBrakeStatus) -> overview.FleetBrake:
+    return overview.FleetBrake(
+        message.enabled,
+        message.holders_min,
+        message.share,
+        message.engaged,
+        message.since_ms,
+        message.reason,
+        message.missing_holders,
+        message.holders,
+        message.revision,
+    )
+
+
+def _breaker(message: cluster_pb2.BreakerStatus) -> overview.Breaker:
+    return overview.Breaker(
+        message.handler, message.reason, message.since_ms, message.trial_ms, message.trying, message.failed_trials
     )
 
 

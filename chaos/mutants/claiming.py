@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from garbagetruck.chaos.mutants.mutant import by_test, in_cluster, mutant
 from garbagetruck.chaos.mutants.patch import Patch
-from garbagetruck.cluster.machine import brake, cleanups, forgetting, quarantine, restoring, state
+from garbagetruck.cluster.machine import brake, breakers, cleanups, fleet, forgetting, quarantine, restoring, state
 from garbagetruck.cluster.machine.operations import ReportCleanup
 from garbagetruck.cluster.machine.outcomes import Reason, Refused
 from garbagetruck.cluster.machine.state import State
@@ -115,6 +115,64 @@ def the_brake_never_engages(patch: Patch) -> None:
 def nobody_is_heard_again(patch: Patch) -> None:
     """An engaged brake waits for ever for holders that came back."""
     patch.setattr(brake, "note_return", lambda state, namespace_name, holder: None)
+
+
+@mutant(
+    guard="fleet brake",
+    breaks="I1",
+    catcher=by_test(
+        "unit/machine/test_fleet.py::test_i1_losses_that_are_few_in_each_of_many_namespaces_engage_it",
+        "unit/machine/test_fleet.py::test_i1_when_heartbeats_cease_the_shortest_ttls_are_not_taken_for_crashes",
+    ),
+)
+def the_fleet_has_no_brake(patch: Patch) -> None:
+    """When a network is cut, many small namespaces lose everything."""
+    patch.setattr(fleet, "judge", lambda state, alarmed: None)
+
+
+@mutant(
+    guard="fleet brake: silence",
+    breaks="I1",
+    catcher=by_test(
+        "unit/machine/test_fleet.py::test_i1_when_heartbeats_cease_the_shortest_ttls_are_not_taken_for_crashes"
+    ),
+)
+def nobody_listens_for_heartbeats(patch: Patch) -> None:
+    """Of a fleet that is cut off, whoever has the shortest TTL is taken for a few that crashed."""
+    patch.setattr(fleet, "_silent", lambda state: 0)
+
+
+@mutant(
+    guard="fleet brake: claims",
+    breaks="I1",
+    catcher=by_test("unit/machine/test_fleet.py::test_i1_losses_that_are_few_in_each_of_many_namespaces_engage_it"),
+)
+def the_fleets_brake_holds_nothing(patch: Patch) -> None:
+    """The brake of the fleet is engaged, and cleanups go on."""
+    patch.setattr(fleet, "holds", lambda state, namespace: False)
+
+
+@mutant(
+    guard="breaker: claims",
+    breaks="I4",
+    catcher=by_test(
+        "unit/machine/test_breakers.py::test_while_it_is_open_nothing_of_its_handler_is_claimed_and_others_go_on",
+        "unit/machine/test_breakers.py::test_after_its_pause_one_cleanup_is_tried_and_no_other_beside_it",
+    ),
+)
+def an_open_breaker_lets_everything_through(patch: Patch) -> None:
+    """An outage behind a handler makes a dead letter of all that is due."""
+    patch.setattr(breakers, "refusal", lambda state, handler: None)
+
+
+@mutant(
+    guard="breaker: closes",
+    breaks="I4",
+    catcher=by_test("unit/machine/test_breakers.py::test_a_trial_that_is_done_closes_it"),
+)
+def a_breaker_learns_nothing_from_its_trial(patch: Patch) -> None:
+    """A handler that works again gets no cleanup for ever."""
+    patch.setattr(breakers, "ended", lambda state, handler, token, result: None)
 
 
 @mutant(

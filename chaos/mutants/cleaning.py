@@ -10,6 +10,7 @@ from garbagetruck.cluster.cleanup.handler import CleanupCall
 from garbagetruck.cluster.cleanup.handlers import http
 from garbagetruck.cluster.cleanup.handlers.file import removal, walk
 from garbagetruck.cluster.cleanup.handlers.file.fence import FenceTable, OvertakenError
+from garbagetruck.cluster.cleanup.turns import Turns
 
 A_MINUTE_S = 60.0
 ABOVE_EVERY_TOKEN = 2**53
@@ -52,6 +53,18 @@ def an_attempt_has_always_time_left(patch: Patch) -> None:
 def an_effect_may_always_begin(patch: Patch) -> None:
     """A handler goes on though its time is over, or its node leads no more."""
     patch.setattr(CleanupCall, "may_proceed", lambda self: True)
+
+
+@mutant(
+    guard="executor: turns",
+    breaks="I4",
+    catcher=by_test(
+        "unit/cleanup/test_executor.py::test_a_namespace_whose_cleanups_hang_delays_no_other_namespace_of_the_same_handler"
+    ),
+)
+def the_first_in_line_is_always_next(patch: Patch) -> None:
+    """A namespace with a backlog that hangs takes every slot that is freed."""
+    patch.setattr(Turns, "_place", lambda self, handler, namespace: (0, 0))
 
 
 @mutant(guard="fencing at the object store", breaks="I5", catcher=in_cluster("pause", "kill", first=3))

@@ -8,6 +8,7 @@ from garbagetruck.chaos.scenarios import (
     clocks,
     damages,
     disks,
+    fleets,
     handlers,
     kills,
     masses,
@@ -54,6 +55,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             damages.corrupt_journal,
             damages.corrupt_snapshot,
             masses.mass_expiry_leader_dies,
+            fleets.cut_fleet,
             soak.soak,
         )
     }

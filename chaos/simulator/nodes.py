@@ -19,7 +19,7 @@ from garbagetruck.chaos.simulator.store import STORE, ObjectStore, StoreHandler
 from garbagetruck.chaos.simulator.world import Process
 from garbagetruck.cluster.cleanup.executor import CleanupExecutor
 from garbagetruck.cluster.cleanup.registry import HandlerRegistry, Registered
-from garbagetruck.cluster.cleanup.settings import ExecutorSettings, HandlerSettings
+from garbagetruck.cluster.cleanup.settings import BreakerSettings, ExecutorSettings, HandlerSettings
 from garbagetruck.cluster.machine.machine import Applied, Machine
 from garbagetruck.cluster.machine.model import Bounds
 from garbagetruck.cluster.machine.operations import CreateCluster, Operation, SetBounds
@@ -31,6 +31,7 @@ from garbagetruck.cluster.node.commit_queue import CommitQueue
 from garbagetruck.cluster.node.config.settings import ClockSection, QueueSection
 from garbagetruck.cluster.node.digests import EVERY_ENTRIES, DigestWatch
 from garbagetruck.cluster.node.directory import ApiAddresses
+from garbagetruck.cluster.node.fleet_brake import FleetBrakeMaker
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.leadership import Leadership
 from garbagetruck.cluster.node.machine_snapshots import MachineSnapshots
@@ -82,16 +83,8 @@ class SimulatedNode(Life):
         self.digests.report_through(self.gateway)
         self._enlisting.follow(self.replica.set_members, self.mesh.set_members)
         enrolment, directory = self._enlisting.enrolment, self._enlisting.directory
-        self.applier.listen(
-            self.digests,
-            self.leadership,
-            self.chronicler,
-            self.ledger,
-            enrolment,
-            directory,
-            self._driver,
-            _Ear(self),
-        )
+        first = (self.digests, self.leadership, self.chronicler, self.ledger, self.fleet)
+        self.applier.listen(*first, enrolment, directory, self._driver, _Ear(self))
 
     @property
     def process(self) -> Process:
@@ -172,12 +165,21 @@ class SimulatedNode(Life):
             node_id=self.name,
             ledger=self.ledger,
             registry=self.registry,
-            settings=ExecutorSettings(slots_max=4, attempt_timeout_ms=1_500, observe_timeout_ms=1_000, rest_ms=50),
+            settings=ExecutorSettings(
+                slots_max=4,
+                attempt_timeout_ms=1_500,
+                observe_timeout_ms=1_000,
+                rest_ms=50,
+                breaker=BreakerSettings(failures_min=2, window_ms=5_000, pause_ms=200, pause_ms_max=1_000),
+            ),
             monotonic_ns=self.monotonic_ns,
             random=self._chance,
             on_fatal=self._fatal,
         )
         self.leadership.observe(self.cleanups)
+        self.fleet = FleetBrakeMaker(
+            machine=self.machine, queue=self.queue, leadership=self.leadership, clock=self.clock
+        )
 
     def _build_joints(self, cluster: Cluster, host: Host) -> None:
         """What joins this node with the others."""
@@ -258,6 +260,7 @@ class SimulatedNode(Life):
         await self.registry.start()
         await super()._start_parts()
         await self.mesh.start()
+        self.main.loop.start(self.fleet.run())
         self.main.loop.start(self._enlisting.take_part(self.gateway, self._host.exited))
 
     def _fatal(self, error: BaseException) -> None:

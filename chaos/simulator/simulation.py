@@ -23,6 +23,8 @@ from garbagetruck.chaos.simulator.result import Result, Verdict
 from garbagetruck.chaos.simulator.rpc import Build, Port
 from garbagetruck.chaos.simulator.store import ObjectStore
 from garbagetruck.chaos.simulator.world import NS_PER_MS, NS_PER_S, Process, ProcessClock, World
+from garbagetruck.cluster.machine.brake_operations import SetFleetBrake
+from garbagetruck.cluster.machine.brake_records import FleetSettings
 from garbagetruck.cluster.machine.codec import decode_batch
 from garbagetruck.cluster.machine.machine import Applied
 from garbagetruck.cluster.machine.model import (
@@ -180,7 +182,7 @@ class Simulation:
         )
 
     async def _administer(self, operator: Process) -> None:
-        """Set the namespace up; where the brake is on, let go of it once everything is healed."""
+        """Set the namespace up; where brakes are on, let go of them once everything is healed."""
         brake = BrakeSettings(enabled=self._brake, holders_min=2, window_ms=2_000)
         cleanup = CleanupSettings(self._chance.choice((0, 50, 500)), 1_000, 20, 500)
 
@@ -188,11 +190,17 @@ class Simulation:
             now_ms = node.gateway.entered_ms()
             return (SetNamespace(now_ms, DEFAULT_NAMESPACE, "setup", OPERATOR, NamespaceLimits(), cleanup, brake),)
 
+        def set_fleet(node: SimulatedNode) -> tuple[ClientOperation, ...]:
+            settings = FleetSettings(holders_min=2, share=0.3)
+            return (SetFleetBrake(node.gateway.entered_ms(), "fleet", OPERATOR, settings, ("holders_min", "share")),)
+
         def let_go(node: SimulatedNode) -> tuple[ClientOperation, ...]:
             now_ms = node.gateway.entered_ms()
-            return (ResumeCleanups(now_ms, DEFAULT_NAMESPACE, "", OPERATOR, "healed", True),)
+            return tuple(ResumeCleanups(now_ms, name, "", OPERATOR, "healed", True) for name in (DEFAULT_NAMESPACE, ""))
 
         await self._insist(operator, set_up)
+        if self._brake:
+            await self._insist(operator, set_fleet)
         await asyncio.sleep(QUIT_MS / 1_000)
         while self._brake:
             await self._insist(operator, let_go)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from garbagetruck.cli.bench import bulk, unary
+from garbagetruck.cli.bench.cleanup import cleanup
 from garbagetruck.cli.bench.expiry import mass_expiry
 from garbagetruck.cli.bench.failover import failover
 from garbagetruck.cli.bench.figures import Row
@@ -44,6 +45,12 @@ SCENARIOS: dict[str, Scenario] = {
             name="mass-expiry",
             summary="ten thousand leases end together, while another client acquires",
             run=mass_expiry,
+            throwaway_only=True,
+        ),
+        Scenario(
+            name="cleanup",
+            summary="ten thousand files fall due at once, while another client acquires",
+            run=cleanup,
             throwaway_only=True,
         ),
         Scenario(

@@ -102,9 +102,13 @@ class Subject:
         namespace: str = NAMESPACE,
         holder_of: Callable[[int], str] | None = None,
         sessions: Sequence[str] = (),
+        group: str = "",
     ) -> list[str]:
-        """Take leases on new resources, quickly; `sessions` take turns in keeping them. Answers the leases' ids."""
-        group = secrets.token_hex(4)
+        """Take leases on new resources, quickly; `sessions` take turns in keeping them. Answers the leases' ids.
+
+        Resources, and the files that their cleanups name, are `HOLDER/GROUP/0` and so on; without a group it is drawn.
+        """
+        group = group or secrets.token_hex(4)
         ids: list[str] = []
         for first in range(0, count, BATCH_ITEMS_MAX):
             items = []

@@ -87,6 +87,12 @@ class Throwaway:
             raise ThrowawayError(told.read_text(encoding="utf-8", errors="replace").strip())
         self.nodes = _nodes(json.loads((data_dir / "cluster.json").read_text(encoding="utf-8")))
 
+    @property
+    def files(self) -> Path:
+        """The root of its one handler, `file`. Once it was started."""
+        assert self._folder is not None, "it was started"
+        return self._folder / "cluster" / "files"
+
     def kill(self, node_id: str) -> None:
         """End a node as `kill -9` does."""
         os.kill(self.nodes[node_id].pid, signal.SIGKILL)

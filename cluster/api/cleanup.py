@@ -6,6 +6,8 @@ from garbagetruck.cluster.api import errors, pages
 from garbagetruck.cluster.api.door import Context, Door
 from garbagetruck.cluster.api.translate import header
 from garbagetruck.cluster.api.translate import resource as translate
+from garbagetruck.cluster.machine.brake_operations import CloseBreaker, SetFleetBrake
+from garbagetruck.cluster.machine.brake_records import FleetSettings
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.model import Resource, ResourceState
 from garbagetruck.cluster.machine.operations import DiscardCleanup, PauseCleanups, ResumeCleanups, RetryCleanup
@@ -124,14 +126,36 @@ class CleanupServicer(cleanup_pb2_grpc.CleanupServiceServicer):
     async def Resume(self, request: cleanup_pb2.ResumeRequest, context: Context) -> cleanup_pb2.ResumeResponse:
         door = self._door
         deadline = door.deadline_of(context)
-        if request.release_brake and request.all_namespaces:
-            raise errors.invalid("release_brake", "goes with one namespace: approve what each of them deletes")
         operation = ResumeCleanups(
             door.entered_ms(), _where(request), request.request_id, "", request.reason, request.release_brake
         )
         outcome = await door.submit(operation, deadline, repeatable=bool(request.request_id))
         assert isinstance(outcome, Acknowledged), outcome
         return cleanup_pb2.ResumeResponse(header=door.mutation_header(context))
+
+    @override
+    async def CloseBreaker(
+        self, request: cleanup_pb2.CloseBreakerRequest, context: Context
+    ) -> cleanup_pb2.CloseBreakerResponse:
+        door = self._door
+        deadline = door.deadline_of(context)
+        operation = CloseBreaker(door.entered_ms(), request.request_id, "", request.handler, request.reason)
+        await door.submit_new_namespace(operation, deadline, repeatable=bool(request.request_id))
+        return cleanup_pb2.CloseBreakerResponse(header=door.mutation_header(context))
+
+    @override
+    async def SetFleetBrake(
+        self, request: cleanup_pb2.SetFleetBrakeRequest, context: Context
+    ) -> cleanup_pb2.SetFleetBrakeResponse:
+        door = self._door
+        deadline = door.deadline_of(context)
+        settings = {field.name: value for field, value in request.ListFields() if field.name != "request_id"}
+        if not settings:
+            raise errors.invalid("holders_min", "nothing is given; set at least one of enabled, holders_min, share")
+        operation = SetFleetBrake(door.entered_ms(), request.request_id, "", FleetSettings(**settings), tuple(settings))
+        outcome = await door.submit_new_namespace(operation, deadline, repeatable=bool(request.request_id))
+        assert isinstance(outcome, Acknowledged), outcome
+        return cleanup_pb2.SetFleetBrakeResponse(header=door.mutation_header(context), revision=outcome.revision)
 
     @override
     async def Preview(self, request: cleanup_pb2.PreviewRequest, context: Context) -> cleanup_pb2.PreviewResponse:
@@ -199,4 +223,8 @@ def _blocked_by(machine: Machine, resource: Resource) -> str:
         return "restored"
     if namespace is not None and (namespace.brake_engaged or namespace.cleanups_not_before_ms > machine.clock_ms):
         return "brake"
+    if namespace is not None and machine.fleet_holds(namespace):
+        return "fleet_brake"
+    if resource.cleanup is not None and machine.breaker(resource.cleanup.handler) is not None:
+        return "breaker"
     return ""

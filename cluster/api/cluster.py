@@ -165,4 +165,5 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             feature_level=view.machine.feature_level,
         )
         translate.add_counts(status, view.machine, view.clock_ms)
+        status.cleanup.unknown_handlers.extend(translate.unknown_handlers(heard.values()))
         return status

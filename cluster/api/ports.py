@@ -86,6 +86,8 @@ class NodeStatus:
     """Whom it follows, itself when it leads; empty when it knows no leader, None where its version does not tell."""
     voters_apart: tuple[str, ...] = ()
     """The voters that it has no connection with, for Raft; told by the node that leads."""
+    unknown_handlers: tuple[tuple[str, int], ...] = ()
+    """(handler, how many cleanups wait for it) of those that it does not have, by rising name; told by the node that leads."""
 
 
 class PeerUnreachable(Exception):

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from garbagetruck.cluster.cleanup.breaker import FailureWatch
 from garbagetruck.cluster.cleanup.ending import Ending, as_last, ending_of
 from garbagetruck.cluster.cleanup.handler import (
     ABSENT,
@@ -69,6 +70,7 @@ class Surroundings:
     proposals: Proposals
     settings: ExecutorSettings
     meter: CleanupMeter
+    watch: FailureWatch
     monotonic_ns: Callable[[], int]
     random: random.Random
 
@@ -138,6 +140,7 @@ class Attempt:
         finally:
             duration_s = (self._around.monotonic_ns() - started_ns) / NS_PER_S
             self._around.meter.attempt_ended(self._spec.handler, counted, duration_s)
+            self._around.watch.ended(self._spec.handler, counted)
         return Next.FREE
 
     # -- before the claim -------------------------------------------------------------------------------------

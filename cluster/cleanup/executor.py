@@ -2,28 +2,34 @@
 
 Duty: while this node leads, keep the slots filled with candidates; stop at once when it does not.
 Invariants: never more attempts than slots, over all and for each handler, nor begun faster than a handler's rate; one
-attempt for a resource at a time; a cleanup whose handler is not registered here is never claimed, and told of once;
-nothing is claimed and no effect begins after `stopped_leading`. (Invariants I1, I4, I8.)
+attempt for a resource at a time; what waits
+is looked at in turn (`turns`), and no further than it is started, so that a backlog costs nothing; a cleanup whose handler
+is not registered here is never claimed nor looked at, and its handler told of once; nothing is claimed and no effect
+begins after `stopped_leading`. (Invariants I1, I4, I8.)
 Must not know: what an attempt does, how claims are replicated.
 """
 
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import structlog
 
 from garbagetruck.cluster.cleanup.attempt import Attempt, Next, Surroundings
-from garbagetruck.cluster.cleanup.ledger import Ledger
+from garbagetruck.cluster.cleanup.breaker import FailureWatch
+from garbagetruck.cluster.cleanup.ledger import Ledger, ProposalError
 from garbagetruck.cluster.cleanup.meter import CleanupMeter, NullMeter
 from garbagetruck.cluster.cleanup.proposals import Proposals
 from garbagetruck.cluster.cleanup.rates import Rates
 from garbagetruck.cluster.cleanup.registry import HandlerRegistry
 from garbagetruck.cluster.cleanup.settings import ExecutorSettings
 from garbagetruck.cluster.cleanup.slots import Slots
+from garbagetruck.cluster.cleanup.turns import Turns
+from garbagetruck.cluster.machine.brake_operations import OpenBreaker
 from garbagetruck.cluster.machine.model import Resource, ResourceKey
+from garbagetruck.cluster.machine.pages import in_turn
 
 _log = structlog.get_logger(__name__)
 
@@ -36,8 +42,13 @@ class _Leadership:
     over: bool = False
     draining: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    idle: bool = False
+    """Something waits, and the last look at it started nothing."""
     unknown_handlers: set[str] = field(default_factory=set)
+    """Those that were told of."""
     loops: set[asyncio.Task[None]] = field(default_factory=set)
+    opening: set[str] = field(default_factory=set)
+    """Handlers whose breakers are being opened."""
     attempts: set[asyncio.Task[Next]] = field(default_factory=set)
 
 
@@ -72,18 +83,28 @@ class CleanupExecutor:
             operations_max=settings.operations_per_proposal_max,
             in_flight_max=settings.proposals_in_flight_max,
         )
+        self._watch = FailureWatch(settings.breaker, monotonic_ns)
         self._surroundings = Surroundings(
-            node_id, ledger, registry, self._proposals, settings, self._meter, monotonic_ns, random
+            node_id, ledger, registry, self._proposals, settings, self._meter, self._watch, monotonic_ns, random
         )
         limits = {name: each.settings for name in registry.names if (each := registry.find(name)) is not None}
+        self._known = frozenset(registry.names)
         self._slots = Slots(settings.slots_max, {name: each.slots_max for name, each in limits.items()})
         self._rates = Rates({name: each.rate for name, each in limits.items()}, monotonic_ns)
+        self._turns = Turns()
         self._busy: set[ResourceKey] = set()
         """Resources that have an attempt, or rest after one."""
         self._resting: dict[ResourceKey, asyncio.TimerHandle] = {}
         self._leadership: _Leadership | None = None
         self._ending: set[asyncio.Task[Next] | asyncio.Task[None]] = set()
         """Tasks of leaderships that are over, as long as they take to end."""
+
+    @property
+    def unknown_handlers(self) -> Mapping[str, int]:
+        """While this node leads: handlers that cleanups wait for and that it does not have, with how many wait."""
+        if self._leadership is None:
+            return {}
+        return {name: count for name, count in self._ledger.waiting_counts().items() if name not in self._known}
 
     @property
     def running(self) -> int:
@@ -94,6 +115,7 @@ class CleanupExecutor:
         """Claim and clean from now on. Does not block or await."""
         assert self._leadership is None, "one leadership at a time"
         leadership = self._leadership = _Leadership(epoch)
+        self._watch.forget()
         for loop in (self._dispatch(leadership), self._listen(leadership)):
             task = asyncio.get_running_loop().create_task(loop)
             leadership.loops.add(task)
@@ -141,54 +163,73 @@ class CleanupExecutor:
 
     async def _listen(self, leadership: _Leadership) -> None:
         while True:
+            if leadership.idle:
+                await asyncio.sleep(self._settings.idle_pause_ms / 1_000)
             await self._ledger.wait_for_work()
             leadership.wake.set()
 
     async def _dispatch(self, leadership: _Leadership) -> None:
         while True:
             leadership.wake.clear()
-            while self._fill(leadership):
-                pass
+            self._fill(leadership)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._rates.wait_s()):
                     await leadership.wake.wait()
 
-    def _fill(self, leadership: _Leadership) -> bool:
-        """Start attempts for one helping of candidates; tell whether another one may bring more."""
-        free = self._slots.free
-        if not free or leadership.over or leadership.draining or not self._ledger.is_leading():
-            return False
-        skipped = leadership.unknown_handlers | self._slots.full() | self._rates.spent()
-        candidates = self._ledger.candidates(free, self._busy, skipped)
-        useful = False
-        for resource in candidates:
-            useful |= self._admit(leadership, resource)
-        # What is left out here is left out of the next helping by its handler: so this ends.
-        return useful and len(candidates) == free
+    def _fill(self, leadership: _Leadership) -> None:
+        """Start attempts for what waits, in turn, while there are slots. Looks at no backlog but what it starts."""
+        leadership.idle = False
+        if leadership.over or leadership.draining or not self._ledger.is_leading():
+            return
+        self._tell_of_unknown(leadership)
+        if not self._slots.free or len(self._resting) >= self._settings.resting_max:
+            return
+        handlers = self._turns.handlers(filter(self._may_begin, self._registry.names))
+        started = 0
+        for resource in in_turn(self._waiting(handler) for handler in handlers):
+            started += self._start(leadership, resource)
+            if not self._slots.free:
+                break
+        leadership.idle = not started and bool(self._ledger.waiting_counts())
 
-    def _admit(self, leadership: _Leadership, resource: Resource) -> bool:
-        """Start an attempt for a candidate; False when nothing was learned and nothing started."""
-        assert resource.cleanup is not None, "what is due has a cleanup"
-        handler = resource.cleanup.handler
-        registered = self._registry.find(handler)
-        if registered is None:
-            if handler in leadership.unknown_handlers:
-                return False
+    def _waiting(self, handler: str) -> Iterator[Resource]:
+        """What waits for one handler and is not busy, as long as it may start one more."""
+        found = self._turns.order(handler, self._ledger.waiting(handler), lambda: self._has_room(handler))
+        return (each for each in found if (each.namespace, each.name) not in self._busy)
+
+    def _has_room(self, handler: str) -> bool:
+        """Under an open breaker there is room for one, to try, once all others have ended."""
+        tried = self._slots.in_use(handler) > 0 and self._ledger.has_breaker(handler)
+        return self._may_begin(handler) and not tried
+
+    def _may_begin(self, handler: str) -> bool:
+        return self._slots.has_room(handler) and self._rates.may(handler)
+
+    def _tell_of_unknown(self, leadership: _Leadership) -> None:
+        """Note what waits for handlers that are not registered here. They are never asked for what waits."""
+        found = self.unknown_handlers
+        for handler in found.keys() - leadership.unknown_handlers:
             leadership.unknown_handlers.add(handler)
             self._meter.handler_unknown(handler)
             _log.error(
                 "cleanup_handler_unknown",
                 handler=handler,
-                namespace=resource.namespace,
-                resource=resource.name,
+                cleanups=found[handler],
                 remedy="register it on this node, or let a node lead that has it; no attempt is used up",
             )
-            return True
-        key = (resource.namespace, resource.name)
-        if key in self._busy or not self._rates.may(handler) or not self._slots.take(handler):
+
+    def _start(self, leadership: _Leadership, resource: Resource) -> bool:
+        """Start an attempt for what waits. False when its handler has no slot for it after all."""
+        assert resource.cleanup is not None, "what is due has a cleanup"
+        handler = resource.cleanup.handler
+        registered = self._registry.find(handler)
+        assert registered is not None, "only registered handlers are asked for"
+        if not self._rates.may(handler) or not self._slots.take(handler):
             return False
         self._rates.take(handler)
+        key = (resource.namespace, resource.name)
         self._busy.add(key)
+        self._turns.began(handler, resource.namespace)
         self._meter.slots_in_use(handler, self._slots.in_use(handler))
         attempt = Attempt(
             resource,
@@ -207,6 +248,7 @@ class CleanupExecutor:
     def _attempt_ended(self, leadership: _Leadership, key: ResourceKey, handler: str, task: asyncio.Task[Next]) -> None:
         leadership.attempts.discard(task)
         self._slots.give_back(handler)
+        self._turns.ended(handler, key[0])
         self._meter.slots_in_use(handler, self._slots.in_use(handler))
         rests = not leadership.over and not task.cancelled() and task.exception() is None and task.result() is Next.REST
         if rests:
@@ -215,7 +257,35 @@ class CleanupExecutor:
         else:
             self._busy.discard(key)
         self._see(task)
+        self._judge(handler)
         self._wake()
+
+    def _judge(self, handler: str) -> None:
+        """Have the handler's breaker opened, if it fails too often."""
+        if self._ledger.has_breaker(handler):
+            self._watch.forget(handler)  # or what failed under it would open it again when a trial has closed it
+            return
+        leadership, why = self._leadership, self._watch.verdict(handler)
+        if leadership is None or why is None or handler in leadership.opening:
+            return
+        leadership.opening.add(handler)
+        task = asyncio.get_running_loop().create_task(self._open_breaker(leadership, handler, why))
+        leadership.loops.add(task)
+        task.add_done_callback(leadership.loops.discard)
+        task.add_done_callback(self._see)
+
+    async def _open_breaker(self, leadership: _Leadership, handler: str, why: str) -> None:
+        settings = self._settings.breaker
+        operation = OpenBreaker(handler, why, settings.pause_ms, settings.pause_ms_max)
+        try:
+            await self._ledger.propose((operation,))
+        except ProposalError as error:
+            _log.info("cleanup_breaker_not_opened", handler=handler, why=why, error=str(error))
+        else:
+            _log.error("cleanup_breaker_opened", handler=handler, why=why, pause_ms=settings.pause_ms)
+            self._watch.forget(handler)
+        finally:
+            leadership.opening.discard(handler)
 
     def _rested(self, key: ResourceKey) -> None:
         del self._resting[key]

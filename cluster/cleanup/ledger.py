@@ -6,14 +6,15 @@ tests implement it over a bare machine or a fake. Everything here runs on the no
 Must not know: how proposals are replicated, what a handler is.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from garbagetruck.cluster.machine.model import Resource, ResourceKey
+from garbagetruck.cluster.machine.brake_operations import OpenBreaker
+from garbagetruck.cluster.machine.model import Resource
 from garbagetruck.cluster.machine.operations import ClaimCleanup, ReportCleanup
 from garbagetruck.cluster.machine.outcomes import Outcome
 
-CleanupOperation = ClaimCleanup | ReportCleanup
+CleanupOperation = ClaimCleanup | ReportCleanup | OpenBreaker
 
 
 class ProposalError(Exception):
@@ -35,12 +36,20 @@ class Ledger(Protocol):
         """Which cluster this is; known wherever leading has begun."""
         ...
 
-    def candidates(self, limit: int, skip: Container[ResourceKey], skip_handlers: Container[str]) -> Sequence[Resource]:
-        """Up to `limit` cleanups that could be claimed now, fair over namespaces, the longest due first.
+    def waiting_counts(self) -> Mapping[str, int]:
+        """How many cleanups wait for a claim, by handler, whether or not they may be claimed now. Costs no look at them."""
+        ...
 
-        Leaves out what is in `skip`, and every resource whose cleanup names a handler in `skip_handlers`: so that ten
-        thousand cleanups that cannot run here do not hide one that can.
+    def waiting(self, handler: str) -> Mapping[str, Iterator[Resource]]:
+        """What could be claimed now of one handler: for each namespace that has any, the longest due first.
+
+        To be read before anything else happens on the loop. Cheap however long the lists are: what is not read costs
+        nothing.
         """
+        ...
+
+    def has_breaker(self, handler: str) -> bool:
+        """Whether the handler's breaker is open. What `waiting` tells under it is for one trial."""
         ...
 
     async def propose(self, operations: Sequence[CleanupOperation]) -> Sequence[Outcome]:

@@ -42,7 +42,7 @@ class CleanupMeter(Protocol):
         """An attempt ended, and its report could not be made known before its claim was over: it will be repeated."""
 
     def handler_unknown(self, handler: str) -> None:
-        """Alert: resources wait for a handler that this leader does not have. Once for each name and leadership."""
+        """Resources wait for a handler that this leader does not have. Once for each name and leadership."""
 
 
 class NullMeter(CleanupMeter):

@@ -72,6 +72,20 @@ class HandlerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerSettings:
+    """When a handler's breaker opens, and how long it waits between trials."""
+
+    failures_min: int = 10
+    """Within the window at least so many attempts failed; 0: it never opens."""
+    share: float = 0.5
+    """...and more than this share of those that ended."""
+    window_ms: int = 60_000
+    pause_ms: int = 5_000
+    """From its opening to the first trial, in cluster time; twice as long after each trial that fails."""
+    pause_ms_max: int = 300_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorSettings:
     """Bounds of the executor. Claims beyond a bound are not proposed; what is due waits its turn."""
 
@@ -86,8 +100,13 @@ class ExecutorSettings:
     proposals_in_flight_max: int = 2
     rest_ms: int = 250
     """How long a cleanup is left alone after its claim was refused or lost."""
+    resting_max: int = 1_000
+    """Cleanups left alone at once; past it nothing is started, for then the cluster takes no claims at all."""
+    idle_pause_ms: int = 50
+    """How soon news of work is listened to again when all that waits is under way, or cannot be done here."""
     report_retry_ms_min: int = 50
     report_retry_ms_max: int = 1_000
+    breaker: BreakerSettings = BreakerSettings()
     cancel_ms_max: int = 5_000
     """How long cancelled attempts may take to stop, before they are left behind with an error in the log."""
 

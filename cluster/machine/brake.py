@@ -18,13 +18,15 @@ def note_expiry(state: State, namespace_name: str, holder: str) -> None:
     missing = state.brake_missing.get(namespace_name)
     if missing is not None:
         missing[holder] = None
+    if state.fleet is not None and state.fleet.engaged and state.namespaces[namespace_name].brake.enabled:
+        state.fleet_missing[namespace_name, holder] = None
 
 
 def judge(state: State, namespace_name: str) -> None:
     """Engage the brake if too many holders lost leases within the window. Once a sweep: it counts all of them."""
     namespace = state.namespaces[namespace_name]
     recent = state.expired_holders.get(namespace_name, {})
-    _forget_old(state, namespace, recent)
+    forget_old(state, namespace)
     settings = namespace.brake
     lost, with_leases = len(recent), state.holders.get(namespace_name, 0)
     if not settings.enabled or namespace.brake_engaged or lost < settings.holders_min:
@@ -54,6 +56,8 @@ def note_return(state: State, namespace_name: str, holder: str) -> None:
     recent = state.expired_holders.get(namespace_name)
     if recent:
         recent.pop(holder, None)
+    if state.fleet_missing:
+        state.fleet_missing.pop((namespace_name, holder), None)
     missing = state.brake_missing.get(namespace_name)
     if missing is None or holder not in missing:
         return
@@ -82,7 +86,9 @@ def release(state: State, namespace: Namespace, reason: str) -> None:
     state.emit(EventType.BRAKE_RELEASED, namespace.name, detail=reason)
 
 
-def _forget_old(state: State, namespace: Namespace, recent: dict[str, int]) -> None:
+def forget_old(state: State, namespace: Namespace) -> None:
+    """Forget what is longer ago than the namespace's window."""
+    recent = state.expired_holders.get(namespace.name, {})
     oldest_ms = state.clock_ms - namespace.brake.window_ms
     stale = []
     for holder, lost_ms in recent.items():

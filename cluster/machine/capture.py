@@ -57,6 +57,8 @@ class Capture:
             ),
             Part(Kind.BRAKE_MISSING, [(name, list(missing)) for name, missing in state.brake_missing.items()]),
             Part(Kind.EVENTS, list(state.events)),
+            Part(Kind.BREAKERS, list(state.breakers.values())),
+            Part(Kind.FLEET_MISSING, list(state.fleet_missing)),
         )
         self._small = deque(small)
         self._sources = deque(
@@ -149,4 +151,5 @@ def header_of(state: State, applied_index: int, term: int) -> Header:
         state.skipped,
         state.quarantine,
         state.incarnation_id,
+        state.fleet,
     )

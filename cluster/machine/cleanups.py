@@ -7,10 +7,11 @@ claim's own token reports its end; and before its deadline has passed nobody els
 import xxhash
 from msgspec.structs import replace
 
-from garbagetruck.cluster.machine import quarantine, resources
+from garbagetruck.cluster.machine import breakers, fleet, quarantine, resources
 from garbagetruck.cluster.machine.model import (
     Claim,
     EventType,
+    Namespace,
     ReportResult,
     Resource,
     ResourceState,
@@ -34,6 +35,7 @@ def claim(state: State, operation: ClaimCleanup, *, sweep_behind: bool) -> Clean
     if refusal is not None:
         return refusal
     assert resource is not None, "checked above"
+    assert resource.cleanup is not None, "checked above"
     made = Claim(
         state.next_token(),
         resource.claims + 1,
@@ -52,6 +54,7 @@ def claim(state: State, operation: ClaimCleanup, *, sweep_behind: bool) -> Clean
         ),
         resource,
     )
+    breakers.claimed(state, resource.cleanup.handler, made.token)
     state.emit(
         EventType.CLEANUP_CLAIMED,
         resource.namespace,
@@ -75,8 +78,20 @@ def _may_claim(
     assert resource.cleanup is not None, "what is due has a cleanup"
     if resource.holds:
         return Refused(Reason.HOLD_CONFLICT, f"resource {resource.name!r} is held: {resource.holds[0].reason}")
-    namespace = state.namespaces[operation.namespace]
-    if state.cleanups_paused or namespace.paused or namespace.brake_engaged:
+    refusal = _kept_back(state, state.namespaces[operation.namespace])
+    if refusal is not None:
+        return refusal
+    if sweep_behind:
+        # The brake has not seen all expiries yet, so nobody knows whether this orphan is one of very many.
+        return Refused(Reason.SWEEP_BEHIND, "expiries are still being swept", retry_after_ms=0)
+    if not 0 < operation.duration_ms <= state.bounds.claim_ms_max:
+        return Refused(Reason.INVALID_ARGUMENT, f"duration_ms: must be from 1 to {state.bounds.claim_ms_max}")
+    return breakers.refusal(state, resource.cleanup.handler)
+
+
+def _kept_back(state: State, namespace: Namespace) -> Refused | None:
+    """Why none of a namespace's cleanups may be claimed now; None when they may."""
+    if state.cleanups_paused or namespace.paused or namespace.brake_engaged or fleet.holds(state, namespace):
         return Refused(Reason.CLEANUPS_PAUSED, f"cleanups of namespace {namespace.name!r} are paused or braked")
     if (left_ms := quarantine.left_ms(state)) is not None:
         return Refused(
@@ -90,11 +105,6 @@ def _may_claim(
             f"namespace {namespace.name!r} waits for holders that may still come back",
             retry_after_ms=namespace.cleanups_not_before_ms - state.clock_ms,
         )
-    if sweep_behind:
-        # The brake has not seen all expiries yet, so nobody knows whether this orphan is one of very many.
-        return Refused(Reason.SWEEP_BEHIND, "expiries are still being swept", retry_after_ms=0)
-    if not 0 < operation.duration_ms <= state.bounds.claim_ms_max:
-        return Refused(Reason.INVALID_ARGUMENT, f"duration_ms: must be from 1 to {state.bounds.claim_ms_max}")
     return None
 
 
@@ -105,6 +115,8 @@ def report(state: State, operation: ReportCleanup) -> CleanupReported | Refused:
             Reason.CLAIM_NOT_CURRENT,
             f"claim {operation.token} on {operation.resource!r} is over; its report changes nothing",
         )
+    assert resource.cleanup is not None, "what is claimed has a cleanup"
+    breakers.ended(state, resource.cleanup.handler, resource.claim.token, operation.result)
     if operation.result is ReportResult.DONE:
         _bury(state, resource, resource.claim)
         return CleanupReported(ResourceState.CLEANED, 0)
@@ -125,6 +137,8 @@ def lapse(state: State, resource: Resource) -> None:
     # It counts, whoever leads by now: a handler that takes its node down each time must end as a dead letter, too.
     left = "" if made.epoch == state.epoch else ", and no longer leads"
     error = f"attempt {made.attempt} by {made.executor} did not report before its deadline{left}"
+    assert resource.cleanup is not None, "what is claimed has a cleanup"
+    breakers.ended(state, resource.cleanup.handler, made.token, ReportResult.FAILED)
     _fail(state, resource, made, error)
 
 
@@ -136,6 +150,8 @@ def void(state: State, resource: Resource) -> None:
     made = resource.claim
     assert made is not None, "only a claim is voided"
     error = f"attempt {made.attempt} by {made.executor} was under way when the cluster was restored"
+    assert resource.cleanup is not None, "what is claimed has a cleanup"
+    breakers.ended(state, resource.cleanup.handler, made.token, ReportResult.NOT_ATTEMPTED)
     _fail(state, resource, made, error, not_before_ms=made.deadline_ms + 1)
 
 

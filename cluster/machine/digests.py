@@ -10,7 +10,8 @@ from collections import Counter
 
 from msgspec.structs import replace
 
-from garbagetruck.cluster.machine.model import DigestNote, EventType
+from garbagetruck.cluster.machine.digest_notes import DigestNote
+from garbagetruck.cluster.machine.model import EventType
 from garbagetruck.cluster.machine.operations import NoteDigest, ReportDigest
 from garbagetruck.cluster.machine.outcomes import Acknowledged, Reason, Refused
 from garbagetruck.cluster.machine.state import State

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from garbagetruck.cluster.machine.brake_operations import CloseBreaker, OpenBreaker, SetFleetBrake
 from garbagetruck.cluster.machine.model import Member, MemberRole
 from garbagetruck.cluster.machine.operations import (
     BATCH_FORMAT,
@@ -41,7 +42,7 @@ NAMES: Mapping[int, str] = MappingProxyType(
         1: "leases, sessions and cleanups",
         2: "membership changes, digest checkpoints and restores",
         3: "snapshots and an archive outside the nodes",
-        4: "forgetting and explaining resources",
+        4: "stories of resources, and brakes of the fleet and of handlers",
     }
 )
 """What a level added, for people."""
@@ -56,6 +57,9 @@ LEVELS: Mapping[type[Any], int] = MappingProxyType(
         NameIncarnation: 3,
         ForgetResource: 4,
         KeepChronicles: 4,
+        OpenBreaker: 4,
+        CloseBreaker: 4,
+        SetFleetBrake: 4,
     }
 )
 """The operations that need more than the oldest level."""

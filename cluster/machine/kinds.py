@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
+from garbagetruck.cluster.machine.brake_records import Breaker, FleetBrake
 from garbagetruck.cluster.machine.chronicle import Chronicle
+from garbagetruck.cluster.machine.digest_notes import DigestNote
 from garbagetruck.cluster.machine.model import (
     Bounds,
-    DigestNote,
     EndedLease,
     EndedSession,
     Event,
@@ -43,6 +44,8 @@ class Kind(IntEnum):
     EVENTS = 13
     DIGEST_NOTES = 14
     CHRONICLES = 15
+    BREAKERS = 20
+    FLEET_MISSING = 21
     END = 99
 
 
@@ -67,6 +70,7 @@ class Header(msgspec.Struct, frozen=True):
     skipped: tuple[tuple[int, int], ...] = ()
     quarantine: Quarantine | None = None
     incarnation_id: str = ""
+    fleet: FleetBrake | None = None
 
 
 Row = Any  # a row's type is its chunk's kind; it is checked when decoded
@@ -87,5 +91,7 @@ ROW_TYPES: dict[Kind, Any] = {
     Kind.EVENTS: Event,
     Kind.DIGEST_NOTES: DigestNote,
     Kind.CHRONICLES: Chronicle,
+    Kind.BREAKERS: Breaker,
+    Kind.FLEET_MISSING: tuple[str, str],
     Kind.END: int,
 }

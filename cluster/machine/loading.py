@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import force_setattr
 
+from garbagetruck.cluster.machine.brake_records import Breaker
 from garbagetruck.cluster.machine.chronicle import Chronicle
 from garbagetruck.cluster.machine.codec import Unreadable
+from garbagetruck.cluster.machine.digest_notes import DigestNote
 from garbagetruck.cluster.machine.kinds import Header, Kind, Row
 from garbagetruck.cluster.machine.model import (
-    DigestNote,
     EndedLease,
     Lease,
     Namespace,
@@ -49,6 +50,7 @@ def start(state: State, header: Header) -> None:
     state.skipped = header.skipped
     state.quarantine = header.quarantine
     state.incarnation_id = header.incarnation_id
+    state.fleet = header.fleet
 
 
 class Loading:
@@ -77,6 +79,8 @@ class Loading:
             Kind.EVENTS: state.events.extend,
             Kind.DIGEST_NOTES: self._load_digest_notes,
             Kind.CHRONICLES: self._load_chronicles,
+            Kind.BREAKERS: self._load_breakers,
+            Kind.FLEET_MISSING: lambda rows: state.fleet_missing.update(dict.fromkeys(rows)),
         }
 
     def load(self, kind: Kind, rows: list[Row]) -> None:
@@ -152,6 +156,10 @@ class Loading:
     def _load_chronicles(self, rows: list[Chronicle]) -> None:
         for row in rows:
             self._state.chronicles.put((row.namespace, row.name), row)
+
+    def _load_breakers(self, rows: list[Breaker]) -> None:
+        for row in rows:
+            self._state.breakers.put(row.handler, row)
 
     def _load_expired_holders(self, rows: list[tuple[str, list[tuple[str, int]]]]) -> None:
         for name, recent in rows:

@@ -15,10 +15,12 @@ from typing import assert_never
 from typing_extensions import override
 
 from garbagetruck.cluster.machine import (
+    breakers,
     cleanups,
     codec,
     digests,
     features,
+    fleet,
     forgetting,
     leases,
     membership,
@@ -28,6 +30,7 @@ from garbagetruck.cluster.machine import (
     sessions,
     sweep,
 )
+from garbagetruck.cluster.machine.brake_operations import CloseBreaker, OpenBreaker, SetFleetBrake
 from garbagetruck.cluster.machine.capture import Capture
 from garbagetruck.cluster.machine.model import EventType
 from garbagetruck.cluster.machine.operations import (
@@ -198,13 +201,23 @@ class Machine(Queries):
                 return digests.note(state, operation)
             case ReportDigest():
                 return digests.report(state, operation)
+            case ClaimCleanup() | ReportCleanup() | OpenBreaker():
+                return self._apply_for_executor(operation)
+            case _:
+                return self._apply_for_client(operation)
+
+    def _apply_for_executor(self, operation: ClaimCleanup | ReportCleanup | OpenBreaker) -> Outcome:
+        state = self._state
+        match operation:
             case ClaimCleanup():
                 refusal = namespaces.missing(state, operation.namespace)
                 return refusal or cleanups.claim(state, operation, sweep_behind=sweep.behind(state))
             case ReportCleanup():
                 return cleanups.report(state, operation)
+            case OpenBreaker():
+                return breakers.open_breaker(state, operation)
             case _:
-                return self._apply_for_client(operation)
+                assert_never(operation)
 
     def _apply_for_client(self, operation: ClientOperation) -> Outcome:
         state = self._state
@@ -214,6 +227,8 @@ class Machine(Queries):
         match operation:
             case PauseCleanups() | ResumeCleanups() | SetNamespace() | AddMember() | RemoveMember():
                 return self._once(operation)  # these name the whole cluster, or a namespace that may be new
+            case CloseBreaker() | SetFleetBrake():
+                return self._once(operation)  # likewise
             case _:
                 return namespaces.missing(state, operation.namespace) or self._apply_in_namespace(operation)
 
@@ -269,15 +284,28 @@ class Machine(Queries):
                 return cleanups.retry(state, operation)
             case DiscardCleanup():
                 return cleanups.discard(state, operation)
-            case PauseCleanups():
-                return namespaces.pause(state, operation)
-            case ResumeCleanups():
-                return namespaces.resume(state, operation)
+            case PauseCleanups() | ResumeCleanups() | CloseBreaker() | SetFleetBrake():
+                return self._switch(operation)
             case SetNamespace():
                 return namespaces.set_namespace(state, operation)
             case AddMember():
                 return membership.add(state, operation)
             case RemoveMember():
                 return membership.remove(state, operation)
+            case _:
+                assert_never(operation)
+
+    def _switch(self, operation: PauseCleanups | ResumeCleanups | CloseBreaker | SetFleetBrake) -> Outcome:
+        """What stops cleanups, or has them go on."""
+        state = self._state
+        match operation:
+            case PauseCleanups():
+                return namespaces.pause(state, operation)
+            case ResumeCleanups():
+                return namespaces.resume(state, operation)
+            case CloseBreaker():
+                return breakers.close_breaker(state, operation)
+            case SetFleetBrake():
+                return fleet.set_brake(state, operation)
             case _:
                 assert_never(operation)

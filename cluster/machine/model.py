@@ -290,20 +290,6 @@ class RequestRecord(Record, frozen=True):
     """What it made, after its kind: `lease:ID`, `session:ID`, or `outcome:` and an operator's encoded outcome."""
 
 
-class DigestNote(Record, frozen=True):
-    """What the state's digest was right behind an entry, as a leader noted it and as others reported it."""
-
-    index: int
-    digest: int
-    noted_by: str
-    reports: tuple[tuple[str, int], ...] = ()
-    """(node, its own digest), by rising node; empty as long as nobody differs."""
-
-    @property
-    def differs(self) -> bool:
-        return any(digest != self.digest for _, digest in self.reports)
-
-
 class EventType(StrEnum):
     LEASE_ACQUIRED = "lease_acquired"
     LEASE_RELEASED = "lease_released"
@@ -327,6 +313,11 @@ class EventType(StrEnum):
     CLEANUPS_RESUMED = "cleanups_resumed"
     BRAKE_ENGAGED = "brake_engaged"
     BRAKE_RELEASED = "brake_released"
+    FLEET_BRAKE_SET = "fleet_brake_set"
+    FLEET_BRAKE_ENGAGED = "fleet_brake_engaged"
+    FLEET_BRAKE_RELEASED = "fleet_brake_released"
+    BREAKER_OPENED = "breaker_opened"
+    BREAKER_CLOSED = "breaker_closed"
     NAMESPACE_CHANGED = "namespace_changed"
     LEADER_CHANGED = "leader_changed"
     MEMBER_CHANGED = "member_changed"

@@ -4,7 +4,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from garbagetruck.cluster.machine import brake, digests, quarantine
+from garbagetruck.cluster.machine import brake, digests, fleet, quarantine
 from garbagetruck.cluster.machine.model import BrakeSettings, CleanupSettings, EventType, Namespace, NamespaceLimits
 from garbagetruck.cluster.machine.operations import PauseCleanups, ResumeCleanups, SetNamespace
 from garbagetruck.cluster.machine.outcomes import Acknowledged, Reason, Refused
@@ -95,17 +95,27 @@ def pause(state: State, operation: PauseCleanups) -> Acknowledged | Refused:
     return Acknowledged(changed.revision)
 
 
-def resume(state: State, operation: ResumeCleanups) -> Acknowledged | Refused:
-    """Lift a pause; with `release_brake` also approve what the brake held back."""
-    if not operation.namespace:
-        if not state.cleanups_paused:
-            return Refused(Reason.NOT_PAUSED, "cleanups of the cluster are not paused", "namespace")
+def _resume_cluster(state: State, operation: ResumeCleanups) -> Acknowledged | Refused:
+    fleet_held = state.fleet is not None and state.fleet.engaged
+    braked = operation.release_brake and fleet_held
+    if not state.cleanups_paused and not braked:
+        advice = "; the fleet's brake is engaged: approve with release_brake" if fleet_held else ""
+        return Refused(Reason.NOT_PAUSED, f"cleanups of the cluster are not paused{advice}", "namespace")
+    if state.cleanups_paused:
         state.cleanups_paused = False
         state.cleanups_pause_reason = ""
         quarantine.resumed(state)
         digests.settle(state)
         state.emit(EventType.CLEANUPS_RESUMED, holder=operation.actor, detail=operation.reason)
-        return Acknowledged()
+    if braked:
+        fleet.release(state, f"approved by {operation.actor or 'an operator'}: {operation.reason}")
+    return Acknowledged()
+
+
+def resume(state: State, operation: ResumeCleanups) -> Acknowledged | Refused:
+    """Lift a pause; with `release_brake` also approve what the brake held back."""
+    if not operation.namespace:
+        return _resume_cluster(state, operation)
     namespace = state.namespaces.get(operation.namespace)
     if namespace is None:
         return unknown(operation.namespace)

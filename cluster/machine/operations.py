@@ -8,8 +8,8 @@ never reorder, never reuse a tag.
 
 from typing import ClassVar, Literal
 
-import msgspec
-
+from garbagetruck.cluster.machine.brake_operations import CloseBreaker, OpenBreaker, SetFleetBrake
+from garbagetruck.cluster.machine.entries import Entry
 from garbagetruck.cluster.machine.model import (
     Bounds,
     BrakeSettings,
@@ -27,14 +27,6 @@ Settled = Literal["voter", "gone"]
 BATCH_FORMAT = 4
 """The newest format of a batch. A batch has that of what is in it, see `features`: a node that meets one above its own
 level refuses to go on."""
-
-
-class Wire(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Base of all messages between nodes."""
-
-
-class Entry(Wire, frozen=True, forbid_unknown_fields=True):
-    """Base of batches and operations. A field that this version does not know is an error: dropping it would diverge."""
 
 
 class EnterEpoch(Entry, frozen=True, tag=1):
@@ -299,7 +291,16 @@ NamespaceOperation = (
 )
 """What needs its namespace to exist."""
 
-ClientOperation = NamespaceOperation | PauseCleanups | ResumeCleanups | SetNamespace | AddMember | RemoveMember
+ClientOperation = (
+    NamespaceOperation
+    | PauseCleanups
+    | ResumeCleanups
+    | SetNamespace
+    | AddMember
+    | RemoveMember
+    | CloseBreaker
+    | SetFleetBrake
+)
 """What a door may submit for a client. All of them carry `entered_ms` and `namespace`."""
 
 ForwardedOperation = ClientOperation | RegisterMember | ReportDigest
@@ -315,12 +316,15 @@ LeadersOperation = (
     | KeepChronicles
     | ClaimCleanup
     | ReportCleanup
+    | OpenBreaker
 )
 """What a leader's node proposes by itself."""
 
 Operation = ForwardedOperation | LeadersOperation
 
-Mutation = OfResource | PauseCleanups | ResumeCleanups | SetNamespace | AddMember | RemoveMember
+Mutation = (
+    OfResource | PauseCleanups | ResumeCleanups | SetNamespace | AddMember | RemoveMember | CloseBreaker | SetFleetBrake
+)
 """Operators' operations: remembered by request id together with their outcome."""
 
 

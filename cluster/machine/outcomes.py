@@ -5,8 +5,8 @@ Outcomes travel from the leader to the node that asked, so they are wire message
 
 from enum import StrEnum
 
+from garbagetruck.cluster.machine.entries import Wire
 from garbagetruck.cluster.machine.model import LeaseState, Member, ResourceState
-from garbagetruck.cluster.machine.operations import Wire
 
 NO_RETRY = -1
 

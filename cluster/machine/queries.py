@@ -4,24 +4,23 @@ Lists are in order of creation and resume after a number (`after`: the token or 
 `clock_ms` is the cluster time to count remaining times from; it may be ahead of the state's own.
 """
 
-from collections.abc import Container, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import xxhash
 
-from garbagetruck.cluster.machine import digests, features, pages, quarantine, sweep
+from garbagetruck.cluster.machine import claimable, digests, features, fleet, pages, quarantine, sweep
+from garbagetruck.cluster.machine.brake_records import Breaker, FleetBrake
 from garbagetruck.cluster.machine.chronicle import CHRONICLE_LEVEL
+from garbagetruck.cluster.machine.digest_notes import DigestNote
 from garbagetruck.cluster.machine.model import (
     Bounds,
-    DigestNote,
     Event,
     Labels,
     Member,
     MemberRole,
     Namespace,
     Resource,
-    ResourceKey,
     ResourceState,
     Tombstone,
 )
@@ -121,6 +120,33 @@ class Queries:
         return self._state.cleanups_pause_reason
 
     @property
+    def fleet_brake(self) -> FleetBrake | None:
+        """None where not every member could read it yet."""
+        return self._state.fleet
+
+    def fleet_holds(self, namespace: Namespace) -> bool:
+        """Whether the fleet's brake keeps a namespace's cleanups from being claimed now."""
+        return fleet.holds(self._state, namespace)
+
+    @property
+    def fleet_missing_holders(self) -> int:
+        """How many holders the engaged brake of the fleet waits for."""
+        return len(self._state.fleet_missing)
+
+    @property
+    def holders(self) -> int:
+        """How many holders have leases, over all namespaces."""
+        return sum(self._state.holders.values())
+
+    def breakers(self) -> tuple[Breaker, ...]:
+        """The open ones, by rising handler."""
+        return tuple(sorted(self._state.breakers.values(), key=lambda breaker: breaker.handler))
+
+    def breaker(self, handler: str) -> Breaker | None:
+        """The handler's, while it is open."""
+        return self._state.breakers.get(handler)
+
+    @property
     def quarantine_left_ms(self) -> int | None:
         """How long a restored cluster still cleans nothing; None when it may. Before an operator resumed: all of it."""
         return quarantine.left_ms(self._state)
@@ -155,6 +181,7 @@ class Queries:
             *((state.level_used, state.skipped) if state.level_used > features.LEVEL_OLDEST else ()),
             *(() if state.quarantine is None else (state.quarantine,)),  # digests older than the field stay as they are
             *((state.incarnation_id,) if state.incarnation_id else ()),  # likewise
+            *(() if state.fleet is None else (state.fleet, list(state.fleet_missing))),
         )
         return xxhash.xxh3_64_intdigest(msgspec.msgpack.encode(rest))
 
@@ -216,7 +243,6 @@ class Queries:
         return story_of(self._state, namespace, name, clock_ms)
 
     def withheld(self, resource: Resource) -> tuple[Obstacle, ...]:
-        """What would keep it from being cleaned once it is due."""
         return tuple(withheld(self._state, resource))
 
     def resources(self, wanted: ResourceFilter, after: int, limit: int) -> Page[Resource]:
@@ -240,31 +266,25 @@ class Queries:
 
         return pages.page(self._state.resources.after(after), view, after, limit)
 
-    def ready(
-        self, limit: int, skip: Container[ResourceKey] = (), skip_handlers: Container[str] = ()
-    ) -> list[Resource]:
-        """What may be claimed now, taken from the namespaces in turn, in each from the handlers in turn.
+    def ready(self, limit: int) -> list[Resource]:
+        """What may be claimed now, taken from the namespaces in turn, in each from the handlers in turn."""
+        return claimable.first(self._state, limit)
 
-        Looks at no more than `limit` and what is skipped by itself, however much waits for handlers that are skipped.
+    def has_ready(self) -> bool:
+        """Whether there is anything that may be claimed now. Looks at no more than the namespaces."""
+        return next(claimable.namespaces(self._state), None) is not None
+
+    def ready_counts(self) -> Mapping[str, int]:
+        """How many cleanups are due, unheld and not waiting for a retry, by handler; those that a pause keeps included."""
+        return self._state.ready.counts()
+
+    def waiting(self, handler: str) -> dict[str, Iterator[Resource]]:
+        """What may be claimed now of one handler: for each namespace that has any, the longest due first.
+
+        Costs a look at each namespace, whatever the backlog; a resource is read when it is asked for, and before anything
+        changes.
         """
-        state = self._state
-        if state.cleanups_paused or quarantine.is_on(state) or self.sweep_backlog():
-            return []
-        waiting = pages.in_turn(
-            pages.in_turn(
-                (key for key in keys if key not in skip)
-                for handler, keys in handlers.items()
-                if handler not in skip_handlers
-            )
-            for name, handlers in state.ready.items()
-            if self._may_clean(name)
-        )
-        return [state.resources[key] for key in islice(waiting, limit)]
-
-    def _may_clean(self, name: str) -> bool:
-        namespace = self._state.namespaces[name]
-        waits = namespace.cleanups_not_before_ms > self._state.clock_ms
-        return not (namespace.paused or namespace.brake_engaged or waits)
+        return claimable.of_handler(self._state, handler)
 
     # -- namespaces, members, events --------------------------------------------------------------------------
 
@@ -310,22 +330,8 @@ class Queries:
             totals[ResourceState.DEAD_LETTER],
             state.cleanups_paused,
             tuple(each.name for each in self.namespaces() if each.brake_engaged),
-            self._oldest_due_ms(),
+            claimable.oldest_due_ms(state),
         )
-
-    def _oldest_due_ms(self) -> int | None:
-        """Of what may be cleaned and is not yet: a pause or a brake is no lateness of ours."""
-        state = self._state
-        if state.cleanups_paused or quarantine.is_on(state):
-            return None
-        longest_waiting = (
-            next(iter(keys))  # a ready list is in the order in which its keys fell due, and never empty
-            for name, handlers in state.ready.items()
-            if self._may_clean(name)
-            for keys in handlers.values()
-        )
-        oldest_ms = min((state.resources[key].due_ms for key in longest_waiting), default=None)
-        return None if oldest_ms is None else max(oldest_ms, quarantine.ended_ms(state))
 
     def events_after(self, index: int, limit: int) -> tuple[Event, ...]:
         """Events past `index`, oldest first. Raises `EventsGone` when some of them left the ring."""

@@ -8,14 +8,15 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from operator import attrgetter
 
+from garbagetruck.cluster.machine.brake_records import Breaker, FleetBrake
 from garbagetruck.cluster.machine.chronicle import CHRONICLE_LEVEL, ChronicleTable
+from garbagetruck.cluster.machine.digest_notes import DigestNote
 from garbagetruck.cluster.machine.features import LEVEL_OLDEST
 from garbagetruck.cluster.machine.model import (
     DEFAULT_NAMESPACE,
     TOKEN_COUNTER_BITS,
     TOKEN_LIMIT,
     Bounds,
-    DigestNote,
     EndedLease,
     EndedSession,
     Event,
@@ -31,6 +32,7 @@ from garbagetruck.cluster.machine.model import (
 )
 from garbagetruck.cluster.machine.multimap import Multimap
 from garbagetruck.cluster.machine.quarantine import Quarantine
+from garbagetruck.cluster.machine.ready import ReadyIndex
 from garbagetruck.cluster.machine.request_table import RequestTable
 from garbagetruck.cluster.machine.resource_table import ResourceTable
 from garbagetruck.cluster.machine.tables import DeadlineTable, DigestSum, MemberTable, QueueTable, Table
@@ -45,6 +47,12 @@ class State:
 
     incarnation_id: str = ""
     """Random, one for each life of the cluster; empty as long as nobody needed it."""
+    quarantine: Quarantine | None = None
+    """Set by a restore; None in a cluster that never had one."""
+    fleet: FleetBrake | None = None
+    """The fleet's brake; None as long as not every member can read it."""
+    skipped: tuple[tuple[int, int], ...] = ()
+    """(index, checksum) of the last entries that were not applied by order of an operator."""
 
     def __init__(self) -> None:
         self.cluster_id = ""
@@ -56,13 +64,9 @@ class State:
         self.event_index = 0
         self.cleanups_paused = False
         self.cleanups_pause_reason = ""
-        self.quarantine: Quarantine | None = None
-        """Set by a restore; None in a cluster that never had one."""
         self.bounds = Bounds()
         self.level_used = LEVEL_OLDEST
         """The highest feature level of anything that was ever applied: what reads this state must have it."""
-        self.skipped: tuple[tuple[int, int], ...] = ()
-        """(index, checksum) of the last entries that were not applied by order of an operator."""
 
         self.digest = DigestSum()
         self.members = MemberTable(self.digest, 1)
@@ -83,6 +87,10 @@ class State:
         """Namespace -> holder -> when it last lost a lease by expiry, oldest first: the brake's memory."""
         self.brake_missing: dict[str, dict[str, None]] = {}
         """Namespace -> holders that an engaged brake waits for."""
+        self.fleet_missing: dict[HolderKey, None] = {}
+        """Holders that the fleet's brake waits for while it is engaged."""
+        self.breakers: Table[str, Breaker] = Table(self.digest, 13)
+        """Handler -> its breaker, while that is open."""
         self.events: deque[Event] = deque()
 
         self.timers = Timers(self.deadline_of)
@@ -94,8 +102,8 @@ class State:
         self.session_counts: dict[str, int] = {}
         self.resource_counts: dict[tuple[str, ResourceState], int] = {}
         self.resource_totals: dict[str, int] = {}
-        self.ready: dict[str, dict[str, dict[ResourceKey, None]]] = {}
-        """Namespace -> handler -> cleanups that are due, unheld and not waiting for a retry: what may be claimed."""
+        self.ready = ReadyIndex()
+        """Cleanups that are due, unheld and not waiting for a retry: what may be claimed."""
 
     def forget_views(self) -> None:
         """A snapshot of this moment is read, or given up."""
@@ -287,25 +295,15 @@ class State:
     def make_ready(self, resource: Resource) -> None:
         if not resource.holds:
             assert resource.cleanup is not None, "what is due has a cleanup"
-            waiting = self.ready.setdefault(resource.namespace, {}).setdefault(resource.cleanup.handler, {})
-            waiting[resource.namespace, resource.name] = None
+            self.ready.add(resource.namespace, resource.cleanup.handler, resource.name)
 
     def order_ready(self) -> None:
         """After a restore: in the order in which they fell due, as `make_ready` keeps it."""
-        for handlers in self.ready.values():
-            for handler, waiting in handlers.items():
-                oldest_first = sorted(waiting, key=lambda key: (self.resources[key].due_ms, key))
-                handlers[handler] = dict.fromkeys(oldest_first)
+        self.ready.sort(lambda key: self.resources[key].due_ms)
 
     def _unready(self, resource: Resource) -> None:
-        handlers = self.ready.get(resource.namespace)
-        if handlers is None or resource.cleanup is None:
-            return
-        waiting = handlers.get(resource.cleanup.handler)
-        if waiting is not None:
-            waiting.pop((resource.namespace, resource.name), None)
-            if not waiting:
-                del handlers[resource.cleanup.handler]
+        if resource.cleanup is not None:
+            self.ready.discard(resource.namespace, resource.cleanup.handler, resource.name)
 
     def _count(self, resource: Resource, change: int) -> None:
         key = (resource.namespace, resource.state)
@@ -349,5 +347,4 @@ class State:
     def is_ready(self, resource: Resource) -> bool:
         """Whether its waiting is over; a hold keeps a due resource off the ready list without a timer."""
         assert resource.cleanup is not None, "what is due has a cleanup"
-        waiting = self.ready.get(resource.namespace, {}).get(resource.cleanup.handler, ())
-        return bool(resource.holds) or (resource.namespace, resource.name) in waiting
+        return bool(resource.holds) or self.ready.has(resource.namespace, resource.cleanup.handler, resource.name)

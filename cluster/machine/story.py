@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from garbagetruck.cluster.machine import quarantine, sweep
+from garbagetruck.cluster.machine import fleet, quarantine, sweep
 from garbagetruck.cluster.machine.model import Event, EventType, Namespace, Resource, ResourceState, Tombstone
 from garbagetruck.cluster.machine.outcomes import LeaseView
 from garbagetruck.cluster.machine.state import State
@@ -84,6 +84,10 @@ def withheld(state: State, resource: Resource) -> Iterator[Obstacle]:
     if left_ms is not None:
         yield Obstacle("restored", "the cluster was restored, and waits for holders it may not know of any more")
     yield from _braked(state, namespace)
+    if fleet.holds(state, namespace):
+        yield Obstacle("fleet_brake", "the brake of the whole fleet is engaged: heartbeats ceased everywhere")
+    if resource.cleanup is not None and resource.cleanup.handler in state.breakers:
+        yield Obstacle("breaker", f"the breaker of handler {resource.cleanup.handler!r} is open: its attempts fail")
 
 
 def _braked(state: State, namespace: Namespace) -> Iterator[Obstacle]:

@@ -4,7 +4,7 @@ The budget counts only what changes a record, never the upkeep of timers: timers
 node that lived through the history and one that restored a snapshot.
 """
 
-from garbagetruck.cluster.machine import brake, cleanups, leases, resources, sessions
+from garbagetruck.cluster.machine import brake, cleanups, fleet, leases, resources, sessions
 from garbagetruck.cluster.machine.model import EndReason, Resource, ResourceState
 from garbagetruck.cluster.machine.state import State
 from garbagetruck.cluster.machine.timers import TimerKey, TimerKind
@@ -13,12 +13,14 @@ from garbagetruck.cluster.machine.timers import TimerKey, TimerKind
 def sweep(state: State) -> None:
     """End and advance what the clock has reached, at most `expirations_per_batch_max` records of it."""
     touched: set[str] = set()
+    fell_due = False
     budget = _drain_sessions(state, state.bounds.expirations_per_batch_max, touched)
     while (due := _next_change(state)) is not None and budget > 0:
         state.timers.take()
         budget -= 1
         kind, key = due
         if isinstance(key, tuple):
+            fell_due |= kind is TimerKind.CLEANUP_DUE
             _advance(state, kind, state.resources[key])
         elif kind is TimerKind.LEASE:
             lease = state.leases[key]
@@ -29,6 +31,7 @@ def sweep(state: State) -> None:
             budget = _drain_sessions(state, budget, touched)
     for namespace in sorted(touched):
         brake.judge(state, namespace)
+    fleet.judge(state, alarmed=bool(touched) or fell_due)
     state.timers.tidy(len(state.leases) + len(state.sessions) + len(state.resources))
 
 

@@ -6,6 +6,7 @@ a log outlives the door that wrote it. Field names in refusals are those of the 
 
 import re
 
+from garbagetruck.cluster.machine.brake_operations import CloseBreaker, SetFleetBrake
 from garbagetruck.cluster.machine.model import (
     DEFAULT_NAMESPACE,
     TOKEN_LIMIT,
@@ -61,6 +62,8 @@ BRAKE_HOLDERS_MAX = 1_000_000
 NAMESPACE_FORM = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 NAMESPACE_FORM_TOLD = "must be of `[a-z0-9-]`, and begin and end with a letter or a digit"
 MEMBER_ID_BYTES_MAX = 64
+WHOLE_CLUSTER = (PauseCleanups, ResumeCleanups, AddMember, RemoveMember, CloseBreaker, SetFleetBrake)
+"""What may name no namespace."""
 ADDRESS_BYTES_MAX = 261
 """A host's name has at most 253 bytes; then come a colon and up to five digits, and an IPv6 address has brackets."""
 PORT_MAX = 65_535
@@ -116,7 +119,7 @@ def _check(operation: ClientOperation, bounds: Bounds) -> None:
         case _:
             _check_mutation(operation)
     if operation.namespace != DEFAULT_NAMESPACE:  # most are
-        whole_cluster = isinstance(operation, PauseCleanups | ResumeCleanups | AddMember | RemoveMember)
+        whole_cluster = isinstance(operation, WHOLE_CLUSTER)
         _namespace(operation.namespace, empty=whole_cluster)
 
 
@@ -138,9 +141,15 @@ def _check_mutation(operation: Mutation) -> None:
             _check_member(operation.member)
         case RemoveMember():
             _text("member_id", operation.member_id, MEMBER_ID_BYTES_MAX)
+        case CloseBreaker():
+            _text("handler", operation.handler, HANDLER_BYTES_MAX)
+        case SetFleetBrake():
+            _check_fleet(operation)
         case _:
             pass
-    if isinstance(operation, PlaceHold | ForgetResource | DiscardCleanup | PauseCleanups | ResumeCleanups):
+    if isinstance(
+        operation, PlaceHold | ForgetResource | DiscardCleanup | PauseCleanups | ResumeCleanups | CloseBreaker
+    ):
         _text("reason", operation.reason, REASON_BYTES_MAX, empty=True)
 
 
@@ -218,6 +227,16 @@ def _check_settings(operation: SetNamespace) -> None:
             _number(name, getattr(getattr(operation, section), setting), least, most)
     if "brake.share" in given and not 0.0 < operation.brake.share < 1.0:
         raise _Bad("brake.share", f"is {operation.brake.share}; it must be above 0 and below 1")
+
+
+def _check_fleet(operation: SetFleetBrake) -> None:
+    given, known = set(operation.given), set(operation.settings.__struct_fields__)
+    if not given <= known:
+        raise _Bad("given", f"names no setting: {min(given - known)!r}")
+    if "holders_min" in given:
+        _number("holders_min", operation.settings.holders_min, 1, BRAKE_HOLDERS_MAX)
+    if "share" in given and not 0.0 < operation.settings.share < 1.0:
+        raise _Bad("share", f"is {operation.settings.share}; it must be above 0 and below 1")
 
 
 def _namespace(name: str, *, empty: bool) -> None:

@@ -8,14 +8,14 @@ Must not know: handlers, slots.
 """
 
 import asyncio
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from typing_extensions import override
 
 from garbagetruck.cluster.api.gateway import OperatingError, OutcomeUnknown
 from garbagetruck.cluster.cleanup.ledger import CleanupOperation, Ledger, NotProposedError, ProposalUnknownError
 from garbagetruck.cluster.machine.machine import Applied, Machine
-from garbagetruck.cluster.machine.model import Resource, ResourceKey
+from garbagetruck.cluster.machine.model import Resource
 from garbagetruck.cluster.machine.outcomes import Outcome
 from garbagetruck.cluster.node.applier import ApplyListener
 from garbagetruck.cluster.node.clock import ClusterClock, NotLeadingError
@@ -26,8 +26,6 @@ from garbagetruck.cluster.raft.log import LogStatus
 PROPOSAL_TIMEOUT_S = 5.0
 PROVED_WITHIN_MS = 1_000
 """How old the proof of leading may be: about one election timeout, since nobody else can lead sooner."""
-IDLE_PAUSE_S = 0.05
-"""How often the executor is told of work while all that is ready is under way, or cannot be done here."""
 
 
 class NodeLedger(Ledger, ApplyListener):
@@ -51,17 +49,22 @@ class NodeLedger(Ledger, ApplyListener):
         self._clock = clock
         self._proved_within_ms = proved_within_ms
         self._work = asyncio.Event()
-        self._pause_s = 0.0
 
     @override
     def cluster_id(self) -> str:
         return self._machine.cluster_id
 
     @override
-    def candidates(self, limit: int, skip: Container[ResourceKey], skip_handlers: Container[str]) -> Sequence[Resource]:
-        found = () if self._held() else self._machine.ready(limit, skip, skip_handlers)
-        self._pause_s = IDLE_PAUSE_S if not found and self._machine.ready(1) else 0.0
-        return found
+    def waiting_counts(self) -> Mapping[str, int]:
+        return self._machine.ready_counts()
+
+    @override
+    def waiting(self, handler: str) -> Mapping[str, Iterator[Resource]]:
+        return {} if self._held() else self._machine.waiting(handler)
+
+    @override
+    def has_breaker(self, handler: str) -> bool:
+        return self._machine.breaker(handler) is not None
 
     @override
     async def propose(self, operations: Sequence[CleanupOperation]) -> Sequence[Outcome]:
@@ -83,8 +86,6 @@ class NodeLedger(Ledger, ApplyListener):
 
     @override
     async def wait_for_work(self) -> None:
-        if self._pause_s:
-            await asyncio.sleep(self._pause_s)
         await self._work.wait()
         self._work.clear()
 
@@ -102,7 +103,7 @@ class NodeLedger(Ledger, ApplyListener):
 
     @override
     def on_progress(self) -> None:
-        if self._leadership.leading and self._machine.ready(1):
+        if self._leadership.leading and self._machine.has_ready():
             self._work.set()
 
     @override

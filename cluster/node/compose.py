@@ -30,6 +30,7 @@ from garbagetruck.cluster.node.config.tables import MemberSettings
 from garbagetruck.cluster.node.digests import DigestWatch
 from garbagetruck.cluster.node.directory import MemberDirectory, members_at
 from garbagetruck.cluster.node.finding import MemberFinder
+from garbagetruck.cluster.node.fleet_brake import FleetBrakeMaker
 from garbagetruck.cluster.node.handlers import RegistryDoor, registry_of
 from garbagetruck.cluster.node.health import Core, Health, LeadershipJournal, facts_of
 from garbagetruck.cluster.node.identity import DataFolder, NodeIdentity
@@ -77,18 +78,13 @@ def compose(
     cleaning = _cleaning(settings, identity, core, metrics, world)
     forwarding, driver = forwarding_of(settings, identity, core, directory, metrics, world)
     core.leadership.observe(LeadershipJournal(), cleaning.executor, driver)
+    health.unknown_handlers = forwarding.status.unknown_handlers = lambda: cleaning.executor.unknown_handlers
     storage = tell_of(storage_service(settings, folder, core, world), health, forwarding.status)
-    core.applier.listen(*core.listeners, cleaning.ledger, metrics.log, core.enrolment, directory, driver)
-    core.digests.report_through(forwarding.gateway)
-    api = _api(
-        settings=settings,
-        core=core,
-        cleaning=cleaning,
-        forwarding=forwarding,
-        health=health,
-        metrics=metrics,
-        world=world,
+    core.applier.listen(
+        *core.listeners, cleaning.ledger, cleaning.fleet, metrics.log, core.enrolment, directory, driver
     )
+    core.digests.report_through(forwarding.gateway)
+    api = _api(settings, core, cleaning, forwarding, health, metrics=metrics, world=world)
     http = HttpServer(
         settings.http_listen.host,
         settings.http_listen.port,
@@ -219,23 +215,26 @@ def _cleaning(
         ledger=ledger,
         registry=registry,
         settings=ExecutorSettings(
-            slots_max=settings.cleanup.slots, attempt_timeout_ms=settings.cleanup.attempt_timeout_ms
+            slots_max=settings.cleanup.slots,
+            attempt_timeout_ms=settings.cleanup.attempt_timeout_ms,
+            breaker=settings.cleanup.breaker,
         ),
         monotonic_ns=world.boottime_ns,
         random=world.random,
         on_fatal=world.on_fatal,
         meter=metrics.cleanups,
     )
-    return Cleaning(registry, ledger, executor)
+    fleet = FleetBrakeMaker(machine=core.machine, queue=core.queue, leadership=core.leadership, clock=core.clock)
+    return Cleaning(registry, ledger, executor, fleet)
 
 
 def _api(
-    *,
     settings: NodeSettings,
     core: Core,
     cleaning: Cleaning,
     forwarding: Forwarding,
     health: Health,
+    *,
     metrics: NodeMetrics,
     world: World,
 ) -> ApiServer:

@@ -23,8 +23,8 @@ from typing_extensions import override
 
 from garbagetruck.cluster.api.gateway import OperatingError
 from garbagetruck.cluster.machine import digests, features
+from garbagetruck.cluster.machine.digest_notes import DigestNote
 from garbagetruck.cluster.machine.machine import Applied, Machine
-from garbagetruck.cluster.machine.model import DigestNote
 from garbagetruck.cluster.machine.operations import NoteDigest, Operation, ReportDigest
 from garbagetruck.cluster.machine.outcomes import Outcome
 from garbagetruck.cluster.node.applier import ApplyListener

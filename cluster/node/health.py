@@ -5,7 +5,7 @@ Invariants: asking waits for nothing and changes nothing.
 Must not know: who asks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -73,6 +73,8 @@ class Health:
         self._draining = False
         self.archive: Callable[[], ArchiveFacts | None] = lambda: None
         """What is kept outside the nodes; None where nothing is."""
+        self.unknown_handlers: Callable[[], Mapping[str, int]] = dict
+        """Handlers that this node does not have and that cleanups wait for, with how many, while it leads."""
 
     def drain(self) -> None:
         """Not ready from now on."""
@@ -121,4 +123,5 @@ def facts_of(identity: NodeIdentity, core: Core, health: Health) -> NodeFacts:
         cleanups_held=core.digests.holds_cleanups,
         not_ready=health.reasons_not_ready(),
         archive=health.archive(),
+        unknown_handlers=dict(health.unknown_handlers()),
     )

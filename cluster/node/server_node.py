@@ -27,6 +27,7 @@ from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
 from garbagetruck.cluster.node.config.settings import NodeSettings
 from garbagetruck.cluster.node.directory import MemberDirectory
 from garbagetruck.cluster.node.finding import MemberFinder
+from garbagetruck.cluster.node.fleet_brake import FleetBrakeMaker
 from garbagetruck.cluster.node.gateway import NodeGateway
 from garbagetruck.cluster.node.health import Core, Health
 from garbagetruck.cluster.node.majority_watch import MajorityWatch
@@ -50,6 +51,7 @@ class Cleaning:
     registry: HandlerRegistry
     ledger: NodeLedger
     executor: CleanupExecutor
+    fleet: FleetBrakeMaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ class ServerNode:
         )
         self._run(self.api.follow_readiness(), "follow-readiness")
         self._run(self._watch.run(), "majority-watch")
+        self._run(self.cleaning.fleet.run(), "fleet-brake")
         self._run(self.membership.finder.run(), "member-finder")
 
     async def become_ready(self) -> None:

@@ -127,7 +127,19 @@ def _of_state(facts: NodeFacts, machine: Machine) -> Iterable[Metric]:
         "Whether nodes reported different states and no operator has resumed cleanups since (1) or not (0).",
         machine.open_difference() is not None,
     )
+    yield _gauge(
+        "garbagetruck_cleanups_of_unknown_handlers",
+        "On the leader: due cleanups whose handler it does not have.",
+        sum(facts.unknown_handlers.values()),
+    )
     yield _gauge("garbagetruck_brakes_engaged", "Namespaces whose brake is engaged.", len(summary.braked))
+    fleet = machine.fleet_brake
+    yield _gauge(
+        "garbagetruck_fleet_brake_engaged",
+        "Whether the brake of the whole fleet is engaged (1) or not (0).",
+        fleet is not None and fleet.engaged,
+    )
+    yield _gauge("garbagetruck_breakers_open", "Handlers whose breaker is open.", len(machine.breakers()))
 
 
 def _of_archive(archive: ArchiveFacts) -> Iterable[Metric]:

@@ -1,6 +1,7 @@
 """What a node knows of itself, at one moment: what metrics, probes and the status page have in common."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 LEADER = "leader"
 
@@ -55,6 +56,8 @@ class NodeFacts:
 
     archive: ArchiveFacts | None = None
     """None where nothing is kept outside the nodes."""
+    unknown_handlers: Mapping[str, int] = field(default_factory=dict)
+    """On the leader: handlers that it does not have and that cleanups wait for, with how many."""
 
     @property
     def leads(self) -> bool:

@@ -65,7 +65,15 @@ def _warnings(facts: NodeFacts, machine: Machine) -> str:
         )
     elif machine.quarantine_left_ms is not None:
         sentences.append(f"the cluster was restored: nothing is cleaned for {machine.quarantine_left_ms} ms more")
+    sentences.extend(
+        f"{number} cleanups wait for the handler {handler}, which this node does not have"
+        for handler, number in sorted(facts.unknown_handlers.items())
+    )
     summary = machine.summary()
+    fleet = machine.fleet_brake
+    if fleet is not None and fleet.engaged:
+        sentences.append(f"the brake of the whole fleet is engaged: {fleet.reason}")
+    sentences.extend(f"the breaker of handler {each.handler} is open: {each.reason}" for each in machine.breakers())
     sentences.extend(f"the brake of namespace {name} is engaged" for name in summary.braked)
     if not sentences:
         return ""

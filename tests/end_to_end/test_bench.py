@@ -95,3 +95,20 @@ def test_the_processes_of_a_killed_bench_end_by_themselves(measuring: subprocess
     measuring.kill()
     _, alive = psutil.wait_procs(started, timeout=60)
     assert alive == []
+
+
+def test_files_that_fall_due_at_once_are_all_cleaned_and_counted(environment: dict[str, str], tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [*COMMAND, "--scenario", "cleanup", "--operations", "200", "-o", "json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    (row,) = json.loads(ended.stdout)
+    assert (row["scenario"], row["in_flight"], row["operations"], row["errors"]) == ("cleanup", 1, 200, 0)
+    assert row["cleaned_ms"] > 0
+    assert row["probe_operations"] > 0
+    assert not list(tmp_path.glob("garbagetruck-bench-*"))

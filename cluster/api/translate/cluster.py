@@ -1,13 +1,14 @@
 """Members, the status of nodes, and the cluster at a glance, on the wire."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from garbagetruck.cluster.api.errors import invalid
 from garbagetruck.cluster.api.ports import NodeRole, NodeStatus
+from garbagetruck.cluster.machine.digest_notes import DigestNote
 from garbagetruck.cluster.machine.digests import digests_of
 from garbagetruck.cluster.machine.features import held_at, holding_back
 from garbagetruck.cluster.machine.machine import Machine
-from garbagetruck.cluster.machine.model import DigestNote, Member, MemberRole
+from garbagetruck.cluster.machine.model import Member, MemberRole
 from garbagetruck.v1 import cluster_pb2
 
 ROLES: Mapping[NodeRole, cluster_pb2.NodeRole.ValueType] = {
@@ -97,6 +98,12 @@ def warnings(members: Sequence[Member], heard: Mapping[str, NodeStatus], leader_
     found.extend(status.membership_waits for status in heard.values() if status.membership_waits)
     found.extend(_apart(members, heard, leader_id))
     found.extend(f"{status.node_id}: {status.archive_waits}" for status in heard.values() if status.archive_waits)
+    found.extend(
+        f"{number} cleanups wait for the handler {handler!r}, which {status.node_id}, the leader, does not have: register it"
+        " there, or let a node lead that has it"
+        for status in heard.values()
+        for handler, number in status.unknown_handlers
+    )
     digests: dict[int, NodeStatus] = {}
     for status in heard.values():
         other = digests.setdefault(status.applied_index, status)
@@ -147,6 +154,32 @@ def levels(members: Sequence[Member], level: int) -> list[str]:
     return found
 
 
+def unknown_handlers(heard: Iterable[NodeStatus]) -> list[cluster_pb2.WaitingHandler]:
+    """What the leader says of handlers that it does not have."""
+    return [
+        cluster_pb2.WaitingHandler(handler=handler, waiting=waiting)
+        for status in heard
+        for handler, waiting in status.unknown_handlers
+    ]
+
+
+def _fleet_brake(machine: Machine) -> cluster_pb2.FleetBrakeStatus:
+    fleet = machine.fleet_brake
+    if fleet is None:
+        return cluster_pb2.FleetBrakeStatus()
+    return cluster_pb2.FleetBrakeStatus(
+        enabled=fleet.settings.enabled,
+        holders_min=fleet.settings.holders_min,
+        share=fleet.settings.share,
+        engaged=fleet.engaged,
+        since_ms=fleet.since_ms,
+        reason=fleet.reason,
+        missing_holders=machine.fleet_missing_holders,
+        holders=fleet.known_holders,
+        revision=fleet.revision,
+    )
+
+
 def add_counts(status: cluster_pb2.ClusterStatus, machine: Machine, clock_ms: int) -> None:
     """Put what the machine counts, and the bounds that callers meet, into a status."""
     summary = machine.summary()
@@ -164,6 +197,18 @@ def add_counts(status: cluster_pb2.ClusterStatus, machine: Machine, clock_ms: in
             paused_namespaces=[namespace.name for namespace in machine.namespaces() if namespace.paused],
             oldest_overdue_ms=max(0, clock_ms - summary.oldest_due_ms) if summary.oldest_due_ms is not None else 0,
             pause_reason=machine.cleanups_pause_reason,
+            fleet_brake=_fleet_brake(machine),
+            breakers=[
+                cluster_pb2.BreakerStatus(
+                    handler=each.handler,
+                    reason=each.reason,
+                    since_ms=each.since_ms,
+                    trial_ms=each.trial_ms,
+                    trying=bool(each.trial_token),
+                    failed_trials=each.failed_trials,
+                )
+                for each in machine.breakers()
+            ],
         )
     )
     status.bounds.CopyFrom(

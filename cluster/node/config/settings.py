@@ -8,13 +8,12 @@ Must not know: where a value came from, nor how the parts that take these values
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from garbagetruck.cluster.cleanup.settings import SLOTS_MAX
 from garbagetruck.cluster.machine.features import LEVEL_NEWEST, LEVEL_OLDEST
-from garbagetruck.cluster.node.config.limits import ATTEMPT_TIMEOUT
+from garbagetruck.cluster.node.config.cleanup_section import CleanupSection
 from garbagetruck.cluster.node.config.lives import JOINED_INCARNATION
 from garbagetruck.cluster.node.config.raft_section import RaftSection
 from garbagetruck.cluster.node.config.routes import Routes
@@ -203,26 +202,6 @@ class QueueSection:
         int,
         Whole(meaning="Batches proposed and not yet applied.", unit="batches", minimum=1, maximum=2),
     ] = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CleanupSection:
-    """The executor, which runs on the leader."""
-
-    slots: Annotated[
-        int,
-        Whole(
-            meaning="Cleanups that run at once. A claim is only proposed for a free slot. A handler's table may set its"
-            " own part as `slots`; handlers that do not share equally.",
-            unit="cleanups",
-            minimum=1,
-            maximum=SLOTS_MAX,
-        ),
-    ] = 64
-    attempt_timeout_ms: Annotated[
-        int,
-        replace(ATTEMPT_TIMEOUT, meaning=f"{ATTEMPT_TIMEOUT.meaning} A handler's table may set its own."),
-    ] = 30_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -207,4 +207,5 @@ class PeerMesh(SessionListener):
             voters_apart=own.voters_apart,
             places=self._places(),
             archive_waits=own.archive_waits,
+            unknown_handlers=own.unknown_handlers,
         )

@@ -6,7 +6,7 @@ greeting sees to it.
 Must not know: who asks, and what healthy means.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from typing_extensions import override
@@ -19,6 +19,9 @@ from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.leadership import Leadership
 from garbagetruck.cluster.node.peers.wire import StatusResponse
 from garbagetruck.cluster.raft.log import LogStatus, ReplicatedLog, Role
+
+UNKNOWN_HANDLERS_MAX = 100
+"""Of more, the status names the first ones."""
 
 
 class StatusAsker(Protocol):
@@ -57,6 +60,8 @@ class NodeStatusBoard(PeerStatus):
         self._cleanups_held = cleanups_held
         self.archive_waits: Callable[[], str] = str
         """What to say of the archive while this node leads."""
+        self.unknown_handlers: Callable[[], Mapping[str, int]] = dict
+        """Handlers that this node does not have and that cleanups wait for, with how many, while it leads."""
 
     @override
     def own(self) -> NodeStatus:
@@ -77,6 +82,7 @@ class NodeStatusBoard(PeerStatus):
             leader_id=status.leader or "",
             voters_apart=tuple(sorted(status.voters - status.connected - {self._node_id})) if leading else (),
             archive_waits=self.archive_waits() if leading else "",
+            unknown_handlers=tuple(sorted(self.unknown_handlers().items())[:UNKNOWN_HANDLERS_MAX]) if leading else (),
         )
 
     @override
@@ -113,4 +119,5 @@ def _status_of(node_id: str, answer: StatusResponse) -> NodeStatus:
         leader_id=answer.leader_id,
         voters_apart=answer.voters_apart,
         archive_waits=answer.archive_waits,
+        unknown_handlers=answer.unknown_handlers,
     )

@@ -56,6 +56,7 @@ class StatusResponse(msgspec.Struct, frozen=True, array_like=True, tag="so"):
     places: tuple[KnownPlace, ...] = ()
     """Where the members are, as far as the answering node knows: for one that was away (`node.finding`)."""
     archive_waits: str = ""
+    unknown_handlers: tuple[tuple[str, int], ...] = ()
 
 
 Message = (

@@ -59,7 +59,7 @@ class Cleanup(_message.Message):
     """What the last failed attempt said, at most 1,024 bytes."""
     blocked_by: _builtins.str
     """What keeps a cleanup that is DUE from being claimed: "paused", "restored" (the wait of a restored cluster after it
-    was resumed), "brake", "hold" or "unknown_handler". Empty: nothing but its turn.
+    was resumed), "brake", "fleet_brake", "breaker", "hold" or "unknown_handler". Empty: nothing but its turn.
     """
     @_builtins.property
     def spec(self) -> _cleanup_spec_pb2.CleanupSpec:
@@ -425,8 +425,8 @@ class ResumeRequest(_message.Message):
     reason: _builtins.str
     """Why, for the audit trail, at most 1,024 bytes."""
     release_brake: _builtins.bool
-    """Release the namespace's brake as well. Approves the deletion of everything that is due because of the expiries
-    that tripped it; so one namespace at a time: INVALID_ARGUMENT together with `all_namespaces`.
+    """Release the brake as well: the namespace's, or with `all_namespaces` the fleet's, and no namespace's own. Approves the
+    deletion of everything that is due because of the expiries that tripped it.
     """
     def __init__(
         self,
@@ -468,6 +468,133 @@ class ResumeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResumeResponse: _TypeAlias = ResumeResponse  # noqa: Y015
+
+@_typing.final
+class CloseBreakerRequest(_message.Message):
+    """Whose breaker to close."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    HANDLER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes a repetition harmless; see header.proto."""
+    handler: _builtins.str
+    """The handler's name, 1 to 64 bytes."""
+    reason: _builtins.str
+    """Why, for the audit trail, at most 1,024 bytes."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        handler: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handler", b"handler", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseBreakerRequest: _TypeAlias = CloseBreakerRequest  # noqa: Y015
+
+@_typing.final
+class CloseBreakerResponse(_message.Message):
+    """The breaker is closed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def header(self) -> _header_pb2.ResponseHeader:
+        """Where the answer comes from."""
+
+    def __init__(
+        self,
+        *,
+        header: _header_pb2.ResponseHeader | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseBreakerResponse: _TypeAlias = CloseBreakerResponse  # noqa: Y015
+
+@_typing.final
+class SetFleetBrakeRequest(_message.Message):
+    """When the brake of the whole fleet engages. An absent field leaves the setting as it is; at least one is given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ENABLED_FIELD_NUMBER: _builtins.int
+    HOLDERS_MIN_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes a repetition harmless; see header.proto."""
+    enabled: _builtins.bool
+    """Default true."""
+    holders_min: _builtins.int
+    """How many holders at least, 1 to 1,000,000. Default 5."""
+    share: _builtins.float
+    """Which part of the holders, above 0 and below 1. Default 0.5."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        enabled: _builtins.bool | None = ...,
+        holders_min: _builtins.int | None = ...,
+        share: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_holders_min", b"_holders_min", "_share", b"_share", "enabled", b"enabled", "holders_min", b"holders_min", "share", b"share"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_holders_min", b"_holders_min", "_share", b"_share", "enabled", b"enabled", "holders_min", b"holders_min", "request_id", b"request_id", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
+    _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
+    _WhichOneofReturnType__holders_min: _TypeAlias = _typing.Literal["holders_min"]  # noqa: Y015
+    _WhichOneofArgType__holders_min: _TypeAlias = _typing.Literal["_holders_min", b"_holders_min"]  # noqa: Y015
+    _WhichOneofReturnType__share: _TypeAlias = _typing.Literal["share"]  # noqa: Y015
+    _WhichOneofArgType__share: _TypeAlias = _typing.Literal["_share", b"_share"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__enabled) -> _WhichOneofReturnType__enabled | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__holders_min) -> _WhichOneofReturnType__holders_min | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__share) -> _WhichOneofReturnType__share | None: ...
+
+Global___SetFleetBrakeRequest: _TypeAlias = SetFleetBrakeRequest  # noqa: Y015
+
+@_typing.final
+class SetFleetBrakeResponse(_message.Message):
+    """The brake is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """How often it was set by now."""
+    @_builtins.property
+    def header(self) -> _header_pb2.ResponseHeader:
+        """Where the answer comes from."""
+
+    def __init__(
+        self,
+        *,
+        header: _header_pb2.ResponseHeader | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetFleetBrakeResponse: _TypeAlias = SetFleetBrakeResponse  # noqa: Y015
 
 @_typing.final
 class PreviewRequest(_message.Message):

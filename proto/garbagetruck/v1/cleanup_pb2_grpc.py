@@ -65,6 +65,16 @@ class CleanupServiceStub:
                 request_serializer=garbagetruck_dot_v1_dot_cleanup__pb2.ResumeRequest.SerializeToString,
                 response_deserializer=garbagetruck_dot_v1_dot_cleanup__pb2.ResumeResponse.FromString,
                 _registered_method=True)
+        self.CloseBreaker = channel.unary_unary(
+                '/garbagetruck.v1.CleanupService/CloseBreaker',
+                request_serializer=garbagetruck_dot_v1_dot_cleanup__pb2.CloseBreakerRequest.SerializeToString,
+                response_deserializer=garbagetruck_dot_v1_dot_cleanup__pb2.CloseBreakerResponse.FromString,
+                _registered_method=True)
+        self.SetFleetBrake = channel.unary_unary(
+                '/garbagetruck.v1.CleanupService/SetFleetBrake',
+                request_serializer=garbagetruck_dot_v1_dot_cleanup__pb2.SetFleetBrakeRequest.SerializeToString,
+                response_deserializer=garbagetruck_dot_v1_dot_cleanup__pb2.SetFleetBrakeResponse.FromString,
+                _registered_method=True)
         self.Preview = channel.unary_unary(
                 '/garbagetruck.v1.CleanupService/Preview',
                 request_serializer=garbagetruck_dot_v1_dot_cleanup__pb2.PreviewRequest.SerializeToString,
@@ -133,6 +143,24 @@ class CleanupServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CloseBreaker(self, request, context):
+        """Has a handler's cleanups go on, whatever its breaker has seen.
+
+        Errors: FAILED_PRECONDITION (NOT_PAUSED: it is not open; FEATURE_NOT_ENABLED), INVALID_ARGUMENT (handler, reason).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetFleetBrake(self, request, context):
+        """Sets what is given of the brake of the whole fleet, and leaves the rest. How it stands: ClusterService.GetStatus.
+
+        Errors: INVALID_ARGUMENT (holders_min, share; nothing given), FAILED_PRECONDITION (FEATURE_NOT_ENABLED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Preview(self, request, context):
         """Tells what would be cleaned within a time if nothing changed, and what is held back by what. A page may be short,
         even empty, before the last.
@@ -175,6 +203,16 @@ def add_CleanupServiceServicer_to_server(servicer, server):
                     servicer.Resume,
                     request_deserializer=garbagetruck_dot_v1_dot_cleanup__pb2.ResumeRequest.FromString,
                     response_serializer=garbagetruck_dot_v1_dot_cleanup__pb2.ResumeResponse.SerializeToString,
+            ),
+            'CloseBreaker': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseBreaker,
+                    request_deserializer=garbagetruck_dot_v1_dot_cleanup__pb2.CloseBreakerRequest.FromString,
+                    response_serializer=garbagetruck_dot_v1_dot_cleanup__pb2.CloseBreakerResponse.SerializeToString,
+            ),
+            'SetFleetBrake': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetFleetBrake,
+                    request_deserializer=garbagetruck_dot_v1_dot_cleanup__pb2.SetFleetBrakeRequest.FromString,
+                    response_serializer=garbagetruck_dot_v1_dot_cleanup__pb2.SetFleetBrakeResponse.SerializeToString,
             ),
             'Preview': grpc.unary_unary_rpc_method_handler(
                     servicer.Preview,
@@ -345,6 +383,60 @@ class CleanupService:
             '/garbagetruck.v1.CleanupService/Resume',
             garbagetruck_dot_v1_dot_cleanup__pb2.ResumeRequest.SerializeToString,
             garbagetruck_dot_v1_dot_cleanup__pb2.ResumeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseBreaker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/garbagetruck.v1.CleanupService/CloseBreaker',
+            garbagetruck_dot_v1_dot_cleanup__pb2.CloseBreakerRequest.SerializeToString,
+            garbagetruck_dot_v1_dot_cleanup__pb2.CloseBreakerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetFleetBrake(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/garbagetruck.v1.CleanupService/SetFleetBrake',
+            garbagetruck_dot_v1_dot_cleanup__pb2.SetFleetBrakeRequest.SerializeToString,
+            garbagetruck_dot_v1_dot_cleanup__pb2.SetFleetBrakeResponse.FromString,
             options,
             channel_credentials,
             insecure,

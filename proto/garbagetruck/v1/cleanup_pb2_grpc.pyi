@@ -49,6 +49,16 @@ class CleanupServiceStub:
     Errors: NOT_FOUND (NAMESPACE_NOT_FOUND), FAILED_PRECONDITION (NOT_PAUSED: neither paused nor, with
     `release_brake`, braked), INVALID_ARGUMENT (both `namespace` and `all_namespaces`).
     """
+    CloseBreaker: _aio.UnaryUnaryMultiCallable[_cleanup_pb2.CloseBreakerRequest, _cleanup_pb2.CloseBreakerResponse]
+    """Has a handler's cleanups go on, whatever its breaker has seen.
+
+    Errors: FAILED_PRECONDITION (NOT_PAUSED: it is not open; FEATURE_NOT_ENABLED), INVALID_ARGUMENT (handler, reason).
+    """
+    SetFleetBrake: _aio.UnaryUnaryMultiCallable[_cleanup_pb2.SetFleetBrakeRequest, _cleanup_pb2.SetFleetBrakeResponse]
+    """Sets what is given of the brake of the whole fleet, and leaves the rest. How it stands: ClusterService.GetStatus.
+
+    Errors: INVALID_ARGUMENT (holders_min, share; nothing given), FAILED_PRECONDITION (FEATURE_NOT_ENABLED).
+    """
     Preview: _aio.UnaryUnaryMultiCallable[_cleanup_pb2.PreviewRequest, _cleanup_pb2.PreviewResponse]
     """Tells what would be cleaned within a time if nothing changed, and what is held back by what. A page may be short,
     even empty, before the last.
@@ -126,6 +136,28 @@ class CleanupServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: NOT_FOUND (NAMESPACE_NOT_FOUND), FAILED_PRECONDITION (NOT_PAUSED: neither paused nor, with
         `release_brake`, braked), INVALID_ARGUMENT (both `namespace` and `all_namespaces`).
+        """
+
+    @_abc_1.abstractmethod
+    def CloseBreaker(
+        self,
+        request: _cleanup_pb2.CloseBreakerRequest,
+        context: _aio.ServicerContext[_cleanup_pb2.CloseBreakerRequest, _abc.Awaitable[_cleanup_pb2.CloseBreakerResponse]],
+    ) -> _abc.Awaitable[_cleanup_pb2.CloseBreakerResponse]:
+        """Has a handler's cleanups go on, whatever its breaker has seen.
+
+        Errors: FAILED_PRECONDITION (NOT_PAUSED: it is not open; FEATURE_NOT_ENABLED), INVALID_ARGUMENT (handler, reason).
+        """
+
+    @_abc_1.abstractmethod
+    def SetFleetBrake(
+        self,
+        request: _cleanup_pb2.SetFleetBrakeRequest,
+        context: _aio.ServicerContext[_cleanup_pb2.SetFleetBrakeRequest, _abc.Awaitable[_cleanup_pb2.SetFleetBrakeResponse]],
+    ) -> _abc.Awaitable[_cleanup_pb2.SetFleetBrakeResponse]:
+        """Sets what is given of the brake of the whole fleet, and leaves the rest. How it stands: ClusterService.GetStatus.
+
+        Errors: INVALID_ARGUMENT (holders_min, share; nothing given), FAILED_PRECONDITION (FEATURE_NOT_ENABLED).
         """
 
     @_abc_1.abstractmethod

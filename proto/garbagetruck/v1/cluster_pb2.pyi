@@ -143,6 +143,130 @@ class NodeStatus(_message.Message):
 Global___NodeStatus: _TypeAlias = NodeStatus  # noqa: Y015
 
 @_typing.final
+class WaitingHandler(_message.Message):
+    """A handler that cleanups wait for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HANDLER_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    handler: _builtins.str
+    """The handler's name, as clients gave it."""
+    waiting: _builtins.int
+    """How many cleanups of it are due, and neither held nor waiting for a retry."""
+    def __init__(
+        self,
+        *,
+        handler: _builtins.str = ...,
+        waiting: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handler", b"handler", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WaitingHandler: _TypeAlias = WaitingHandler  # noqa: Y015
+
+@_typing.final
+class FleetBrakeStatus(_message.Message):
+    """The brake of the whole fleet, as it is set and as it stands. It looks at the holders of all namespaces whose own brake is
+    enabled, and holds those namespaces.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENABLED_FIELD_NUMBER: _builtins.int
+    HOLDERS_MIN_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    ENGAGED_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MISSING_HOLDERS_FIELD_NUMBER: _builtins.int
+    HOLDERS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    enabled: _builtins.bool
+    """It may engage. False, too, where not every member can read it yet."""
+    holders_min: _builtins.int
+    """It takes at least so many holders that lost leases by expiry, or are not heard any more."""
+    share: _builtins.float
+    """And more than this share of all."""
+    engaged: _builtins.bool
+    """Cleanups wait for the holders to come back, or for CleanupService.Resume with `all_namespaces` and `release_brake`."""
+    since_ms: _builtins.int
+    """Since when, in cluster time. 0 when not engaged."""
+    reason: _builtins.str
+    """One sentence for people. Empty when not engaged."""
+    missing_holders: _builtins.int
+    """How many holders it waits for."""
+    holders: _builtins.int
+    """How many holders there were when it engaged. 0 when not engaged."""
+    revision: _builtins.int
+    """How often it was set. 0: never yet."""
+    def __init__(
+        self,
+        *,
+        enabled: _builtins.bool = ...,
+        holders_min: _builtins.int = ...,
+        share: _builtins.float = ...,
+        engaged: _builtins.bool = ...,
+        since_ms: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        missing_holders: _builtins.int = ...,
+        holders: _builtins.int = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enabled", b"enabled", "engaged", b"engaged", "holders", b"holders", "holders_min", b"holders_min", "missing_holders", b"missing_holders", "reason", b"reason", "revision", b"revision", "share", b"share", "since_ms", b"since_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FleetBrakeStatus: _TypeAlias = FleetBrakeStatus  # noqa: Y015
+
+@_typing.final
+class BreakerStatus(_message.Message):
+    """The open breaker of a handler: none of its cleanups is claimed, but one after each pause, to try."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HANDLER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    TRIAL_MS_FIELD_NUMBER: _builtins.int
+    TRYING_FIELD_NUMBER: _builtins.int
+    FAILED_TRIALS_FIELD_NUMBER: _builtins.int
+    handler: _builtins.str
+    """The handler's name."""
+    reason: _builtins.str
+    """Why it opened, for people."""
+    since_ms: _builtins.int
+    """Since when, in cluster time."""
+    trial_ms: _builtins.int
+    """From when on a trial may be claimed, in cluster time."""
+    trying: _builtins.bool
+    """A trial is under way."""
+    failed_trials: _builtins.int
+    """How many trials have failed."""
+    def __init__(
+        self,
+        *,
+        handler: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        since_ms: _builtins.int = ...,
+        trial_ms: _builtins.int = ...,
+        trying: _builtins.bool = ...,
+        failed_trials: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_trials", b"failed_trials", "handler", b"handler", "reason", b"reason", "since_ms", b"since_ms", "trial_ms", b"trial_ms", "trying", b"trying"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BreakerStatus: _TypeAlias = BreakerStatus  # noqa: Y015
+
+@_typing.final
 class CleanupStatus(_message.Message):
     """Cleanups of the whole cluster."""
 
@@ -156,6 +280,9 @@ class CleanupStatus(_message.Message):
     PAUSED_NAMESPACES_FIELD_NUMBER: _builtins.int
     OLDEST_OVERDUE_MS_FIELD_NUMBER: _builtins.int
     PAUSE_REASON_FIELD_NUMBER: _builtins.int
+    UNKNOWN_HANDLERS_FIELD_NUMBER: _builtins.int
+    FLEET_BRAKE_FIELD_NUMBER: _builtins.int
+    BREAKERS_FIELD_NUMBER: _builtins.int
     due: _builtins.int
     """How many resources are DUE."""
     claimed: _builtins.int
@@ -178,6 +305,20 @@ class CleanupStatus(_message.Message):
     def paused_namespaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The namespaces that are paused by themselves, by rising name."""
 
+    @_builtins.property
+    def unknown_handlers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WaitingHandler]:
+        """The handlers that cleanups wait for and that the leader does not have, by rising name. Their cleanups use up no attempt.
+        Empty, too, when the leader does not answer.
+        """
+
+    @_builtins.property
+    def fleet_brake(self) -> Global___FleetBrakeStatus:
+        """The brake of the whole fleet."""
+
+    @_builtins.property
+    def breakers(self) -> _containers.RepeatedCompositeFieldContainer[Global___BreakerStatus]:
+        """The handlers whose breaker is open, by rising name."""
+
     def __init__(
         self,
         *,
@@ -189,10 +330,13 @@ class CleanupStatus(_message.Message):
         paused_namespaces: _abc.Iterable[_builtins.str] | None = ...,
         oldest_overdue_ms: _builtins.int = ...,
         pause_reason: _builtins.str = ...,
+        unknown_handlers: _abc.Iterable[Global___WaitingHandler] | None = ...,
+        fleet_brake: Global___FleetBrakeStatus | None = ...,
+        breakers: _abc.Iterable[Global___BreakerStatus] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fleet_brake", b"fleet_brake"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["braked", b"braked", "claimed", b"claimed", "dead_letter", b"dead_letter", "due", b"due", "oldest_overdue_ms", b"oldest_overdue_ms", "pause_reason", b"pause_reason", "paused", b"paused", "paused_namespaces", b"paused_namespaces"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["braked", b"braked", "breakers", b"breakers", "claimed", b"claimed", "dead_letter", b"dead_letter", "due", b"due", "fleet_brake", b"fleet_brake", "oldest_overdue_ms", b"oldest_overdue_ms", "pause_reason", b"pause_reason", "paused", b"paused", "paused_namespaces", b"paused_namespaces", "unknown_handlers", b"unknown_handlers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

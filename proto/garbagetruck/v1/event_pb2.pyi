@@ -86,6 +86,16 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """A node (`holder`) has another state than was noted for an entry of the log; `detail` tells where. Cleanups pause."""
     EVENT_TYPE_ENTRY_SKIPPED: _EventType.ValueType  # 31
     """An entry of the log was not applied, by order of an operator; `detail` tells which."""
+    EVENT_TYPE_FLEET_BRAKE_SET: _EventType.ValueType  # 40
+    """The fleet's brake was made, or its settings were changed."""
+    EVENT_TYPE_FLEET_BRAKE_ENGAGED: _EventType.ValueType  # 41
+    """The fleet's brake tripped; `detail` tells why."""
+    EVENT_TYPE_FLEET_BRAKE_RELEASED: _EventType.ValueType  # 42
+    """The fleet's brake was released, by an operator or because the holders came back."""
+    EVENT_TYPE_BREAKER_OPENED: _EventType.ValueType  # 43
+    """A handler's breaker opened, or its trial failed; `detail` tells which handler, and why."""
+    EVENT_TYPE_BREAKER_CLOSED: _EventType.ValueType  # 44
+    """A handler's breaker closed, by a trial that was done or by an operator (`holder`)."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """What happened. Later versions may add types; skip what you do not know."""
@@ -150,6 +160,16 @@ EVENT_TYPE_DIGESTS_DIFFER: EventType.ValueType  # 30
 """A node (`holder`) has another state than was noted for an entry of the log; `detail` tells where. Cleanups pause."""
 EVENT_TYPE_ENTRY_SKIPPED: EventType.ValueType  # 31
 """An entry of the log was not applied, by order of an operator; `detail` tells which."""
+EVENT_TYPE_FLEET_BRAKE_SET: EventType.ValueType  # 40
+"""The fleet's brake was made, or its settings were changed."""
+EVENT_TYPE_FLEET_BRAKE_ENGAGED: EventType.ValueType  # 41
+"""The fleet's brake tripped; `detail` tells why."""
+EVENT_TYPE_FLEET_BRAKE_RELEASED: EventType.ValueType  # 42
+"""The fleet's brake was released, by an operator or because the holders came back."""
+EVENT_TYPE_BREAKER_OPENED: EventType.ValueType  # 43
+"""A handler's breaker opened, or its trial failed; `detail` tells which handler, and why."""
+EVENT_TYPE_BREAKER_CLOSED: EventType.ValueType  # 44
+"""A handler's breaker closed, by a trial that was done or by an operator (`holder`)."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 @_typing.final

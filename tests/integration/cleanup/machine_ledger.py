@@ -4,12 +4,12 @@ Duty: let the executor and the machine meet. It must not know: what the executor
 """
 
 import asyncio
-from collections.abc import Container, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from typing_extensions import override
 
 from garbagetruck.cluster.cleanup.ledger import CleanupOperation, Ledger
-from garbagetruck.cluster.machine.model import Resource, ResourceKey
+from garbagetruck.cluster.machine.model import Resource
 from garbagetruck.cluster.machine.operations import Operation
 from garbagetruck.cluster.machine.outcomes import Outcome
 from tests.unit.machine.scribe import Scribe
@@ -40,8 +40,16 @@ class MachineLedger(Ledger):
         return self.scribe.machine.cluster_id
 
     @override
-    def candidates(self, limit: int, skip: Container[ResourceKey], skip_handlers: Container[str]) -> Sequence[Resource]:
-        return self.scribe.machine.ready(limit, skip, skip_handlers)
+    def waiting_counts(self) -> Mapping[str, int]:
+        return self.scribe.machine.ready_counts()
+
+    @override
+    def waiting(self, handler: str) -> Mapping[str, Iterator[Resource]]:
+        return self.scribe.machine.waiting(handler)
+
+    @override
+    def has_breaker(self, handler: str) -> bool:
+        return self.scribe.machine.breaker(handler) is not None
 
     @override
     async def propose(self, operations: Sequence[CleanupOperation]) -> Sequence[Outcome]:

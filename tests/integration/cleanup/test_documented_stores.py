@@ -7,10 +7,11 @@ from garbagetruck.cluster.cleanup.handler import CleanupResult, Handler
 from garbagetruck.cluster.cleanup.handlers.s3 import s3_handlers
 from garbagetruck.cluster.cleanup.handlers.sql import sql_handlers
 from garbagetruck.cluster.cleanup.running import run_directly
+from garbagetruck.cluster.node.config.limits import LIMITS
 from tests.integration.cleanup.calls import call_of
 from tests.integration.cleanup.databases import Database
 from tests.integration.cleanup.stores import CREDENTIALS, Bucket
-from tests.integration.cleanup.test_handlers_documentation import COMMON, PAGES, blocks
+from tests.integration.cleanup.test_handlers_documentation import PAGES, blocks
 
 
 def documented(name: str) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def documented(name: str) -> dict[str, Any]:
     (table,) = [
         tables[name] for block in blocks(PAGES[0], "toml") if name in (tables := tomllib.loads(block)["handlers"])
     ]
-    return {key: value for key, value in table.items() if key not in COMMON}
+    return {key: value for key, value in table.items() if key not in {"kind", *LIMITS}}
 
 
 async def cleaned(handler: Handler, parameters: dict[str, str], token: int) -> CleanupResult:

@@ -4,8 +4,8 @@ Duty: make every turn of the executor visible and steerable. It must not know: h
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from msgspec.structs import replace
@@ -14,6 +14,7 @@ from typing_extensions import override
 from garbagetruck.cluster.cleanup.handler import CleanupCall, CleanupResult, Handler, InvalidParametersError
 from garbagetruck.cluster.cleanup.ledger import CleanupOperation, Ledger
 from garbagetruck.cluster.cleanup.meter import AttemptEnd, NullMeter
+from garbagetruck.cluster.machine.brake_operations import OpenBreaker
 from garbagetruck.cluster.machine.model import (
     Claim,
     CleanupSpec,
@@ -23,7 +24,14 @@ from garbagetruck.cluster.machine.model import (
     ResourceState,
 )
 from garbagetruck.cluster.machine.operations import ClaimCleanup, ReportCleanup
-from garbagetruck.cluster.machine.outcomes import CleanupClaimed, CleanupReported, Outcome, Reason, Refused
+from garbagetruck.cluster.machine.outcomes import (
+    Acknowledged,
+    CleanupClaimed,
+    CleanupReported,
+    Outcome,
+    Reason,
+    Refused,
+)
 
 CLUSTER_ID = "cluster-1"
 
@@ -48,12 +56,13 @@ def due(
     parameters: Mapping[str, str] | None = None,
     target: str | None = None,
     generation: int = 7,
+    namespace: str = "default",
 ) -> Resource:
     """A resource whose cleanup may be claimed."""
     given = tuple(sorted((parameters or {"name": name}).items()))
     spec = CleanupSpec(handler, given, f"{handler}:/{name}" if target is None else target)
     return Resource(
-        namespace="default",
+        namespace=namespace,
         name=name,
         generation=generation,
         state=ResourceState.DUE,
@@ -91,6 +100,14 @@ class FakeLedger(Ledger):
         """Likewise, with everything applied."""
         self.refusals: deque[Refused] = deque()
         """What the next claims are answered with instead."""
+        self.breakers: dict[str, str] = {}
+        """Handler -> why its breaker was opened."""
+        self.is_trial = False
+        """Whether open breakers let a trial through."""
+        self.asked: list[str] = []
+        """The handlers whose waiting cleanups were asked for."""
+        self.looked = 0
+        """How many waiting cleanups were looked at."""
         self.reported = asyncio.Event()
         self._work = asyncio.Event()
 
@@ -119,15 +136,28 @@ class FakeLedger(Ledger):
         return CLUSTER_ID
 
     @override
-    def candidates(self, limit: int, skip: Container[ResourceKey], skip_handlers: Container[str]) -> Sequence[Resource]:
-        found: list[Resource] = []
-        for key, resource in self.due.items():
+    def waiting_counts(self) -> Mapping[str, int]:
+        return Counter(each.cleanup.handler for each in self.due.values() if each.cleanup is not None)
+
+    @override
+    def waiting(self, handler: str) -> Mapping[str, Iterator[Resource]]:
+        if handler in self.breakers and not self.is_trial:
+            return {}
+        found: dict[str, list[Resource]] = {}
+        for resource in self.due.values():
             assert resource.cleanup is not None
-            if key not in skip and resource.cleanup.handler not in skip_handlers:
-                found.append(resource)
-                if len(found) == limit:
-                    break
-        return found
+            if resource.cleanup.handler == handler:
+                found.setdefault(resource.namespace, []).append(resource)
+        self.asked.append(handler)
+        return {namespace: map(self._look, resources) for namespace, resources in found.items()}
+
+    def _look(self, resource: Resource) -> Resource:
+        self.looked += 1
+        return resource
+
+    @override
+    def has_breaker(self, handler: str) -> bool:
+        return handler in self.breakers
 
     @override
     async def propose(self, operations: Sequence[CleanupOperation]) -> Sequence[Outcome]:
@@ -142,9 +172,9 @@ class FakeLedger(Ledger):
         return outcomes
 
     def _apply(self, operation: CleanupOperation) -> Outcome:
-        key = (operation.namespace, operation.resource)
         match operation:
             case ClaimCleanup():
+                key = (operation.namespace, operation.resource)
                 if self.refusals:
                     return self.refusals.popleft()
                 resource = self.due.pop(key)
@@ -160,6 +190,7 @@ class FakeLedger(Ledger):
                 self.claimed[key] = replace(resource, state=ResourceState.CLAIMED, claim=claim)
                 return CleanupClaimed(claim.token, claim.attempt, claim.deadline_ms)
             case ReportCleanup():
+                key = (operation.namespace, operation.resource)
                 claimed = self.claimed.get(key)
                 if claimed is None or claimed.claim is None or claimed.claim.token != operation.token:
                     return Refused(Reason.CLAIM_NOT_CURRENT, "the claim is over")
@@ -171,6 +202,9 @@ class FakeLedger(Ledger):
                 if operation.result is ReportResult.FAILED_FOR_GOOD:
                     return CleanupReported(ResourceState.DEAD_LETTER, 0)
                 return CleanupReported(ResourceState.DUE, self.now_ms + 60_000)
+            case OpenBreaker():
+                self.breakers[operation.handler] = operation.reason
+                return Acknowledged()
 
     @override
     def is_leading(self) -> bool:

@@ -1,10 +1,11 @@
 """The executor over a fake ledger: what is claimed, for which slots, of which handlers."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 
 from garbagetruck.cluster.cleanup.handler import CleanupCall, CleanupResult
-from garbagetruck.cluster.cleanup.ledger import CleanupOperation
+from garbagetruck.cluster.cleanup.ledger import CleanupOperation, NotProposedError
 from garbagetruck.cluster.cleanup.settings import ExecutorSettings
 from garbagetruck.cluster.machine.model import ReportResult
 from tests.unit.cleanup.fakes import FakeLedger, ProbeHandler, due
@@ -134,6 +135,68 @@ async def test_an_unknown_handler_uses_up_no_attempt_and_is_told_of_once() -> No
     assert [claim.resource for claim in ledger.claims] == ["known", "another"]
     assert stage.meter.unknown == ["elsewhere"]
     assert len(ledger.due) == 200, "they wait for a leader that knows their handler"
+    assert set(ledger.asked) == {"probe"}, "nobody looks at them"
+
+
+async def test_what_waits_for_an_unknown_handler_is_told_while_the_node_leads() -> None:
+    ledger = FakeLedger(*(due(f"u{number}", "elsewhere", target=f"x:/{number}") for number in range(3)))
+    executor = Stage(ledger).executor()
+    assert executor.unknown_handlers == {}
+    executor.started_leading(1)
+    assert executor.unknown_handlers == {"elsewhere": 3}
+    ledger.due.popitem()
+    assert executor.unknown_handlers == {"elsewhere": 2}
+    await executor.stop()
+    assert executor.unknown_handlers == {}
+
+
+async def test_a_namespace_whose_cleanups_hang_delays_no_other_namespace_of_the_same_handler() -> None:
+    ledger = FakeLedger(*(due(f"s{number}", namespace="broken") for number in range(200)))
+    handler = ProbeHandler()
+
+    async def hang(call: CleanupCall) -> CleanupResult:
+        if call.namespace == "broken":
+            # One of them ends now and then, as when it runs out of time.
+            await (release.wait() if call.resource == "s0" else asyncio.Event().wait())
+        return CleanupResult.done()
+
+    release = asyncio.Event()
+    handler.on_clean = hang
+    async with leading(Stage(ledger, {"probe": handler}, ExecutorSettings(slots_max=4))):
+        await turns(50)
+        assert handler.running == 4
+        ledger.add(*(due(f"q{number}", namespace="quick") for number in range(50)))
+        release.set()
+        await ledger.reports_reach(51)
+    assert Counter(report.namespace for report in ledger.reports) == {"broken": 1, "quick": 50}
+
+
+async def test_a_backlog_of_100000_is_looked_at_no_further_than_it_is_started() -> None:
+    ledger = FakeLedger(*(due(f"r{number}") for number in range(100_000)))
+    handler = ProbeHandler()
+
+    async def hang(_call: CleanupCall) -> CleanupResult:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    handler.on_clean = hang
+    async with leading(Stage(ledger, {"probe": handler}, ExecutorSettings(slots_max=64))) as executor:
+        await turns(50)
+        assert (len(ledger.claims), ledger.looked) == (64, 64)
+        assert executor.running == 64
+
+
+async def test_when_the_cluster_takes_no_claims_at_all_the_executor_leaves_alone_no_more_than_it_may() -> None:
+    ledger = FakeLedger(*(due(f"r{number}") for number in range(1_000)))
+
+    async def refuse(_operations: Sequence[CleanupOperation]) -> None:
+        raise NotProposedError("the queue is full")
+
+    ledger.before_proposal = refuse
+    settings = ExecutorSettings(slots_max=10, resting_max=50, rest_ms=60_000)
+    async with leading(Stage(ledger, settings=settings)):
+        await turns(500)
+        assert 50 <= len(ledger.claims) < 60
 
 
 async def test_i1_a_target_that_this_nodes_handler_derives_otherwise_is_refused_for_good_and_not_touched() -> None:

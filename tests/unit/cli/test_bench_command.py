@@ -37,6 +37,7 @@ def test_the_scenarios_of_the_contract_are_there() -> None:
         "session-heartbeat",
         "release",
         "mass-expiry",
+        "cleanup",
         "failover",
         "memory",
         "restart",
@@ -53,6 +54,7 @@ def test_scenarios_run_once_each_in_the_order_asked_for_and_the_short_ones_by_de
 def test_only_what_harms_nothing_may_run_on_a_given_cluster() -> None:
     assert {name for name, each in SCENARIOS.items() if each.throwaway_only} == {
         "mass-expiry",
+        "cleanup",
         "failover",
         *BY_NAME_ONLY,
     }

@@ -28,6 +28,7 @@ TABLES = (
     "draining",
     "digest_notes",
     "chronicles",
+    "breakers",
 )
 
 
@@ -120,8 +121,14 @@ def check_resource_indexes(state: State) -> None:
         parts = target.split("/")
         below.update("/".join(parts[:length]) for length in range(1, len(parts)))
     assert _counted(state.targets._below) == {targets._hash(container): count for container, count in below.items()}
-    ready = {key for handlers in state.ready.values() for keys in handlers.values() for key in keys}
-    assert all(keys for handlers in state.ready.values() for keys in handlers.values())
+    lists = {
+        (namespace, handler): names
+        for namespace in state.ready.namespaces()
+        for handler, names in state.ready.handlers(namespace).items()
+    }
+    assert all(lists.values())
+    ready = {(namespace, name) for (namespace, _), names in lists.items() for name in names}
+    assert Counter(handler for (_, handler), names in lists.items() for _ in names) == state.ready.counts()
     claimable = {
         key
         for key, each in state.resources.items()

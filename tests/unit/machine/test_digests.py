@@ -4,7 +4,8 @@ import pytest
 from msgspec.structs import replace
 
 from garbagetruck.cluster.machine import digests
-from garbagetruck.cluster.machine.model import DigestNote, Event, EventType, MemberRole
+from garbagetruck.cluster.machine.digest_notes import DigestNote
+from garbagetruck.cluster.machine.model import Event, EventType, MemberRole
 from garbagetruck.cluster.machine.operations import (
     ClaimCleanup,
     CreateCluster,

@@ -5,6 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from garbagetruck.cluster.machine import capture, codec, features, snapshot
+from garbagetruck.cluster.machine.brake_operations import OpenBreaker
 from garbagetruck.cluster.machine.codec import FormatTooNew
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.model import Member
@@ -126,6 +127,7 @@ def test_a_batch_has_the_format_of_what_is_in_it() -> None:
     assert features.format_of((EnterEpoch("n1"), NOTE)) == 2
     assert features.format_of((NOTE, NAME)) == 3
     assert features.format_of((NOTE, KeepChronicles())) == NEWEST
+    assert features.format_of((NOTE, NAME, OpenBreaker("http", "it is down", 1_000, 1_000))) == NEWEST
 
 
 def test_a_node_of_a_lower_level_reads_what_it_can_and_refuses_the_rest_by_name() -> None:

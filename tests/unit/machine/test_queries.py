@@ -1,12 +1,17 @@
 """Reading: pages in order of creation, fair turns for cleanups, numbers that add up, and no trace of having looked."""
 
+import sys
+import time
+
 import pytest
-from typing_extensions import override
 
 from garbagetruck.cluster.machine import pages
 from garbagetruck.cluster.machine.model import Bounds, CleanupSpec, Resource, ResourceKey, ResourceState
+from garbagetruck.cluster.machine.outcomes import LeaseGranted
 from garbagetruck.cluster.machine.questions import LeaseFilter, ResourceFilter
-from tests.unit.machine.scribe import Scribe, file
+from garbagetruck.cluster.machine.resource_table import ResourceTable
+from tests.unit.machine.integrity import state_of
+from tests.unit.machine.scribe import Scribe, accepted, file
 
 
 @pytest.fixture
@@ -102,12 +107,6 @@ def test_cleanups_take_turns_between_namespaces(log: Scribe) -> None:
         ("default", "r2"),
         ("default", "r3"),
     ]
-    skip = {("default", "r0"), ("team", "r0"), ("team", "r1")}
-    assert [(each.namespace, each.name) for each in log.machine.ready(3, skip)] == [
-        ("default", "r1"),
-        ("club", "r0"),
-        ("default", "r2"),
-    ]
 
 
 def test_one_crowded_namespace_does_not_hide_behind_a_paused_one(log: Scribe) -> None:
@@ -119,28 +118,41 @@ def test_one_crowded_namespace_does_not_hide_behind_a_paused_one(log: Scribe) ->
     assert [each.namespace for each in log.machine.ready(10)] == ["team"]
 
 
-class Counting(set[ResourceKey]):
-    """What is skipped, and how often somebody asked."""
-
-    asked = 0
-
-    @override
-    def __contains__(self, key: object) -> bool:
-        self.asked += 1
-        return super().__contains__(key)
-
-
-def test_a_backlog_of_skipped_handlers_costs_the_others_nothing(log: Scribe) -> None:
+def test_what_waits_of_one_handler_is_read_no_further_than_it_is_asked_for(
+    log: Scribe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(500):
         unknown = CleanupSpec("unknown", (), f"elsewhere:/f{number}")
         log.release(log.lease(f"u{number}", cleanup=unknown).id)
     for number in range(5):
         log.release(log.lease(f"r{number}", cleanup=file(f"f{number}")).id)
-    skip = Counting({("default", "r0"), ("default", "r2")})
-    found = log.machine.ready(2, skip, {"unknown"})
-    assert [each.name for each in found] == ["r1", "r3"]
-    assert skip.asked <= 4
-    assert log.machine.ready(10, skip, {"unknown", "file"}) == []
+    read: list[ResourceKey] = []
+    look = ResourceTable.__getitem__
+
+    def note(table: ResourceTable, key: ResourceKey) -> Resource:
+        read.append(key)
+        return look(table, key)
+
+    monkeypatch.setattr(ResourceTable, "__getitem__", note)
+    assert log.machine.ready_counts() == {"unknown": 500, "file": 5}
+    assert log.machine.has_ready()
+    waiting = log.machine.waiting("file")
+    assert read == []
+    assert [next(waiting["default"]).name for _ in range(2)] == ["r0", "r1"]
+    assert len(read) == 2
+
+
+def test_what_waits_leaves_out_namespaces_that_may_not_clean_and_counts_them(log: Scribe) -> None:
+    log.settings("team")
+    for namespace in ("default", "team"):
+        log.namespace = namespace
+        log.release(log.lease("r", cleanup=file(namespace)).id)
+    log.one(log.pausing("default"))
+    assert list(log.machine.waiting("file")) == ["team"]
+    assert log.machine.ready_counts() == {"file": 2}
+    log.one(log.pausing())
+    assert log.machine.waiting("file") == {}
+    assert not log.machine.has_ready()
 
 
 def test_handlers_take_turns_so_that_one_with_a_backlog_holds_up_no_other(log: Scribe) -> None:
@@ -196,3 +208,20 @@ def test_looking_changes_nothing(log: Scribe) -> None:
     assert log.machine.sweep_backlog()
     assert log.machine.digest() == digest
     assert log.machine.clock_ms == log.at_ms
+
+
+def test_a_backlog_of_many_cleanups_takes_little_room_and_no_time_to_ask(log: Scribe) -> None:
+    """Its index keeps a name of each, and what is asked for costs what is read."""
+    count = 20_000
+    for start in range(0, count, 1_000):
+        names = [f"r{number}" for number in range(start, start + 1_000)]
+        granted = log.many(*(log.acquiring(name, cleanup=file(name)) for name in names))
+        log.many(log.releasing(*(accepted(each, LeaseGranted).lease.id for each in granted)))
+    ready = state_of(log.machine).ready
+    held = ready.handlers("default")["file"]
+    assert log.machine.ready_counts() == {"file": count}
+    assert sys.getsizeof(held) + sum(map(sys.getsizeof, held)) < 200 * count
+    began_s = time.process_time()
+    for _ in range(1_000):
+        assert next(log.machine.waiting("file")["default"]).name == "r0"
+    assert time.process_time() - began_s < 1.0, "a scan of all of them would take a hundred times as long"

@@ -4,6 +4,8 @@ import pytest
 from msgspec.structs import replace
 
 from garbagetruck.cluster.machine import codec
+from garbagetruck.cluster.machine.brake_operations import CloseBreaker, SetFleetBrake
+from garbagetruck.cluster.machine.brake_records import FleetSettings
 from garbagetruck.cluster.machine.model import BrakeSettings, CleanupSpec
 from garbagetruck.cluster.machine.operations import (
     AcquireLease,
@@ -26,7 +28,7 @@ from tests.unit.machine.scribe import Scribe, file, founder, member, refused
 
 SPEC = file("a/b")
 LOG = Scribe().begin()
-LOG.one(RegisterMember(founder(1)))  # at a level that has all operations
+LOG.one(RegisterMember(replace(founder(1), feature_level=4)))  # at a level that has all operations
 ACQUIRE = LOG.acquiring("r", cleanup=SPEC, labels=(("k", "v"),), request_id="q")
 OPEN = LOG.opening(request_id="q")
 HOLD = LOG.holding()
@@ -34,6 +36,8 @@ SET = LOG.setting("team")
 RENEW = LOG.renewing("lease-1")
 PAUSE = LOG.pausing()
 ADD = LOG.adding(member(4))
+CLOSE = CloseBreaker(0, "", "ann", "http", "it is up again")
+FLEET = SetFleetBrake(0, "", "ann", FleetSettings(holders_min=7), ("holders_min", "share"))
 YEAR_MS = 365 * 86_400_000
 
 
@@ -65,6 +69,8 @@ GOOD: list[ClientOperation] = [
     LOG.forgetting(),
     LOG.forgetting(generation=1, force=True),
     LOG.resuming("default"),
+    CLOSE,
+    FLEET,
     LOG.releasing("x", keep=True),
     LOG.heartbeat("s"),
     LOG.closing("s"),
@@ -201,6 +207,12 @@ BAD: list[tuple[str, ClientOperation]] = [
     ("member.raft", adding(raft=ADD.member.api)),
     ("member.peer", adding(peer="")),
     ("member.disk_id", adding(disk_id="x" * 65)),
+    ("handler", replace(CLOSE, handler="")),
+    ("handler", replace(CLOSE, handler="x" * 65)),
+    ("reason", replace(CLOSE, reason="x" * 1_025)),
+    ("given", replace(FLEET, given=("pace",))),
+    ("holders_min", replace(FLEET, settings=FleetSettings(holders_min=0))),
+    ("share", replace(FLEET, settings=FleetSettings(share=float("nan")))),
     *(
         ("brake.share", replace(SET, brake=BrakeSettings(share=share)))
         for share in (0.0, -0.1, 1.0, 1.0001, float("nan"), float("inf"))

@@ -44,19 +44,18 @@ def claim(resource: Resource) -> ClaimCleanup:
     return ClaimCleanup("default", resource.name, resource.generation, resource.revision, "n1", 1_000, "")
 
 
-async def test_candidates_leave_out_what_is_busy_and_what_cannot_run_here() -> None:
+def names_of(ledger: NodeLedger, handler: str) -> dict[str, list[str]]:
+    return {namespace: [each.name for each in found] for namespace, found in ledger.waiting(handler).items()}
+
+
+async def test_what_waits_is_told_by_handler_and_namespace_the_longest_due_first() -> None:
     rig, ledger = await rig_with_ledger()
     for name, handler in (("a", "file"), ("b", "http"), ("c", "file")):
         await orphan(rig, name, handler)
-
-    def names(*, skip: set[tuple[str, str]], handlers: set[str]) -> list[str]:
-        return [each.name for each in ledger.candidates(10, skip, handlers)]
-
-    assert names(skip=set(), handlers=set()) == ["a", "b", "c"]
-    assert names(skip={("default", "a")}, handlers=set()) == ["c", "b"], "handlers take turns"
-    assert names(skip=set(), handlers={"file"}) == ["b"]
-    assert names(skip={("default", "b")}, handlers={"file"}) == []
-    assert len(ledger.candidates(2, set(), set())) == 2
+    assert ledger.waiting_counts() == {"file": 2, "http": 1}
+    assert names_of(ledger, "file") == {"default": ["a", "c"]}
+    assert names_of(ledger, "http") == {"default": ["b"]}
+    assert names_of(ledger, "unknown") == {}
     await rig.stop()
 
 
@@ -77,7 +76,7 @@ async def test_claims_go_through_the_queue_and_their_failures_say_what_is_known(
 ) -> None:
     rig, ledger = await rig_with_ledger()
     await orphan(rig, "a", "file")
-    (resource,) = ledger.candidates(1, set(), set())
+    (resource,) = ledger.waiting("file")["default"]
     (outcome,) = await ledger.propose((claim(resource),))
     assert isinstance(outcome, CleanupClaimed)
     monkeypatch.setattr(cleanup_ledger, "PROPOSAL_TIMEOUT_S", 0.01)
@@ -112,8 +111,8 @@ async def test_i3_a_node_whose_state_is_in_doubt_offers_nothing_and_does_not_cou
     )
     await orphan(rig, "r1", "file")
     assert ledger.is_leading()
-    assert [each.name for each in ledger.candidates(9, (), ())] == ["r1"]
+    assert names_of(ledger, "file") == {"default": ["r1"]}
     held[0] = True
     assert not ledger.is_leading()
-    assert ledger.candidates(9, (), ()) == ()
+    assert names_of(ledger, "file") == {}
     await rig.stop()

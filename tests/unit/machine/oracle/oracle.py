@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from garbagetruck.cluster.machine.brake_operations import OpenBreaker
 from garbagetruck.cluster.machine.model import (
     BrakeSettings,
     CleanupSettings,
@@ -28,6 +29,7 @@ from garbagetruck.cluster.machine.operations import (
     EnterEpoch,
     ForgetResource,
     KeepChronicles,
+    Mutation,
     NameIncarnation,
     NoteDigest,
     OpenSession,
@@ -62,21 +64,9 @@ from tests.unit.machine.oracle.books import Books, RequestKey, Space, no
 from tests.unit.machine.oracle.views import view, view_session
 
 Due = tuple[int, int, str | tuple[str, str]]
-REMEMBERED = (
-    AcquireLease
-    | OpenSession
-    | PlaceHold
-    | RemoveHold
-    | RetryCleanup
-    | ForgetResource
-    | DiscardCleanup
-    | PauseCleanups
-    | ResumeCleanups
-    | SetNamespace
-    | AddMember
-    | RemoveMember
-)
+REMEMBERED = AcquireLease | OpenSession | Mutation
 OF_LEVEL_2 = AddMember | RemoveMember | SettleMember | NoteDigest | ReportDigest
+NEWER = NameIncarnation | ForgetResource | KeepChronicles
 
 
 def judge(books: Books, batch: Batch) -> list[Outcome] | Refused:
@@ -170,7 +160,7 @@ def _judge_one(books: Books, asked: Operation) -> Outcome:
 
 
 def _level_of(asked: Operation) -> int:
-    if isinstance(asked, NameIncarnation | ForgetResource | KeepChronicles):
+    if isinstance(asked, NEWER):
         return 3 if isinstance(asked, NameIncarnation) else 4
     newer = isinstance(asked, OF_LEVEL_2) or (isinstance(asked, RegisterMember) and asked.member.peer != "")
     return 2 if newer else 1
@@ -198,6 +188,8 @@ def _judge_enabled(books: Books, asked: Operation) -> Outcome:
         case ClaimCleanup():
             missing = _missing(books, asked.namespace)
             return missing or cleanups.claim(books, asked, behind=behind(books))
+        case OpenBreaker():
+            raise AssertionError("what is known here is less than level 4")
         case _:
             return _judge_clients(books, asked)
 
