@@ -98,7 +98,7 @@ class SyncListing(Generic[T, S]):
 
 
 def _lease(portal: Portal, lease: Lease) -> SyncLease:
-    return SyncLease(lease.record, lease.deadline, SyncLost(portal, lease.lost), lease)
+    return SyncLease(lease.described, lease.deadline, SyncLost(portal, lease.lost), lease)
 
 
 def _lease_or_error(portal: Portal, result: Lease | GarbageTruckError) -> SyncLease | GarbageTruckError:
@@ -160,11 +160,12 @@ class SyncSession(Face[Session]):
 
     acquire = blocking_as(Session.acquire, _lease)
     release = blocking(Session.release)
+    registered_anew = blocking(Session.registered_anew)
     lease = entering(Session.lease, _lease)
 
     @property
     def id(self) -> str:
-        """Unguessable."""
+        """Unguessable. Another one after it was registered anew."""
         return self.wrapped.id
 
     @property

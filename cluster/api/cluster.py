@@ -1,6 +1,7 @@
 """ClusterService: the cluster at a glance, its members, and who leads. Snapshots belong to a later issue."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 from typing_extensions import override
 
@@ -102,6 +103,12 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         self, request: cluster_pb2.ListSnapshotsRequest, context: Context
     ) -> cluster_pb2.ListSnapshotsResponse:
         raise errors.not_built("ClusterService.ListSnapshots")
+
+    @override
+    def VerifySnapshot(
+        self, request: cluster_pb2.VerifySnapshotRequest, context: Context
+    ) -> AsyncIterator[cluster_pb2.VerifySnapshotResponse]:
+        raise errors.not_built("ClusterService.VerifySnapshot")
 
     async def _check_quorum_without(self, member_id: str, members: tuple[Member, ...]) -> None:
         """Raise `CallError` when the cluster would stand still without the member. Only of one that votes as yet.

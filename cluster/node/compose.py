@@ -246,7 +246,7 @@ def _api(
     )
     calls = CallInterceptor(
         metrics.calls,
-        lambda: forwarding.gateway.header().leader_api,
+        forwarding.gateway.header,
         CallLimits(concurrent_requests_max=limits.calls_max, concurrent_streams_max=limits.streams_max),
         world.monotonic_ns,
     )

@@ -74,7 +74,7 @@ class BareGateway:
 
     def header(self) -> Header:
         leader = next((node.api for node in NODES if node.id == self.leader_id), "")
-        return Header("c-1", "n1", self.leader_id, leader, 1, 7, self.clock_ms, 0)
+        return Header("c-1", "n1", self.leader_id, leader, 1, 7, self.clock_ms, 0, self.machine.incarnation)
 
     def entered_ms(self) -> int:
         return self.clock_ms
@@ -202,9 +202,7 @@ class Stand:
         self.tally = Tally()
         self.ready = True
         self.door_limits = door_limits
-        self.calls = CallInterceptor(
-            self.tally, lambda: self.gateway.header().leader_api, call_limits, itertools.count().__next__
-        )
+        self.calls = CallInterceptor(self.tally, self.gateway.header, call_limits, itertools.count().__next__)
         numbers = itertools.count(1)
         self.door = Door(
             self.gateway, lambda: self.gateway.machine, OnlyFiles(), lambda: f"{next(numbers):026d}", door_limits

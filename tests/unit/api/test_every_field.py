@@ -34,6 +34,7 @@ NOT_BUILT = frozenset(
         "CleanupService.Preview",
         "ClusterService.CreateSnapshot",
         "ClusterService.ListSnapshots",
+        "ClusterService.VerifySnapshot",
     }
 )
 FILE = cleanup_spec_pb2.CleanupSpec(handler="file", parameters={"path": "a"})

@@ -36,7 +36,7 @@ FACES = [
     (Cleanups, SyncCleanups),
     (Namespaces, SyncNamespaces),
 ]
-NOT_FOR_USERS = {"attach", "call_open", "call_renew"}
+NOT_FOR_USERS = {"attach", "register_anew", "note_release", "call_open", "call_renew"}
 
 
 @pytest.fixture
