@@ -24,7 +24,7 @@ from garbagetruck.cluster.machine.model import (
 Settled = Literal["voter", "gone"]
 """What Raft's configuration says of a member by now: it votes, or it has no part in it any more."""
 
-BATCH_FORMAT = 3
+BATCH_FORMAT = 4
 """The newest format of a batch. A batch has that of what is in it, see `features`: a node that meets one above its own
 level refuses to go on."""
 

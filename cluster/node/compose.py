@@ -18,6 +18,7 @@ from garbagetruck.cluster.cleanup.settings import ExecutorSettings
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.node.address_book import AddressBook, Page, Place
 from garbagetruck.cluster.node.applier import NS_PER_S, Applier
+from garbagetruck.cluster.node.archiving.desk import NodeSnapshots
 from garbagetruck.cluster.node.archiving.parts import storage_service, tell_of
 from garbagetruck.cluster.node.bootstrap import Enrolment
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
@@ -77,6 +78,8 @@ def compose(
     forwarding, driver = forwarding_of(settings, identity, core, directory, metrics, world)
     core.leadership.observe(LeadershipJournal(), cleaning.executor, driver)
     storage = tell_of(storage_service(settings, folder, core, world), health, forwarding.status)
+    snapshots = NodeSnapshots(node_id=identity.node_id, service=storage, peers=forwarding.forwarder)
+    forwarding.handler.take_snapshot = snapshots.create_own
     core.applier.listen(core.digests, core.leadership, cleaning.ledger, metrics.log, core.enrolment, directory, driver)
     core.digests.report_through(forwarding.gateway)
     api = _api(
@@ -86,6 +89,7 @@ def compose(
         forwarding=forwarding,
         health=health,
         metrics=metrics,
+        snapshots=snapshots,
         world=world,
     )
     http = HttpServer(
@@ -233,6 +237,7 @@ def _api(
     forwarding: Forwarding,
     health: Health,
     metrics: NodeMetrics,
+    snapshots: NodeSnapshots,
     world: World,
 ) -> ApiServer:
     """The gRPC server."""
@@ -252,7 +257,7 @@ def _api(
     )
     return ApiServer(
         str(settings.api_listen),
-        public_services(door, forwarding.status, SettingsDoor(settings)),
+        public_services(door, forwarding.status, SettingsDoor(settings), snapshots),
         calls,
         lambda: health.ready,
         ServerOptions(message_bytes_max=limits.message_bytes_max),

@@ -710,22 +710,22 @@ class CreateSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
-    NODE_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The node remembers its last 64 in memory: a repetition there takes no other snapshot. It does on another node, and after
     a restart, which does no harm; so name the node where that matters. Empty: each call takes one.
     """
-    node_id: _builtins.str
-    """Whose snapshot, 1 to 64 bytes. Empty: that of the node that is asked."""
+    member_id: _builtins.str
+    """The node whose snapshot it shall be, 1 to 64 bytes. Empty: the one that is asked."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
-        node_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_id", b"member_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -138,7 +138,7 @@ class ClusterServiceServicer:
         It may take longer than the call has time: then the answer is OUTCOME_UNKNOWN, and the node goes on. A repetition of
         the same `request_id` joins it, or is told what became of it.
 
-        Errors: INVALID_ARGUMENT (node_id), NOT_FOUND (MEMBER_NOT_FOUND), FAILED_PRECONDITION (STORAGE_ABSENT,
+        Errors: INVALID_ARGUMENT (member_id), NOT_FOUND (MEMBER_NOT_FOUND), FAILED_PRECONDITION (STORAGE_ABSENT,
         STORAGE_REFUSED, FEATURE_NOT_ENABLED), UNAVAILABLE (STORAGE_AWAY, SNAPSHOT_NOT_TAKEN, MEMBER_UNREACHABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

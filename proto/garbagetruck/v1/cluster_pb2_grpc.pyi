@@ -52,7 +52,7 @@ class ClusterServiceStub:
     It may take longer than the call has time: then the answer is OUTCOME_UNKNOWN, and the node goes on. A repetition of
     the same `request_id` joins it, or is told what became of it.
 
-    Errors: INVALID_ARGUMENT (node_id), NOT_FOUND (MEMBER_NOT_FOUND), FAILED_PRECONDITION (STORAGE_ABSENT,
+    Errors: INVALID_ARGUMENT (member_id), NOT_FOUND (MEMBER_NOT_FOUND), FAILED_PRECONDITION (STORAGE_ABSENT,
     STORAGE_REFUSED, FEATURE_NOT_ENABLED), UNAVAILABLE (STORAGE_AWAY, SNAPSHOT_NOT_TAKEN, MEMBER_UNREACHABLE).
     """
     ListSnapshots: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListSnapshotsRequest, _cluster_pb2.ListSnapshotsResponse]
@@ -145,7 +145,7 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         It may take longer than the call has time: then the answer is OUTCOME_UNKNOWN, and the node goes on. A repetition of
         the same `request_id` joins it, or is told what became of it.
 
-        Errors: INVALID_ARGUMENT (node_id), NOT_FOUND (MEMBER_NOT_FOUND), FAILED_PRECONDITION (STORAGE_ABSENT,
+        Errors: INVALID_ARGUMENT (member_id), NOT_FOUND (MEMBER_NOT_FOUND), FAILED_PRECONDITION (STORAGE_ABSENT,
         STORAGE_REFUSED, FEATURE_NOT_ENABLED), UNAVAILABLE (STORAGE_AWAY, SNAPSHOT_NOT_TAKEN, MEMBER_UNREACHABLE).
         """
 

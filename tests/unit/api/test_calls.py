@@ -42,9 +42,6 @@ OF_LATER_ISSUES = {
     "ResourceService.Forget",
     "ResourceService.Explain",
     "CleanupService.Preview",
-    "ClusterService.CreateSnapshot",
-    "ClusterService.ListSnapshots",
-    "ClusterService.VerifySnapshot",
 }
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -32,9 +32,6 @@ NOT_BUILT = frozenset(
         "ResourceService.Forget",
         "ResourceService.Explain",
         "CleanupService.Preview",
-        "ClusterService.CreateSnapshot",
-        "ClusterService.ListSnapshots",
-        "ClusterService.VerifySnapshot",
     }
 )
 FILE = cleanup_spec_pb2.CleanupSpec(handler="file", parameters={"path": "a"})
@@ -64,6 +61,7 @@ GOOD: dict[str, dict[str, Any]] = {
     },
     "ClusterService.RemoveMember": {"member_id": "n3"},
     "ClusterService.TransferLeadership": {"member_id": "n2"},
+    "ClusterService.VerifySnapshot": {"snapshot_id": "s1"},
 }
 """What a request needs beside the field at hand, so that nothing else is wrong with it."""
 

@@ -123,7 +123,7 @@ def test_a_batch_has_the_format_of_what_is_in_it() -> None:
     assert features.format_of(()) == OLDEST
     assert features.format_of((EnterEpoch("n1"),)) == OLDEST
     assert features.format_of((EnterEpoch("n1"), NOTE)) == 2
-    assert features.format_of((NOTE, NAME)) == NEWEST
+    assert features.format_of((NOTE, NAME)) == 3
 
 
 def test_a_node_of_a_lower_level_reads_what_it_can_and_refuses_the_rest_by_name() -> None:
