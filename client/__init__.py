@@ -56,6 +56,7 @@ from garbagetruck.client.records import (
     SessionState,
 )
 from garbagetruck.client.session import Session
+from garbagetruck.client.snapshots import Snapshot, SnapshotCheck
 from garbagetruck.client.sync import SyncLease, SyncSession, SyncTruck, connect_sync
 from garbagetruck.client.truck import Truck, connect
 from garbagetruck.client.world import World, real_world
@@ -106,6 +107,8 @@ __all__ = [
     "SessionLost",
     "SessionRecord",
     "SessionState",
+    "Snapshot",
+    "SnapshotCheck",
     "SyncLease",
     "SyncSession",
     "SyncTruck",

@@ -92,13 +92,6 @@ def compose(
         snapshots=snapshots,
         world=world,
     )
-    http = HttpServer(
-        settings.http_listen.host,
-        settings.http_listen.port,
-        lambda: facts_of(identity, core, health),
-        lambda: core.machine,
-        metrics.exposition,
-    )
     return ServerNode(
         settings=settings,
         core=core,
@@ -106,7 +99,7 @@ def compose(
         forwarding=forwarding,
         health=health,
         api=api,
-        http=http,
+        http=_http(settings, identity, core, health, metrics),
         watch=_majority_watch(identity, core, folder, world),
         membership=Membership(directory, driver, _finder(core, forwarding, directory)),
         storage=storage,
@@ -261,6 +254,19 @@ def _api(
         calls,
         lambda: health.ready,
         ServerOptions(message_bytes_max=limits.message_bytes_max),
+    )
+
+
+def _http(
+    settings: NodeSettings, identity: NodeIdentity, core: Core, health: Health, metrics: NodeMetrics
+) -> HttpServer:
+    """Metrics, health and the status page."""
+    return HttpServer(
+        settings.http_listen.host,
+        settings.http_listen.port,
+        lambda: facts_of(identity, core, health),
+        lambda: core.machine,
+        metrics.exposition,
     )
 
 

@@ -17,6 +17,7 @@ from garbagetruck.client.namespaces import Namespaces
 from garbagetruck.client.portal import Portal
 from garbagetruck.client.resources import Resources
 from garbagetruck.client.sessions import Sessions
+from garbagetruck.client.snapshots import Snapshots
 from garbagetruck.client.sync import (
     SyncCleanups,
     SyncLease,
@@ -24,6 +25,7 @@ from garbagetruck.client.sync import (
     SyncNamespaces,
     SyncResources,
     SyncSessions,
+    SyncSnapshots,
 )
 from garbagetruck.v1 import cluster_pb2, event_pb2, lease_pb2, session_pb2
 from tests.unit.client.fake_cluster import Node, acquired, lease, nodes, refusal
@@ -35,6 +37,7 @@ FACES = [
     (Resources, SyncResources),
     (Cleanups, SyncCleanups),
     (Namespaces, SyncNamespaces),
+    (Snapshots, SyncSnapshots),
 ]
 NOT_FOR_USERS = {"attach", "register_anew", "note_release", "call_open", "call_renew"}
 
