@@ -4,16 +4,19 @@ Duty: the calls of ClusterService about them, in Python's terms. Invariant: a re
 same node, so that it joins what that node is at, and takes no other.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from garbagetruck.client.caller import Caller, Listing, Page
+from garbagetruck.client.errors import OutcomeUnknown
 from garbagetruck.client.fitting import fit
 from garbagetruck.v1 import cluster_pb2
 
-CREATE_TIMEOUT_S_DEFAULT = 120.0
+PATIENCE_S_DEFAULT = 600.0
 """A snapshot of millions of leases takes its time."""
+REPEAT_S = 0.05
 SILENCE_S_MAX = 60.0
 """While a snapshot is read back there is a response for every few chunks; a storage may be slow."""
 
@@ -62,26 +65,42 @@ class Snapshots:
         self._caller = caller
 
     async def create(
-        self, member_id: str = "", *, request_id: str = "", timeout: float | None = CREATE_TIMEOUT_S_DEFAULT
+        self,
+        member_id: str = "",
+        *,
+        patience: float = PATIENCE_S_DEFAULT,
+        request_id: str = "",
+        timeout: float | None = None,
     ) -> Snapshot:
         """Have a node take a snapshot and copy it to the storage; empty: whichever answers first.
 
-        Raises `StorageAbsent`, `StorageRefused`, `MemberNotFound`, `FeatureNotEnabled`, `Unavailable`; `OutcomeUnknown` when
-        it is not there within `timeout`: the node goes on.
+        Waits for as long as the node is at it, `patience` seconds at most; then `OutcomeUnknown`, and the node goes on.
+        `timeout` is for each call. Raises `StorageAbsent`, `StorageRefused`, `MemberNotFound`, `FeatureNotEnabled`,
+        `Unavailable`.
         """
         if not member_id:
             status = await self._caller.read(
                 lambda stubs: stubs.cluster.GetStatus, timeout, cluster_pb2.GetStatusRequest
             )
             member_id = status.message.header.node_id
-        answer = await self._caller.mutate(
-            lambda stubs: stubs.cluster.CreateSnapshot,
-            timeout,
-            cluster_pb2.CreateSnapshotRequest,
-            request_id=request_id,
-            member_id=member_id,
-        )
-        return snapshot_record(answer.message.snapshot)
+        request_id = request_id or self._caller.world.new_request_id()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
+        while True:
+            try:
+                answer = await self._caller.mutate(
+                    lambda stubs: stubs.cluster.CreateSnapshot,
+                    timeout,
+                    cluster_pb2.CreateSnapshotRequest,
+                    request_id=request_id,
+                    member_id=member_id,
+                )
+            except OutcomeUnknown:
+                if loop.time() + REPEAT_S >= deadline:
+                    raise
+                await asyncio.sleep(REPEAT_S)
+            else:
+                return snapshot_record(answer.message.snapshot)
 
     def list(self, *, page_size: int = 0, timeout: float | None = None) -> Listing[Snapshot]:
         """Go through all of all nodes, those that go furthest first. `timeout` is for each page.

@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from garbagetruck.client import Truck
-from garbagetruck.client.errors import OutcomeUnknown, SnapshotNotFound, StorageAbsent
+from garbagetruck.client.errors import OutcomeUnknown, SnapshotNotFound, StorageAbsent, Unavailable
 from garbagetruck.client.world import boottime_ns
 from garbagetruck.v1 import cluster_pb2, header_pb2
 from tests.unit.client.fake_cluster import Node, refusal, truck_of, unavailable
@@ -19,18 +19,18 @@ TAKEN = cluster_pb2.Snapshot(id="s1", node_id="n2", applied_index=41, size_bytes
 async def truck(node: Node) -> AsyncIterator[Truck]:
     node.answer("GetStatus", cluster_pb2.GetStatusResponse(header=header_pb2.ResponseHeader(node_id="n2")))
     node.answer("CreateSnapshot", cluster_pb2.CreateSnapshotResponse(snapshot=TAKEN))
-    async with truck_of([node], boottime_ns) as connected:
+    async with truck_of([node], boottime_ns, timeout=0.1) as connected:
         yield connected
 
 
 async def test_i6_a_snapshot_is_asked_for_of_one_node_however_often_that_is_repeated(node: Node, truck: Truck) -> None:
     goes_on = unavailable("OUTCOME_UNKNOWN", retry_after_ms=1)
-    node.answer("CreateSnapshot", goes_on, goes_on, cluster_pb2.CreateSnapshotResponse(snapshot=TAKEN))
+    node.answer("CreateSnapshot", *([goes_on] * 20), cluster_pb2.CreateSnapshotResponse(snapshot=TAKEN))
     taken = await truck.snapshots.create()
     assert (taken.id, taken.applied_index, taken.chunks, taken.location) == ("s1", 41, 2, "a folder")
     asked = {(request.request_id, request.member_id) for request in node.requests("CreateSnapshot")}
     assert asked == {("request-1", "n2")}
-    assert len(node.requests("CreateSnapshot")) == 3
+    assert len(node.requests("CreateSnapshot")) == 21, "far longer than one call may take"
 
 
 async def test_a_named_node_is_asked_for_its_own(node: Node, truck: Truck) -> None:
@@ -43,7 +43,10 @@ async def test_a_named_node_is_asked_for_its_own(node: Node, truck: Truck) -> No
 async def test_what_is_not_there_in_time_is_unknown(node: Node, truck: Truck) -> None:
     node.answer("CreateSnapshot", unavailable("OUTCOME_UNKNOWN", retry_after_ms=1))
     with pytest.raises(OutcomeUnknown):
-        await truck.snapshots.create("n3", timeout=0.2)
+        await truck.snapshots.create("n3", patience=0.2)
+    node.answer("CreateSnapshot", unavailable("STORAGE_AWAY", retry_after_ms=1))
+    with pytest.raises(Unavailable):
+        await truck.snapshots.create("n3")
     node.answer("CreateSnapshot", refusal(grpc.StatusCode.FAILED_PRECONDITION, "STORAGE_ABSENT"))
     with pytest.raises(StorageAbsent):
         await truck.snapshots.create("n3")
