@@ -10,10 +10,11 @@ It must not know: when heartbeats are due, and when a session is given up.
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import replace
 
 from garbagetruck.client.caller import Caller
-from garbagetruck.client.errors import LeaseEnded, LeaseNotFound, SessionNotFound
+from garbagetruck.client.errors import GarbageTruckError, LeaseEnded, LeaseNotFound, SessionNotFound
 from garbagetruck.client.lease import Deadline, Lease
 from garbagetruck.client.lease_calls import LeaseCalls
 from garbagetruck.client.leases import Leases
@@ -109,10 +110,13 @@ class Registration:
             await self._renew_elsewhere(session_id, error, within_s)
             session_id = self.session_id
             answer = await self._lease_calls.acquire(replace(asked, session_id=session_id), request_id, timeout)
-        # A restored cluster may know the session, and not all of its leases: that is for the next renewal.
+        # A restored cluster may know the session, and not all of its leases.
         renewed = not life_of_answer(answer.message).follows(self._life)
         lease = self._leases.attach(answer, self.deadline, renewed=renewed)
         self.members[lease.id] = Member(lease, asked)
+        if not renewed:
+            with suppress(GarbageTruckError):  # the next heartbeat does it, or says what is wrong
+                await self.renew(within_s)
         return lease
 
     async def release(self, lease_id: str, timeout: float | None, within_s: float, *, keep_resource: bool) -> None:

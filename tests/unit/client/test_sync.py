@@ -29,6 +29,7 @@ from garbagetruck.client.sync import (
 )
 from garbagetruck.v1 import cluster_pb2, event_pb2, lease_pb2, session_pb2
 from tests.unit.client.fake_cluster import Node, acquired, lease, nodes, refusal
+from tests.unit.client.lives import Cluster
 
 FACES = [
     (Truck, SyncTruck),
@@ -155,6 +156,21 @@ def test_a_session_without_await_keeps_itself_alive(served: Node) -> None:
         served.answer("RenewSession", refusal(grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND"))
         with pytest.raises(LeaseLost):
             hold_until_lost(truck)
+
+
+def test_a_session_without_await_goes_on_in_a_restored_cluster(served: Node) -> None:
+    cluster = Cluster(ttl_ms=1_000)
+    cluster.serve(served)
+    with connect_sync(served.address) as truck, truck.session(holder="resizer-7", ttl=1.0) as session:
+        held = session.acquire("uploads/43")
+        before = (session.id, held.id, held.fencing_token)
+        cluster.restore()
+        assert session.registered_anew() == 1
+        assert set(before).isdisjoint((session.id, held.id, held.fencing_token))
+        assert not held.lost.is_set()
+        assert [one.id for one in session.leases] == [held.id]
+        session.release(held)
+        assert cluster.released == ["uploads/43"]
 
 
 def test_lists_and_events_without_await(served: Node) -> None:
