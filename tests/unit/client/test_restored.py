@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import grpc
 import pytest
@@ -28,12 +29,15 @@ def cluster(node: Node) -> Cluster:
 
 @pytest.fixture
 async def truck(node: Node) -> AsyncIterator[Truck]:
-    async with truck_of([node], boottime_ns) as connected, asyncio.timeout(PATIENCE_S):
+    async with truck_of([node], boottime_ns) as connected:
         yield connected
 
 
-def session_of(truck: Truck) -> Session:
-    return truck.session(holder="resizer-7", ttl=1.0)
+@asynccontextmanager
+async def session_of(truck: Truck) -> AsyncIterator[Session]:
+    """Open for as long as the body runs, which must not be for ever."""
+    async with asyncio.timeout(PATIENCE_S), truck.session(holder="resizer-7", ttl=1.0) as session:
+        yield session
 
 
 async def test_a_session_and_its_leases_are_registered_anew_as_they_were(
@@ -121,7 +125,7 @@ async def test_i1_a_session_whose_time_is_over_here_is_not_registered_anew(node:
             await lease.lost
             assert not session.remaining
 
-    async with truck_of([node], clock) as truck, asyncio.timeout(PATIENCE_S):
+    async with truck_of([node], clock) as truck:
         with pytest.raises(SessionLost, match="its time is over"):
             await hold(truck)
     assert len(cluster.acquired) == 1
@@ -297,7 +301,7 @@ async def test_i1_a_node_of_an_earlier_life_is_not_believed_any_more(three: list
             return lease
 
     running = three[:2]
-    async with truck_of(running, boottime_ns) as truck, asyncio.timeout(PATIENCE_S):
+    async with truck_of(running, boottime_ns) as truck:
         with pytest.raises(SessionLost, match="its time is over"):
             await hold(truck)
         with pytest.raises(Unavailable, match=r"answers for incarnation 1 of cluster c-1|connect"):
