@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from garbagetruck.chaos.mutants.mutant import by_test, mutant
 from garbagetruck.chaos.mutants.patch import Patch
-from garbagetruck.client import registration
+from garbagetruck.client import lives, registration
 from garbagetruck.client.errors import GarbageTruckError
 from garbagetruck.client.lives import LatestLife, Life
 from garbagetruck.client.succession import Member, Succession
@@ -17,7 +17,7 @@ from garbagetruck.client.succession import Member, Succession
 )
 def whatever_is_not_known_is_registered_anew(patch: Patch) -> None:
     """A session that expired, and was forgotten, comes back, and with it leases on what was cleaned."""
-    original = registration.life_of_refusal
+    original = lives.life_of_refusal
 
     def life_of_refusal(error: GarbageTruckError) -> Life:
         life = original(error)
