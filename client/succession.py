@@ -29,7 +29,7 @@ from garbagetruck.client.errors import (
 from garbagetruck.client.failures import error_of_status
 from garbagetruck.client.lease import Deadline, Lease
 from garbagetruck.client.lease_calls import BATCH_ITEMS_MAX, LeaseCalls
-from garbagetruck.client.records import LeaseRequest, ResourceState
+from garbagetruck.client.records import LeaseRequest, LeaseState, ResourceState
 from garbagetruck.client.resources import Resources
 from garbagetruck.client.sessions import Sessions
 from garbagetruck.v1 import lease_pb2
@@ -93,7 +93,7 @@ class Succession:
             if isinstance(error, LeaseNotFound):
                 unknown.append(member)
             elif not member.leaving:
-                member.lease.lost.set(error.message)
+                _lose(member, error.message)
         return unknown
 
     async def _not_cleaned(self, members: Sequence[Member]) -> list[Member]:
@@ -104,7 +104,7 @@ class Succession:
             states = await asyncio.gather(*(self._state(each.lease.resource) for each in batch))
             for member, state in zip(batch, states, strict=True):
                 if state is ResourceState.CLEANED:
-                    member.lease.lost.set("the resource was cleaned before the restored cluster knew of the lease")
+                    _lose(member, "the resource was cleaned before the restored cluster knew of the lease")
                 else:
                     left.append(member)
         return left
@@ -128,13 +128,16 @@ class Succession:
                 continue
             error = error_of_status(result.error)
             if isinstance(error, Refused) and not isinstance(error, OF_NO_LEASE):
-                _lose(member, error)
+                _lose(member, f"the restored cluster did not know it, and it could not be had again: {error.message}")
             else:
                 failure = error
         if failure is not None:
             raise failure
 
 
-def _lose(member: Member, error: GarbageTruckError) -> None:
-    logger.warning("the lease on %r is lost: it could not be registered anew: %s", member.lease.resource, error.message)
-    member.lease.lost.set(f"the cluster was restored without it, and it could not be registered anew: {error.message}")
+def _lose(member: Member, reason: str) -> None:
+    """It is over, though its session lives."""
+    lease = member.lease
+    logger.warning("the lease on %r is lost: %s", lease.resource, reason)
+    lease.described.record = replace(lease.record, state=LeaseState.EXPIRED)
+    lease.lost.set(reason)

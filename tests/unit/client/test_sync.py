@@ -28,7 +28,7 @@ from garbagetruck.client.sync import (
     SyncSnapshots,
 )
 from garbagetruck.v1 import cluster_pb2, event_pb2, lease_pb2, session_pb2
-from tests.unit.client.fake_cluster import Node, acquired, lease, nodes, refusal
+from tests.unit.client.fake_cluster import FakeClock, Node, acquired, lease, nodes, refusal, world
 from tests.unit.client.lives import Cluster
 
 FACES = [
@@ -159,12 +159,16 @@ def test_a_session_without_await_keeps_itself_alive(served: Node) -> None:
 
 
 def test_a_session_without_await_goes_on_in_a_restored_cluster(served: Node) -> None:
-    cluster = Cluster(ttl_ms=1_000)
+    cluster, clock = Cluster(ttl_ms=60_000), FakeClock()
     cluster.serve(served)
-    with connect_sync(served.address) as truck, truck.session(holder="resizer-7", ttl=1.0) as session:
+    with (
+        connect_sync(served.address, world=world(clock)) as truck,
+        truck.session(holder="resizer-7", ttl=60.0) as session,
+    ):
         held = session.acquire("uploads/43")
         before = (session.id, held.id, held.fencing_token)
         cluster.restore()
+        clock.advance(25.0)
         assert session.registered_anew() == 1
         assert set(before).isdisjoint((session.id, held.id, held.fencing_token))
         assert not held.lost.is_set()
