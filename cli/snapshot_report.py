@@ -1,11 +1,11 @@
 """What `snapshot restore` tells when it is done: what was restored, how far, what may be missing, and what to do next."""
 
-import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from garbagetruck.cli.invocation import Invocation
 from garbagetruck.cli.render import Column, Fields, note, print_done, print_rows
+from garbagetruck.cli.snapshot_rows import time_of
 
 if TYPE_CHECKING:
     from garbagetruck.cluster.node.recovery.restore import Restored
@@ -121,7 +121,3 @@ def _missing_in_storage(source: "StoredSource") -> str:
     return (
         f"{told}; and whatever was acknowledged and not archived yet: about a second of it, or as much as the lag was."
     )
-
-
-def time_of(seconds: float) -> str:
-    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="seconds")

@@ -50,6 +50,7 @@ FLAG_OF_FIELD = {
     "revision": "--revision",
     "session_id": "ID",
     "share": "--share",
+    "snapshot_id": "ID",
     "states": "--state",
     "ttl_ms": "--ttl",
     "types": "--type",
@@ -66,6 +67,8 @@ REMEDY_OF_REASON = {
     "REQUEST_ID_REUSED": "leave --request-id out, or give each operation one of its own",
     "RESOURCE_NOT_FOUND": "garbagetruck resource list shows those that there are",
     "SESSION_NOT_FOUND": "garbagetruck session list shows those that there are",
+    "SNAPSHOT_NOT_FOUND": "garbagetruck snapshot list shows those that there are",
+    "STORAGE_ABSENT": "name a storage in its configuration; --data-dir looks at what is on its disk",
 }
 
 

@@ -57,6 +57,7 @@ from garbagetruck.client.records import (
     SessionState,
 )
 from garbagetruck.client.session import Session
+from garbagetruck.client.snapshots import Snapshot, SnapshotCheck
 from garbagetruck.client.story import Obstacle, Story
 from garbagetruck.client.sync import SyncLease, SyncSession, SyncTruck, connect_sync
 from garbagetruck.client.truck import Truck, connect
@@ -110,6 +111,8 @@ __all__ = [
     "SessionLost",
     "SessionRecord",
     "SessionState",
+    "Snapshot",
+    "SnapshotCheck",
     "Story",
     "SyncLease",
     "SyncSession",

@@ -3,7 +3,8 @@
 Duty: send a request to a node, repeat it on the others while that is safe and there is time, and say at the end what
 is known.
 Invariants: a repetition is the very same message, request id included; only UNAVAILABLE and attempts that got no
-answer are repeated; a mutation that may have been applied is never reported as not applied.
+answer are repeated; a mutation that may have been applied is never reported as not applied. A node that answers for an
+earlier life of the cluster than has answered before counts as one that does not answer: that life was given up.
 It must not know what the messages mean.
 """
 
@@ -19,6 +20,7 @@ import grpc.aio
 from garbagetruck.client.endpoints import Endpoint, Endpoints, Stubs
 from garbagetruck.client.errors import DeadlineExceeded, GarbageTruckError, OutcomeUnknown, RequestTooOld, Unavailable
 from garbagetruck.client.failures import error_of_call, never_sent
+from garbagetruck.client.lives import LatestLife, Life, life_of_answer, life_of_refusal
 from garbagetruck.client.retry import Backoff, attempt_s
 from garbagetruck.client.world import World
 
@@ -53,6 +55,7 @@ class Connection:
         self._endpoints = Endpoints(addresses, world)
         self._world = world
         self._prefer_leader = prefer_leader
+        self._latest_life = LatestLife()
 
     async def __aenter__(self) -> Self:
         self._endpoints.open()
@@ -85,23 +88,30 @@ class Connection:
         while (remaining_s := deadline - loop.time()) > 0:
             endpoint = self._endpoints.current
             sent_ns = self._world.boottime_ns()
+            failure: grpc.aio.AioRpcError | None = None
+            error: GarbageTruckError | None
             try:
                 within_s = attempt_s(timeout_s, remaining_s, len(self._endpoints))
                 message = await self._attempt(endpoint, select, request, within_s)
-            except grpc.aio.AioRpcError as failure:
-                error = error_of_call(failure)
-                if mutates and uncertain_since_ns is None and _may_have_effect(failure, error):
-                    uncertain_since_ns = sent_ns
-                if not _is_repeatable(failure):
-                    raise self._conclusion(error, uncertain_since_ns) from failure
-                last, failures = error, failures + 1
-                delay_s = self._move_on(endpoint, error, backoff, failures)
-                if delay_s >= deadline - loop.time():
-                    break
-                await asyncio.sleep(delay_s)
-            else:
-                first_sent_ns = sent_ns if uncertain_since_ns is None else uncertain_since_ns
-                return Answer(message, sent_ns, first_sent_ns)
+                error = self._error_of_former_life(endpoint, life_of_answer(message))
+                if error is None:
+                    first_sent_ns = sent_ns if uncertain_since_ns is None else uncertain_since_ns
+                    return Answer(message, sent_ns, first_sent_ns)
+            except grpc.aio.AioRpcError as failed:
+                error = error_of_call(failed)
+                if (former := self._error_of_former_life(endpoint, life_of_refusal(error))) is not None:
+                    error = former
+                else:
+                    failure = failed
+                    if mutates and uncertain_since_ns is None and _may_have_effect(failed, error):
+                        uncertain_since_ns = sent_ns
+            if failure is not None and not _is_repeatable(failure):
+                raise self._conclusion(error, uncertain_since_ns) from failure
+            last, failures = error, failures + 1
+            delay_s = self._move_on(endpoint, error, backoff, failures)
+            if delay_s >= deadline - loop.time():
+                break
+            await asyncio.sleep(delay_s)
         raise self._conclusion(last, uncertain_since_ns)
 
     async def stream(
@@ -150,6 +160,15 @@ class Connection:
                 # A node that answers is left only for one that the caller knows: others may be out of its reach.
                 self._endpoints.prefer(leader, learn=False)
         return message
+
+    def _error_of_former_life(self, endpoint: Endpoint, life: Life) -> Unavailable | None:
+        """Why an answer of that life does not count; None when it does."""
+        if not self._latest_life.precludes(life):
+            return None
+        return Unavailable(
+            f"{endpoint.address} answers for incarnation {life.incarnation} of cluster {life.cluster_id}, and a later one"
+            " has answered before: stop that node"
+        )
 
     def _move_on(self, endpoint: Endpoint, error: GarbageTruckError, backoff: Backoff, failures: int) -> float:
         """Choose the node for the next attempt; tell how long to wait before it, in seconds."""

@@ -221,6 +221,18 @@ class StorageLow(Refused):
     """A disk of the cluster is almost full: nothing new is taken; renewals and releases are."""
 
 
+class StorageAbsent(PreconditionFailed):
+    """The node is told to keep no copies outside the nodes."""
+
+
+class StorageRefused(PreconditionFailed):
+    """The storage outside the nodes answers, and does not take it."""
+
+
+class SnapshotNotFound(NotFound):
+    """The storage has no such snapshot, or none any more."""
+
+
 class FeatureNotEnabled(PreconditionFailed):
     """Not every member of the cluster has the feature level that this needs."""
 
@@ -243,6 +255,9 @@ BY_REASON: Mapping[str, type[GarbageTruckError]] = MappingProxyType(
         "DEADLINE_NOT_SEALED": Unavailable,
         "STARTING": Unavailable,
         "REQUEST_TABLE_FULL": Unavailable,
+        "STORAGE_AWAY": Unavailable,
+        "SNAPSHOT_NOT_TAKEN": Unavailable,
+        "MEMBER_UNREACHABLE": Unavailable,
         "OUTCOME_UNKNOWN": OutcomeUnknown,
         "INVALID_ARGUMENT": InvalidArgument,
         "UNKNOWN_HANDLER": UnknownHandler,
@@ -254,6 +269,7 @@ BY_REASON: Mapping[str, type[GarbageTruckError]] = MappingProxyType(
         "HOLD_NOT_FOUND": HoldNotFound,
         "CLEANUP_NOT_FOUND": CleanupNotFound,
         "MEMBER_NOT_FOUND": MemberNotFound,
+        "SNAPSHOT_NOT_FOUND": SnapshotNotFound,
         "LEASE_ENDED": LeaseEnded,
         "SESSION_ENDED": SessionEnded,
         "RESOURCE_IN_USE": ResourceInUse,
@@ -274,6 +290,8 @@ BY_REASON: Mapping[str, type[GarbageTruckError]] = MappingProxyType(
         "QUORUM_AT_RISK": QuorumAtRisk,
         "TRANSFER_FAILED": TransferFailed,
         "FEATURE_NOT_ENABLED": FeatureNotEnabled,
+        "STORAGE_ABSENT": StorageAbsent,
+        "STORAGE_REFUSED": StorageRefused,
         "QUOTA_EXCEEDED": QuotaExceeded,
         "STORAGE_LOW": StorageLow,
         "FEATURE_NOT_BUILT": FeatureNotBuilt,

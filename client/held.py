@@ -9,7 +9,7 @@ from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 from garbagetruck.client.errors import GarbageTruckError, LeaseEnded, LeaseNotFound
-from garbagetruck.client.lease import Deadline, Lease, Lost
+from garbagetruck.client.lease import Deadline, Described, Lease, Lost
 from garbagetruck.client.translate import lease_summary
 from garbagetruck.client.world import NANOSECONDS_PER_MILLISECOND, NANOSECONDS_PER_SECOND
 from garbagetruck.v1 import lease_pb2
@@ -25,7 +25,7 @@ class HeldLeases:
     def read(self, message: lease_pb2.Lease, sent_ns: int) -> Lease:
         """A lease as the answer to a call sent at `sent_ns` describes it."""
         deadline = Deadline(self._boottime_ns, sent_ns + message.remaining_ms * NANOSECONDS_PER_MILLISECOND)
-        return Lease(lease_summary(message), deadline, Lost(deadline))
+        return Lease(Described(lease_summary(message)), deadline, Lost(deadline))
 
     def remember(self, message: lease_pb2.Lease, sent_ns: int) -> Lease:
         """A lease that was just acquired by a call sent at `sent_ns`."""
@@ -33,12 +33,19 @@ class HeldLeases:
         self._leases[lease.id] = lease
         return lease
 
-    def attach(self, lease: Lease, deadline: Deadline) -> Lease:
-        """Let a lease share the deadline of its session, which it renewed."""
-        deadline.merge(lease.deadline)
-        attached = Lease(lease.record, deadline, Lost(deadline))
-        self._leases[lease.id] = attached
+    def attach(self, message: lease_pb2.Lease, sent_ns: int, deadline: Deadline, *, renewed: bool) -> Lease:
+        """A lease that was just acquired, and shares the deadline of its session. `renewed`: that begins anew with it."""
+        if renewed:
+            deadline.extend(sent_ns, message.remaining_ms)
+        attached = Lease(Described(lease_summary(message)), deadline, Lost(deadline))
+        self._leases[attached.id] = attached
         return attached
+
+    def register_anew(self, lease: Lease, message: lease_pb2.Lease) -> None:
+        """Let a lease that the cluster lost be the one that was acquired in its place. Its deadline stays."""
+        self._leases.pop(lease.id, None)
+        lease.described.record = lease_summary(message)
+        self._leases[lease.id] = lease
 
     def note_renewal(self, lease_id: str, sent_ns: int, remaining_ms: int, *, changed: bool) -> float:
         """Take note of a renewal sent at `sent_ns`; returns what is left, in seconds. `changed`: its TTL may be shorter

@@ -46,10 +46,6 @@ class Deadline:
         """Take note of an acknowledged renewal; an older answer that comes late shortens nothing."""
         self.until_ns = max(self.until_ns, sent_ns + remaining_ms * NANOSECONDS_PER_MILLISECOND)
 
-    def merge(self, other: "Deadline") -> None:
-        """Take the later of two deadlines of one and the same thing."""
-        self.until_ns = max(self.until_ns, other.until_ns)
-
     def move(self, sent_ns: int, remaining_ms: int) -> None:
         """Take note of an acknowledged renewal with another TTL, which may be shorter."""
         self.until_ns = sent_ns + remaining_ms * NANOSECONDS_PER_MILLISECOND
@@ -105,6 +101,15 @@ class Lost:
         return self.wait().__await__()
 
 
+class Described:
+    """What the cluster says of a lease. Replaced when its session registers it anew, in a later life of the cluster."""
+
+    __slots__ = ("record",)
+
+    def __init__(self, record: LeaseSummary) -> None:
+        self.record = record
+
+
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class HeldLease:
     """What a lease tells of itself, with and without `await`.
@@ -113,14 +118,18 @@ class HeldLease:
     `remaining` runs down from there, and no read ever prolongs the lease that was acquired.
     """
 
-    record: LeaseSummary
-    """As the cluster last described it."""
+    described: Described
     deadline: Deadline
     """Until when it holds, by this machine's clock."""
 
     @property
+    def record(self) -> LeaseSummary:
+        """As the cluster last described it."""
+        return self.described.record
+
+    @property
     def id(self) -> str:
-        """Unguessable."""
+        """Unguessable. Another one after its session has registered it anew (`Session.registered_anew`)."""
         return self.record.id
 
     @property
@@ -137,7 +146,10 @@ class HeldLease:
 
     @property
     def fencing_token(self) -> int:
-        """Above that of every lease before it, below 2^53. Stamp with it what you make."""
+        """Above that of every lease before it, below 2^53. Stamp with it what you make.
+
+        A higher one after its session has registered it anew.
+        """
         return self.record.fencing_token
 
     @property

@@ -9,21 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import overload
 
 from garbagetruck.client.caller import Caller, Listing, Page, consistency
+from garbagetruck.client.connection import Answer
 from garbagetruck.client.errors import GarbageTruckError, LeaseEnded, LeaseNotFound
 from garbagetruck.client.failures import error_of_status
-from garbagetruck.client.fitting import fit
 from garbagetruck.client.held import HeldLeases
 from garbagetruck.client.lease import Deadline, HeldLease, Lease
+from garbagetruck.client.lease_calls import BATCH_ITEMS_MAX, LeaseCalls
 from garbagetruck.client.records import NOTHING, Cleanup, LeaseRequest
-from garbagetruck.client.translate import cleanup_message, milliseconds
+from garbagetruck.client.translate import milliseconds
 from garbagetruck.v1 import lease_pb2
 
 One = str | HeldLease
 Many = list[str] | list[Lease] | list[One] | tuple[One, ...]
 """Several leases, by themselves or by id. (A `Sequence` would let a single string pass for many.)"""
-
-BATCH_ITEMS_MAX = 1_000
-"""How many items the API takes in one batch."""
 
 
 class Leases:
@@ -31,6 +29,7 @@ class Leases:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
+        self._calls = LeaseCalls(caller)
         self._held = HeldLeases(caller.world.boottime_ns)
 
     async def acquire(
@@ -56,20 +55,16 @@ class Leases:
         `SessionEnded`, `SessionNotFound`, `HolderMismatch`, `QuotaExceeded`, `InvalidArgument`, `NamespaceNotFound`;
         `Unavailable`, `OutcomeUnknown`.
         """
-        answer = await self._caller.mutate(
-            lambda stubs: stubs.lease.Acquire,
-            timeout,
-            lease_pb2.AcquireRequest,
-            namespace=self._caller.namespace,
-            request_id=request_id,
+        asked = LeaseRequest(
             resource=resource,
             holder=holder,
-            ttl_ms=milliseconds(ttl, "ttl_ms"),
+            ttl=ttl,
             session_id=session_id,
-            cleanup=cleanup_message(cleanup),
-            grace_ms=None if grace is None else milliseconds(grace, "grace_ms"),
+            cleanup=cleanup,
+            grace=grace,
             labels=labels,
         )
+        answer = await self._calls.acquire(asked, request_id, timeout)
         return self._held.remember(answer.message.lease, answer.first_sent_ns)
 
     async def acquire_many(
@@ -81,15 +76,11 @@ class Leases:
         """
         results: list[Lease | GarbageTruckError] = []
         for start in range(0, len(requests), BATCH_ITEMS_MAX):
-            batch = requests[start : start + BATCH_ITEMS_MAX]
-            items = [_item(position, request) for position, request in enumerate(batch, start)]
-            answer = await self._caller.mutate(
-                lambda stubs: stubs.lease.BatchAcquire,
+            answer = await self._calls.acquire_many(
+                requests[start : start + BATCH_ITEMS_MAX],
                 timeout,
-                lease_pb2.BatchAcquireRequest,
-                namespace=self._caller.namespace,
+                at=start,
                 request_id=f"{request_id}-{start}" if request_id and start else request_id,
-                items=items,
             )
             results += (
                 self._held.remember(result.lease, answer.first_sent_ns)
@@ -220,9 +211,19 @@ class Leases:
 
         return Listing(fetch, page_size)
 
-    def attach(self, lease: Lease, deadline: Deadline) -> Lease:
-        """Let a lease that was just acquired share the deadline of its session, which it renewed."""
-        return self._held.attach(lease, deadline)
+    # -- for sessions ----------------------------------------------------------------------------------------------
+
+    def attach(self, acquired: Answer[lease_pb2.AcquireResponse], deadline: Deadline, *, renewed: bool) -> Lease:
+        """A lease that was just acquired, with the deadline of its session; which that renewed, unless it did not."""
+        return self._held.attach(acquired.message.lease, acquired.first_sent_ns, deadline, renewed=renewed)
+
+    def register_anew(self, lease: Lease, message: lease_pb2.Lease) -> None:
+        """Let a lease that the cluster lost be the one that was acquired in its place."""
+        self._held.register_anew(lease, message)
+
+    def note_release(self, lease_id: str) -> None:
+        """Take note that a lease was given back."""
+        self._held.note_release(lease_id, None)
 
     async def _renew_one(self, lease_id: str, ttl: float, timeout: float | None) -> float:
         try:
@@ -242,14 +243,7 @@ class Leases:
     async def _renew_batch(
         self, ids: Sequence[str], ttl: float, timeout: float | None
     ) -> list[float | GarbageTruckError]:
-        answer = await self._caller.mutate(
-            lambda stubs: stubs.lease.BatchRenew,
-            timeout,
-            lease_pb2.BatchRenewRequest,
-            namespace=self._caller.namespace,
-            lease_ids=ids,
-            ttl_ms=milliseconds(ttl, "ttl_ms"),
-        )
+        answer = await self._calls.renew_many(ids, ttl, timeout)
         refused = {item.index: error_of_status(item.status) for item in answer.message.errors}
         results: list[float | GarbageTruckError] = []
         for position, (lease_id, remaining_ms) in enumerate(zip(ids, answer.message.remaining_ms, strict=True)):
@@ -262,14 +256,7 @@ class Leases:
 
     async def _release_one(self, lease_id: str, timeout: float | None, *, keep_resource: bool) -> None:
         try:
-            await self._caller.mutate(
-                lambda stubs: stubs.lease.Release,
-                timeout,
-                lease_pb2.ReleaseRequest,
-                namespace=self._caller.namespace,
-                lease_id=lease_id,
-                keep_resource=keep_resource,
-            )
+            await self._calls.release(lease_id, timeout, keep_resource=keep_resource)
         except (LeaseEnded, LeaseNotFound) as error:
             self._held.note_release(lease_id, error)
             raise
@@ -279,17 +266,3 @@ class Leases:
 def lease_id_of(lease: One) -> str:
     """The id of a lease that may be given by itself or by id."""
     return lease if isinstance(lease, str) else lease.id
-
-
-def _item(position: int, request: LeaseRequest) -> lease_pb2.AcquireItem:
-    return fit(
-        f"items[{position}]",
-        lease_pb2.AcquireItem,
-        resource=request.resource,
-        holder=request.holder,
-        ttl_ms=milliseconds(request.ttl, "ttl_ms"),
-        session_id=request.session_id,
-        cleanup=cleanup_message(request.cleanup),
-        grace_ms=None if request.grace is None else milliseconds(request.grace, "grace_ms"),
-        labels=request.labels,
-    )

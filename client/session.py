@@ -1,6 +1,7 @@
 """A session that keeps itself alive, and the leases in it.
 
-Duty: one heartbeat for any number of leases, through every failure of nodes for as long as the TTL lasts.
+Duty: one heartbeat for any number of leases, through every failure of nodes for as long as the TTL lasts, and into the
+next life of a cluster that was restored meanwhile.
 Invariants: the session is given up only when the cluster says that it is over, or when its time has run out by this
 machine's clock without an acknowledged renewal; until then the heartbeat goes on, on every endpoint. When it is given
 up, every lease in it is lost. The heartbeat's task lives from entering to leaving, and its failure is raised at
@@ -16,11 +17,11 @@ from typing import Self
 
 from garbagetruck.client.caller import Caller
 from garbagetruck.client.errors import GarbageTruckError, SessionEnded, SessionLost, SessionNotFound
-from garbagetruck.client.lease import CLOCK_CHECK_S_MAX, Deadline, Lease, Lost
+from garbagetruck.client.lease import CLOCK_CHECK_S_MAX, Lease, Lost
 from garbagetruck.client.leases import Leases, One, lease_id_of
-from garbagetruck.client.records import NOTHING, Cleanup
+from garbagetruck.client.records import NOTHING, Cleanup, LeaseRequest
+from garbagetruck.client.registration import Registration
 from garbagetruck.client.retry import Backoff
-from garbagetruck.client.sessions import Sessions
 
 BEAT_SHARE_MIN = 0.28
 BEAT_SHARE_MAX = 1 / 3
@@ -36,22 +37,16 @@ class Session:
 
     def __init__(self, caller: Caller, leases: Leases, *, holder: str, ttl: float) -> None:
         self._caller = caller
-        self._calls = Sessions(caller)
-        self._leases = leases
         self._holder = holder
         self._ttl = ttl
-        self._id = ""
-        self._held: dict[str, Lease] = {}
-        self._deadline = Deadline(caller.world.boottime_ns, 0)
-        self._lost = Lost(self._deadline)
+        self._registration = Registration(caller, leases, holder=holder, ttl=ttl)
+        self._lost = Lost(self._registration.deadline)
         self._heartbeat: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         assert self._heartbeat is None, "a session is entered once"
-        answer = await self._calls.call_open(self._holder, self._ttl, None)
-        self._id = answer.message.session.id
-        self._deadline.extend(answer.first_sent_ns, answer.message.session.remaining_ms)
-        self._heartbeat = asyncio.create_task(self._keep_alive(), name=f"heartbeat of session {self._id}")
+        await self._registration.open()
+        self._heartbeat = asyncio.create_task(self._keep_alive(), name=f"heartbeat of session {self.id}")
         return self
 
     async def __aexit__(
@@ -59,25 +54,25 @@ class Session:
     ) -> None:
         lost = self._lost.is_set()
         self._lost.give_back()
-        for lease in self._held.values():
-            lease.lost.give_back()
+        for member in self._registration.members.values():
+            member.lease.lost.give_back()
         try:
             if not lost:
-                await self._calls.close(self._id)
+                await self._registration.close(self._caller.timeout_s)
             elif error is None:
                 raise self._loss()
         except GarbageTruckError as failure:
             if error is None:
                 raise
             # What went wrong in the body matters more. The session ends by itself, at the latest after its TTL.
-            error.add_note(f"session {self._id} could not be closed: {failure.message}")
+            error.add_note(f"session {self.id} could not be closed: {failure.message}")
         finally:
             await self._stop_heartbeat()
 
     @property
     def id(self) -> str:
-        """Unguessable. Empty before entering."""
-        return self._id
+        """Unguessable. Empty before entering; another one after it was registered anew."""
+        return self._registration.session_id
 
     @property
     def holder(self) -> str:
@@ -92,7 +87,7 @@ class Session:
     @property
     def remaining(self) -> float:
         """What is left, in seconds, if no further heartbeat gets through."""
-        return self._deadline.remaining_s
+        return self._registration.deadline.remaining_s
 
     @property
     def lost(self) -> Lost:
@@ -102,7 +97,15 @@ class Session:
     @property
     def leases(self) -> tuple[Lease, ...]:
         """The leases that were acquired in it and not released yet."""
-        return tuple(self._held.values())
+        return tuple(member.lease for member in self._registration.members.values())
+
+    async def registered_anew(self, after: int = 0) -> int:
+        """Return how often the session was registered anew in a restored cluster, as soon as that is more than `after`.
+
+        By then its `id`, and `id` and `fencing_token` of each lease that the cluster had lost, are other ones: what is
+        stamped with a token is stamped with the new one from now on. A lease that could not be had again is lost.
+        """
+        return await self._registration.registered_anew(after)
 
     async def acquire(
         self,
@@ -118,24 +121,14 @@ class Session:
 
         Parameters and errors as `Truck.acquire`. Give it back through this session, which otherwise remembers it.
         """
-        acquired = await self._leases.acquire(
-            resource,
-            session_id=self._id,
-            cleanup=cleanup,
-            grace=grace,
-            labels=labels,
-            request_id=request_id,
-            timeout=timeout,
-        )
-        lease = self._leases.attach(acquired, self._deadline)
-        self._held[lease.id] = lease
-        return lease
+        asked = LeaseRequest(resource=resource, cleanup=cleanup, grace=grace, labels=labels)
+        return await self._registration.acquire(asked, request_id, timeout, self._within_s(timeout))
 
     async def release(self, lease: One, *, keep_resource: bool = False, timeout: float | None = None) -> None:
         """Give a lease of this session back before the session ends. Errors as `Truck.release`."""
-        lease_id = lease_id_of(lease)
-        await self._leases.release(lease_id, keep_resource=keep_resource, timeout=timeout)
-        self._held.pop(lease_id, None)
+        await self._registration.release(
+            lease_id_of(lease), timeout, self._within_s(timeout), keep_resource=keep_resource
+        )
 
     def lease(
         self,
@@ -186,33 +179,35 @@ class Session:
         finally:
             # Also when this task fails by a bug: who holds must learn that nobody renews any more.
             self._lost.set("its heartbeat has stopped")
-            for lease in self._held.values():
-                lease.lost.set(f"its session is lost: {self._lost.reason}")
+            for member in self._registration.members.values():
+                member.lease.lost.set(f"its session is lost: {self._lost.reason}")
 
     async def _pause(self) -> None:
         """Sleep until the next heartbeat is due."""
         share = self._caller.world.random.uniform(BEAT_SHARE_MIN, BEAT_SHARE_MAX)
         due_s = self._ttl * (1 - share)
-        early_s = self._deadline.remaining_s - due_s
+        early_s = self.remaining - due_s
         while early_s > 0:
             await asyncio.sleep(min(early_s, CLOCK_CHECK_S_MAX))
-            early_s = self._deadline.remaining_s - due_s
+            early_s = self.remaining - due_s
 
     async def _beat(self) -> None:
         """Renew the session, for as long as there is anything to renew."""
         backoff = Backoff(self._caller.world.random)
         while not self._lost.is_set():
             try:
-                answer = await self._calls.call_renew(self._id, self._deadline.remaining_s)
+                await self._registration.renew(self.remaining)
             except (SessionEnded, SessionNotFound) as error:
                 self._lost.set(error.message)
             except GarbageTruckError as error:
-                logger.warning("session %s: heartbeat failed: %s", self._id, error.message)
+                logger.warning("session %s: heartbeat failed: %s", self.id, error.message)
                 delay_s = backoff.next_delay_s(error.retry_after_s)
-                await asyncio.sleep(min(delay_s, self._deadline.remaining_s))
+                await asyncio.sleep(min(delay_s, self.remaining))
             else:
-                self._deadline.extend(answer.sent_ns, answer.message.remaining_ms)
                 return
+
+    def _within_s(self, timeout: float | None) -> float:
+        return self._caller.timeout_s if timeout is None else timeout
 
     async def _stop_heartbeat(self) -> None:
         heartbeat = self._heartbeat
@@ -223,5 +218,5 @@ class Session:
             raise failure
 
     def _loss(self) -> SessionLost:
-        text = f"session {self._id} is lost: {self._lost.reason}"
-        return SessionLost(text, metadata={"session_id": self._id})
+        text = f"session {self.id} is lost: {self._lost.reason}"
+        return SessionLost(text, metadata={"session_id": self.id})

@@ -29,6 +29,7 @@ from garbagetruck.client.portal import (
 from garbagetruck.client.resources import Resources
 from garbagetruck.client.session import Session
 from garbagetruck.client.sessions import Sessions
+from garbagetruck.client.snapshots import Snapshots
 from garbagetruck.client.truck import TIMEOUT_S_DEFAULT, Truck, connect
 from garbagetruck.client.world import World
 
@@ -98,7 +99,7 @@ class SyncListing(Generic[T, S]):
 
 
 def _lease(portal: Portal, lease: Lease) -> SyncLease:
-    return SyncLease(lease.record, lease.deadline, SyncLost(portal, lease.lost), lease)
+    return SyncLease(lease.described, lease.deadline, SyncLost(portal, lease.lost), lease)
 
 
 def _lease_or_error(portal: Portal, result: Lease | GarbageTruckError) -> SyncLease | GarbageTruckError:
@@ -160,16 +161,25 @@ class SyncNamespaces(Face[Namespaces]):
     set = blocking(Namespaces.set)
 
 
+class SyncSnapshots(Face[Snapshots]):
+    """The snapshots of the cluster."""
+
+    create = blocking(Snapshots.create)
+    list = plain_as(Snapshots.list, _records)
+    verify = iterating(Snapshots.verify)
+
+
 class SyncSession(Face[Session]):
     """A holder's heartbeat, which goes on by itself on the portal's thread."""
 
     acquire = blocking_as(Session.acquire, _lease)
     release = blocking(Session.release)
+    registered_anew = blocking(Session.registered_anew)
     lease = entering(Session.lease, _lease)
 
     @property
     def id(self) -> str:
-        """Unguessable."""
+        """Unguessable. Another one after it was registered anew."""
         return self.wrapped.id
 
     @property
@@ -207,6 +217,7 @@ class SyncTruck(Face[Truck]):
         self.resources = SyncResources(portal, truck.resources)
         self.cleanups = SyncCleanups(portal, truck.cleanups)
         self.namespaces = SyncNamespaces(portal, truck.namespaces)
+        self.snapshots = SyncSnapshots(portal, truck.snapshots)
 
     acquire = blocking_as(Truck.acquire, _lease)
     acquire_many = blocking_as(Truck.acquire_many, _leases_or_errors)

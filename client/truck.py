@@ -18,6 +18,7 @@ from garbagetruck.client.overview import ClusterStatus, Event, Member
 from garbagetruck.client.resources import Resources
 from garbagetruck.client.session import Session
 from garbagetruck.client.sessions import Sessions
+from garbagetruck.client.snapshots import Snapshots
 from garbagetruck.client.translate import cluster_status, member_record
 from garbagetruck.client.watch import watch
 from garbagetruck.client.world import World, real_world
@@ -37,6 +38,7 @@ class Truck(Leases):
         self.resources = Resources(caller)
         self.cleanups = Cleanups(caller)
         self.namespaces = Namespaces(caller)
+        self.snapshots = Snapshots(caller)
 
     async def __aenter__(self) -> Self:
         await self._caller.connection.__aenter__()

@@ -14,11 +14,25 @@ from garbagetruck.chaos.mutants import (
     leases,
     peering,
     replicating,
+    returning,
     storing,
 )
 from garbagetruck.chaos.mutants.mutant import Mutant
 
-_AREAS = (clocks, leading, leases, claiming, cleaning, calling, keeping, agreeing, replicating, storing, peering)
+_AREAS = (
+    clocks,
+    leading,
+    leases,
+    claiming,
+    cleaning,
+    calling,
+    keeping,
+    agreeing,
+    replicating,
+    storing,
+    peering,
+    returning,
+)
 
 MUTANTS: Mapping[str, Mutant] = MappingProxyType(
     {each.name: each for area in _AREAS for each in vars(area).values() if isinstance(each, Mutant)}

@@ -21,7 +21,7 @@ from typing_extensions import override
 from garbagetruck.cluster.api import errors
 from garbagetruck.cluster.api.door import Context
 from garbagetruck.cluster.api.errors import CallError
-from garbagetruck.cluster.api.gateway import Draining, OperatingError, Overloaded
+from garbagetruck.cluster.api.gateway import Draining, Header, OperatingError, Overloaded
 from garbagetruck.cluster.api.ports import CallObserver, MethodObserver
 from garbagetruck.cluster.api.wire import reader
 
@@ -51,11 +51,11 @@ class CallInterceptor(aio.ServerInterceptor):
     """Runs on the node's main loop; one for each server."""
 
     def __init__(
-        self, observer: CallObserver, leader: Callable[[], str], limits: CallLimits, monotonic_ns: Callable[[], int]
+        self, observer: CallObserver, header: Callable[[], Header], limits: CallLimits, monotonic_ns: Callable[[], int]
     ) -> None:
-        """`leader`: the endpoint of the leader's API as this node knows it, empty for unknown."""
+        """`header`: where this node stands."""
         self._observer = observer
-        self._leader = leader
+        self._header = header
         self._limits = limits
         self._monotonic_ns = monotonic_ns
         self._handlers: dict[str, Handler] = {}
@@ -209,12 +209,14 @@ class CallInterceptor(aio.ServerInterceptor):
             return error
         if isinstance(error, OperatingError):
             if error.leader is None:
-                error.leader = self._leader() or None
+                error.leader = self._header().leader_api or None
             return errors.of_operating_error(error)
         _log.error("call_failed_by_a_bug", service=service, method=method, exc_info=error)
         return errors.of_door("INTERNAL", f"{method} failed by a bug of the server; its log tells more")
 
     async def _abort(self, context: Context, error: CallError) -> Never:
+        header = self._header()
+        error.of_life(header.cluster_id, header.incarnation)
         status = error.status()
         await context.abort(error.answer.code, status.message, errors.trailing_metadata(status, error.leader()))
 

@@ -1,6 +1,7 @@
-"""ClusterService: the cluster at a glance, its members, and who leads. Snapshots belong to a later issue."""
+"""ClusterService: the cluster at a glance, its members, who leads; its snapshots are in `snapshots`."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 from typing_extensions import override
 
@@ -8,6 +9,7 @@ from garbagetruck.cluster.api import errors
 from garbagetruck.cluster.api.door import Context, Door
 from garbagetruck.cluster.api.gateway import Consistency, ReadView
 from garbagetruck.cluster.api.ports import MemberDoor, NodeStatus, PeerStatus, PeerUnreachable
+from garbagetruck.cluster.api.snapshots import SnapshotCalls, SnapshotDesk
 from garbagetruck.cluster.api.translate import cluster as translate
 from garbagetruck.cluster.api.translate import header
 from garbagetruck.cluster.machine.model import Member, MemberRole
@@ -19,10 +21,11 @@ from garbagetruck.v1 import cluster_pb2, cluster_pb2_grpc
 class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     """Translates; see cluster.proto for what the methods promise."""
 
-    def __init__(self, door: Door, peers: PeerStatus, members: MemberDoor) -> None:
+    def __init__(self, door: Door, peers: PeerStatus, members: MemberDoor, snapshots: SnapshotDesk) -> None:
         self._door = door
         self._peers = peers
         self._members = members
+        self._snapshots = SnapshotCalls(door, snapshots)
         self._last_heard: dict[str, NodeStatus] = {}
         """What each member last said; only of present members, so bounded by their number."""
 
@@ -95,13 +98,19 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     async def CreateSnapshot(
         self, request: cluster_pb2.CreateSnapshotRequest, context: Context
     ) -> cluster_pb2.CreateSnapshotResponse:
-        raise errors.not_built("ClusterService.CreateSnapshot")
+        return await self._snapshots.create(request, context)
 
     @override
     async def ListSnapshots(
         self, request: cluster_pb2.ListSnapshotsRequest, context: Context
     ) -> cluster_pb2.ListSnapshotsResponse:
-        raise errors.not_built("ClusterService.ListSnapshots")
+        return await self._snapshots.list(request, context)
+
+    @override
+    def VerifySnapshot(
+        self, request: cluster_pb2.VerifySnapshotRequest, context: Context
+    ) -> AsyncIterator[cluster_pb2.VerifySnapshotResponse]:
+        return self._snapshots.verify(request)
 
     async def _check_quorum_without(self, member_id: str, members: tuple[Member, ...]) -> None:
         """Raise `CallError` when the cluster would stand still without the member. Only of one that votes as yet.

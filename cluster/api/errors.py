@@ -21,6 +21,7 @@ from grpc import StatusCode
 from garbagetruck.cluster.api.gateway import (
     Draining,
     FeatureNotEnabled,
+    MemberUnreachable,
     NoLeader,
     NoQuorum,
     NotLeader,
@@ -28,8 +29,12 @@ from garbagetruck.cluster.api.gateway import (
     OperatingError,
     OutcomeUnknown,
     Overloaded,
+    SnapshotNotTaken,
     Starting,
+    StorageAbsent,
+    StorageAway,
     StorageLow,
+    StorageRefused,
     TransferFailed,
 )
 from garbagetruck.cluster.machine.outcomes import NO_RETRY, Reason, Refused
@@ -110,6 +115,11 @@ OPERATING_ERRORS: Mapping[type[OperatingError], Answer] = MappingProxyType(
         Draining: Answer(StatusCode.UNAVAILABLE, "DRAINING"),
         NotSealed: Answer(StatusCode.UNAVAILABLE, "DEADLINE_NOT_SEALED"),
         TransferFailed: Answer(StatusCode.FAILED_PRECONDITION, "TRANSFER_FAILED"),
+        StorageAbsent: Answer(StatusCode.FAILED_PRECONDITION, "STORAGE_ABSENT"),
+        StorageAway: Answer(StatusCode.UNAVAILABLE, "STORAGE_AWAY"),
+        StorageRefused: Answer(StatusCode.FAILED_PRECONDITION, "STORAGE_REFUSED"),
+        SnapshotNotTaken: Answer(StatusCode.UNAVAILABLE, "SNAPSHOT_NOT_TAKEN"),
+        MemberUnreachable: Answer(StatusCode.UNAVAILABLE, "MEMBER_UNREACHABLE"),
         OutcomeUnknown: Answer(StatusCode.UNKNOWN, "OUTCOME_UNKNOWN"),
     }
 )
@@ -128,12 +138,17 @@ DOOR_ERRORS: Mapping[str, StatusCode] = MappingProxyType(
         "QUORUM_AT_RISK": StatusCode.FAILED_PRECONDITION,
         "RESOURCE_NOT_FOUND": StatusCode.NOT_FOUND,
         "SESSION_NOT_FOUND": StatusCode.NOT_FOUND,
+        "SNAPSHOT_NOT_FOUND": StatusCode.NOT_FOUND,
         "EVENT_INDEX_TOO_OLD": StatusCode.OUT_OF_RANGE,
         "FEATURE_NOT_BUILT": StatusCode.UNIMPLEMENTED,
         "INTERNAL": StatusCode.INTERNAL,
     }
 )
 """What the door itself finds, before or without asking the machine."""
+
+
+OF_A_LIFE = frozenset({"LEASE_NOT_FOUND", "LEASE_ENDED", "SESSION_NOT_FOUND", "SESSION_ENDED"})
+"""What is told with the cluster's incarnation: in a restored cluster it may mean another thing."""
 
 
 class CallError(Exception):
@@ -155,6 +170,11 @@ class CallError(Exception):
         self.field = field
         self.retry_after_ms = retry_after_ms
         self.metadata = metadata
+
+    def of_life(self, cluster_id: str, incarnation: int) -> None:
+        """Have it tell which life of the cluster speaks, where that makes a difference."""
+        if self.answer.reason in OF_A_LIFE:
+            self.metadata = (*self.metadata, ("cluster_id", cluster_id), ("incarnation", str(incarnation)))
 
     def status(self) -> status_pb2.Status:
         """The error as `google.rpc.Status`, with its details."""
@@ -215,11 +235,6 @@ def invalid(field: str, problem: str) -> CallError:
     `field` is empty only where the fault is of no field: then the problem stands for itself.
     """
     return of_door("INVALID_ARGUMENT", f"{field}: {problem}" if field else problem, field=field)
-
-
-def not_built(feature: str) -> CallError:
-    """The API names it, this build does not have it."""
-    return of_door("FEATURE_NOT_BUILT", f"{feature} is not built yet; see the README for what is", feature=feature)
 
 
 def _attach(status: status_pb2.Status, detail: Message) -> None:

@@ -65,6 +65,32 @@ class TransferFailed(OperatingError):
     """Leadership was not handed over: the node cannot take it, or did not in time. No operation is concerned."""
 
 
+class StorageAbsent(OperatingError):
+    """The node is told to keep no copies outside the nodes."""
+
+
+class StorageAway(OperatingError):
+    """The storage outside the nodes cannot be reached, or does not answer."""
+
+    retry_after_ms = 1_000
+
+
+class StorageRefused(OperatingError):
+    """The storage outside the nodes answers, and does not take it. Repeating does not help."""
+
+
+class SnapshotNotTaken(OperatingError):
+    """The node could not take a snapshot now."""
+
+    retry_after_ms = 1_000
+
+
+class MemberUnreachable(OperatingError):
+    """The node that a call names does not answer this one."""
+
+    retry_after_ms = 1_000
+
+
 class OutcomeUnknown(OperatingError):
     """The operation was sealed, or sent to the leader, and no answer came. It may or may not be applied."""
 
@@ -98,6 +124,8 @@ class Header:
     applied_index: int
     clock_ms: int
     age_ms: int
+    incarnation: int
+    """Which life of the cluster this node is of; 0 while nothing of it has reached it."""
 
 
 class Gateway(Protocol):

@@ -23,6 +23,7 @@ from garbagetruck.cluster.api.namespace import NamespaceServicer
 from garbagetruck.cluster.api.ports import MemberDoor, PeerStatus
 from garbagetruck.cluster.api.resource import ResourceServicer
 from garbagetruck.cluster.api.session import SessionServicer
+from garbagetruck.cluster.api.snapshots import SnapshotDesk
 from garbagetruck.v1 import (
     cleanup_pb2,
     cleanup_pb2_grpc,
@@ -69,10 +70,10 @@ class ServerOptions:
     """How soon health follows readiness."""
 
 
-def public_services(door: Door, peers: PeerStatus, members: MemberDoor) -> tuple[Service, ...]:
+def public_services(door: Door, peers: PeerStatus, members: MemberDoor, snapshots: SnapshotDesk) -> tuple[Service, ...]:
     """All services of the public API over one door."""
     lease, session, resource = LeaseServicer(door), SessionServicer(door), ResourceServicer(door)
-    cleanup, cluster = CleanupServicer(door), ClusterServicer(door, peers, members)
+    cleanup, cluster = CleanupServicer(door), ClusterServicer(door, peers, members, snapshots)
     namespace, event = NamespaceServicer(door), EventServicer(door)
     return (
         Service(

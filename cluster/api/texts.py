@@ -45,6 +45,7 @@ BYTES_MAX: Mapping[str, int] = MappingProxyType(
         "session_id": ID_BYTES_MAX,
         "session_ids": ID_BYTES_MAX,
         "hold_id": ID_BYTES_MAX,
+        "snapshot_id": ID_BYTES_MAX,
         "handler": HANDLER_BYTES_MAX,
         "reason": REASON_BYTES_MAX,
         "member_id": MEMBER_ID_BYTES_MAX,

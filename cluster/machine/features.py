@@ -42,7 +42,7 @@ NAMES: Mapping[int, str] = MappingProxyType(
         1: "leases, sessions and cleanups",
         2: "membership changes, digest checkpoints and restores",
         3: "snapshots and an archive outside the nodes",
-        4: "stories of resources, and brakes of the fleet and of handlers",
+        4: "stories of resources, brakes of the fleet and of handlers, and snapshots that one node asks another for",
     }
 )
 """What a level added, for people."""
@@ -64,6 +64,8 @@ LEVELS: Mapping[type[Any], int] = MappingProxyType(
 )
 """The operations that need more than the oldest level."""
 
+SNAPSHOT_OF_A_PEER_LEVEL = 4
+"""A node of a lower one cannot read the question."""
 
 MEMBER_FIELDS_OF_LEVEL_1 = 7
 """A member's record that has more to tell needs the next level: see `Member.written`."""

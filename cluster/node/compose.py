@@ -18,6 +18,7 @@ from garbagetruck.cluster.cleanup.settings import ExecutorSettings
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.node.address_book import AddressBook, Page, Place
 from garbagetruck.cluster.node.applier import NS_PER_S, Applier
+from garbagetruck.cluster.node.archiving.desk import NodeSnapshots
 from garbagetruck.cluster.node.archiving.parts import storage_service, tell_of
 from garbagetruck.cluster.node.bootstrap import Enrolment
 from garbagetruck.cluster.node.chronicling import Chronicler
@@ -80,18 +81,13 @@ def compose(
     core.leadership.observe(LeadershipJournal(), cleaning.executor, driver)
     health.unknown_handlers = forwarding.status.unknown_handlers = lambda: cleaning.executor.unknown_handlers
     storage = tell_of(storage_service(settings, folder, core, world), health, forwarding.status)
+    snapshots = NodeSnapshots(node_id=identity.node_id, service=storage, peers=forwarding.forwarder)
+    forwarding.handler.take_snapshot = snapshots.create_own
     core.applier.listen(
         *core.listeners, cleaning.ledger, cleaning.fleet, metrics.log, core.enrolment, directory, driver
     )
     core.digests.report_through(forwarding.gateway)
-    api = _api(settings, core, cleaning, forwarding, health, metrics=metrics, world=world)
-    http = HttpServer(
-        settings.http_listen.host,
-        settings.http_listen.port,
-        lambda: facts_of(identity, core, health),
-        lambda: core.machine,
-        metrics.exposition,
-    )
+    api = _api(settings, core, cleaning, forwarding, health, metrics=metrics, snapshots=snapshots, world=world)
     return ServerNode(
         settings=settings,
         core=core,
@@ -99,7 +95,7 @@ def compose(
         forwarding=forwarding,
         health=health,
         api=api,
-        http=http,
+        http=_http(settings, identity, core, health, metrics),
         watch=_majority_watch(identity, core, folder, world),
         membership=Membership(directory, driver, _finder(core, forwarding, directory)),
         storage=storage,
@@ -236,6 +232,7 @@ def _api(
     health: Health,
     *,
     metrics: NodeMetrics,
+    snapshots: NodeSnapshots,
     world: World,
 ) -> ApiServer:
     """The gRPC server."""
@@ -249,16 +246,29 @@ def _api(
     )
     calls = CallInterceptor(
         metrics.calls,
-        lambda: forwarding.gateway.header().leader_api,
+        forwarding.gateway.header,
         CallLimits(concurrent_requests_max=limits.calls_max, concurrent_streams_max=limits.streams_max),
         world.monotonic_ns,
     )
     return ApiServer(
         str(settings.api_listen),
-        public_services(door, forwarding.status, SettingsDoor(settings)),
+        public_services(door, forwarding.status, SettingsDoor(settings), snapshots),
         calls,
         lambda: health.ready,
         ServerOptions(message_bytes_max=limits.message_bytes_max),
+    )
+
+
+def _http(
+    settings: NodeSettings, identity: NodeIdentity, core: Core, health: Health, metrics: NodeMetrics
+) -> HttpServer:
+    """Metrics, health and the status page."""
+    return HttpServer(
+        settings.http_listen.host,
+        settings.http_listen.port,
+        lambda: facts_of(identity, core, health),
+        lambda: core.machine,
+        metrics.exposition,
     )
 
 

@@ -101,6 +101,7 @@ class NodeGateway(Gateway):
             applied_index=self._applier.applied_index,
             clock_ms=self._clock_ms(),
             age_ms=self._applier.age_ms(),
+            incarnation=self._machine.incarnation,
         )
 
     @override

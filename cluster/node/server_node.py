@@ -4,8 +4,8 @@ Duty: the order of things, and readiness.
 
 - Start: handlers, the log (which replays what was applied before), then the listeners, then the node's place in the
   cluster. Clients may knock from the moment the listeners stand; health says when they should.
-- Drain: readiness off, no new work, running cleanups to their end, leadership to another node. What is bounded is
-  bounded by `node.drain_timeout`.
+- Drain: readiness off, no new work, running cleanups to their end, leadership to another node, and then a last copy to
+  the storage outside. What is bounded is bounded by `node.drain_timeout`.
 - Stop: listeners, then what stands behind them; the log last.
 
 Must not know: signals and exit codes (`lifecycle`), how parts are built (`compose`).
@@ -182,11 +182,11 @@ class ServerNode:
         await self.api.drain()
         if not await self.cleaning.executor.drain(timeout_s):
             _log.warning("cleanups_cut_off", running=self.cleaning.executor.running)
-        if self.storage is not None:
-            await self.storage.drain(min(timeout_s, STORAGE_DRAIN_S))
         if self.core.leadership.leading and len(self.core.log.status.voters) > 1:
             handed_over = await self.core.leadership.hand_over()
             _log.info("leadership_handed_over" if handed_over else "leadership_not_handed_over")
+        if self.storage is not None:  # the cluster waits for nobody's copy: it has another leader by now, as a rule
+            await self.storage.drain(min(timeout_s, STORAGE_DRAIN_S))
         self.forwarding.handler.drain()
 
     async def leave(self) -> None:

@@ -34,9 +34,14 @@ NO_PROCESS = 1 << 30
 
 UP = """
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from garbagetruck.cluster.node.local import supervisor
 from garbagetruck.cluster.node.local.layout import UpOptions
 from garbagetruck.cluster.node.local.supervisor import up
+if sys.argv[4]:
+    storage = {"kind": "directory", "folder": sys.argv[4]}
+    supervisor.database = lambda *_: nullcontext(storage)
 options = UpOptions(data_dir=Path(sys.argv[1]), base_port=int(sys.argv[2]), nodes=int(sys.argv[3]))
 sys.exit(up(options, new_cluster_id="tests"))
 """
@@ -66,10 +71,19 @@ class LocalCluster:
     """`start` before anything else, `stop` in any case."""
 
     def __init__(
-        self, folder: Path, *, nodes: int = 3, spare: int = 0, environ: Mapping[str, str] = MappingProxyType({})
+        self,
+        folder: Path,
+        *,
+        nodes: int = 3,
+        spare: int = 0,
+        environ: Mapping[str, str] = MappingProxyType({}),
+        storage: Path | None = None,
     ) -> None:
-        """`spare`: how many nodes may be added later. `environ` is added to that of the nodes which `up` starts."""
+        """`spare`: how many nodes may be added later. `environ` is added to that of the nodes which `up` starts. `storage`:
+        where they keep copies outside of themselves.
+        """
         self._environ = environ
+        self._storage = storage
         self.folder = folder
         self.size = nodes
         self.base_port = free_base_port(nodes + spare)
@@ -90,7 +104,7 @@ class LocalCluster:
     def start(self) -> None:
         """Run `up` until it says `ready`; again on the same folder after a `stop`."""
         self._supervisor = subprocess.Popen(
-            [sys.executable, "-c", UP, str(self.folder), str(self.base_port), str(self.size)],
+            [sys.executable, "-c", UP, str(self.folder), str(self.base_port), str(self.size), str(self._storage or "")],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

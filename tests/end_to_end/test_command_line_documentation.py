@@ -54,7 +54,8 @@ BLOCKS = dict(blocks())
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    local = LocalCluster(tmp_path_factory.mktemp("documented") / "cluster")
+    folder = tmp_path_factory.mktemp("documented") / "cluster"
+    local = LocalCluster(folder, storage=folder / "storage")
     try:
         local.start()
         prepare(local, dead_letters=("reports/7", "reports/8", "reports/9"), sessions=("indexer-1", "indexer-2"))

@@ -23,6 +23,7 @@ def mutation_header(header: Header) -> header_pb2.ResponseHeader:
         term=header.term,
         applied_index=header.applied_index,
         clock_ms=header.clock_ms,
+        incarnation=header.incarnation,
     )
 
 
@@ -36,6 +37,7 @@ def read_header(header: Header, view: ReadView) -> header_pb2.ResponseHeader:
         applied_index=view.applied_index,
         clock_ms=view.clock_ms,
         age_ms=view.age_ms if view.age_ms >= 0 else max(view.clock_ms, 1),
+        incarnation=header.incarnation,
     )
 
 

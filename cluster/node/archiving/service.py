@@ -8,15 +8,18 @@ Must not know: any backend.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import structlog
 
 from garbagetruck.cluster.node.archiving.archiver import RETRY_S_MAX, Archiver
 from garbagetruck.cluster.node.archiving.copier import NothingToCopy, SnapshotCopier
 from garbagetruck.cluster.node.archiving.life import Life
+from garbagetruck.cluster.node.archiving.on_demand import SnapshotsOnDemand
 from garbagetruck.cluster.node.archiving.progress import ArchiveProgress
 from garbagetruck.cluster.observe.facts import ArchiveFacts
 from garbagetruck.cluster.raft.errors import RaftError
@@ -30,6 +33,7 @@ SPREAD = 0.25
 """Each node draws its interval anew, up to this much shorter: so that not all copy at once."""
 FIRST_S_MAX = 60.0
 """The first copy of a node comes within this, or within its interval if that is shorter."""
+STOP_S_MAX = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -59,28 +63,39 @@ class StorageService:
         self._monotonic_ns = monotonic_ns
         self._tasks: list[asyncio.Task[None]] = []
         self._open = False
+        self.on_demand = SnapshotsOnDemand(self.create_snapshot)
+        """Snapshots for those who ask."""
 
     async def start(self) -> None:
         """Begin; nothing is waited for."""
         self._tasks = [asyncio.get_running_loop().create_task(self._run(), name="storage")]
 
     async def stop(self) -> None:
-        """Idempotent."""
-        tasks, self._tasks = self._tasks, []
+        """Idempotent. A storage that does not let go is left behind: the process ends next."""
+        tasks: list[asyncio.Task[Any]] = [*self._tasks, *self.on_demand.under_way]
+        self._tasks = []
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=STOP_S_MAX)
 
     async def drain(self, timeout_s: float) -> None:
-        """Have a fresh snapshot copied and the log archived, as far as that can be done in time."""
+        """Have a fresh snapshot copied and the log archived, as far as that can be done in time; then go on without."""
         if not self._open:
             return
+        task = asyncio.get_running_loop().create_task(self._leave_all(), name="storage-drain")
+        self._tasks.append(task)
+        await asyncio.wait({task}, timeout=timeout_s)
+        if not task.done():
+            task.cancel()  # a storage that hangs may take its time over that, too
+            _log.warning("not_archived_at_the_end", reason=f"it took longer than {timeout_s:g} s")
+
+    async def _leave_all(self) -> None:
         try:
-            async with asyncio.timeout(timeout_s):
-                await self.create_snapshot()
-                await self._parts.archiver.catch_up()
-        except (StorageError, NothingToCopy, RaftError, TimeoutError) as error:
-            _log.warning("not_archived_at_the_end", reason=str(error) or "it took too long")
+            await self.create_snapshot()
+            await self._parts.archiver.catch_up()
+        except (StorageError, NothingToCopy, RaftError) as error:
+            _log.warning("not_archived_at_the_end", reason=str(error))
 
     async def create_snapshot(self) -> StoredSnapshot:
         """Take one now and copy it. Raises NothingToCopy, StorageError, RaftError."""
@@ -94,6 +109,14 @@ class StorageService:
         if not self._open:
             raise StorageUnreachable("the storage has not been reached yet")
         return await self._parts.storage.snapshots.whole()
+
+    async def read_snapshot(self, snapshot_id: str) -> AsyncGenerator[bytes, None]:
+        """Its chunks, as `SnapshotStorage.read` gives them. Raises as that does."""
+        if not self._open:
+            raise StorageUnreachable("the storage has not been reached yet")
+        async with aclosing(self._parts.storage.snapshots.read(snapshot_id)) as chunks:  # type: ignore[type-var]  # a generator
+            async for chunk in chunks:
+                yield chunk
 
     @property
     def location(self) -> str:

@@ -9,11 +9,20 @@ Must not know: what carries the messages; how operations are applied.
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from typing_extensions import override
 
-from garbagetruck.cluster.api.gateway import Draining, NoLeader, NoQuorum, OperatingError, OutcomeUnknown
+from garbagetruck.cluster.api.gateway import (
+    Draining,
+    MemberUnreachable,
+    NoLeader,
+    NoQuorum,
+    OperatingError,
+    OutcomeUnknown,
+    StorageAbsent,
+)
+from garbagetruck.cluster.api.snapshots import SnapshotRecord
 from garbagetruck.cluster.machine.codec import Unreadable, decode_operations, encode_operations, encode_outcomes
 from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.machine.operations import ForwardedOperation, RegisterMember, ReportDigest
@@ -32,6 +41,8 @@ from garbagetruck.cluster.node.peers.port import (
     PeerResponse,
     ReadIndexRequest,
     ReadIndexResponse,
+    SnapshotRequest,
+    SnapshotResponse,
     SubmitRequest,
     TransferRequest,
     TransferResponse,
@@ -49,8 +60,16 @@ TIMEOUT_MS_MAX = 300_000
 """The longest that a forwarded operation may wait at the leader, whatever the follower asks."""
 
 
+ASKED_SHARE = 0.9
+"""What a peer that is asked for a snapshot gets of the caller's time, so that its answer comes in time."""
+
+
 def _unheard(report: ReportDigest) -> None:
     """Tell nobody."""
+
+
+async def _no_snapshot(_request_id: str, _timeout_s: float) -> SnapshotRecord:
+    raise StorageAbsent("this node keeps no copies outside the nodes")
 
 
 class Forwarder:
@@ -121,6 +140,31 @@ class Forwarder:
             raise told(response)
         raise OutcomeUnknown(f"the leader, {leader_id}, answered with something else than was asked")
 
+    async def create_snapshot(self, node_id: str, request_id: str, *, timeout_s: float) -> SnapshotRecord:
+        """Have a node take a snapshot and copy it. Raises that node's `OperatingError`s, `MemberUnreachable` when it was not
+        asked, and `OutcomeUnknown` when it did not answer.
+        """
+        sent = False
+        try:
+            async with asyncio.timeout(timeout_s):
+                stream = await self._link.connect(node_id)
+                try:
+                    request = SnapshotRequest(next(self._serials), request_id, int(timeout_s * ASKED_SHARE * 1_000))
+                    await stream.send(request)
+                    sent = True
+                    response = await stream.receive()
+                finally:
+                    await stream.close()
+        except (LinkBrokenError, TimeoutError) as error:
+            if sent:
+                raise OutcomeUnknown(f"{node_id} was asked for a snapshot, and did not answer: {error}") from error
+            raise MemberUnreachable(f"{node_id} cannot be reached from here: {error}; nothing was done") from error
+        if isinstance(response, SnapshotResponse):
+            return response.snapshot
+        if isinstance(response, FailureResponse):
+            raise told(response)
+        raise OutcomeUnknown(f"{node_id} answered with something else than was asked")
+
     async def stop(self) -> None:
         """Close all connections. Idempotent."""
         self._retire_all()
@@ -178,6 +222,8 @@ class ForwardHandler(PeerHandler):
         self._read_index = read_index
         self._api_addresses = api_addresses
         self._draining = False
+        self.take_snapshot: Callable[[str, float], Awaitable[SnapshotRecord]] = _no_snapshot
+        """Takes this node's, for the request id and within the seconds that a peer gives."""
 
     def drain(self) -> None:
         """Take nothing more; callers try the next leader."""
@@ -188,6 +234,10 @@ class ForwardHandler(PeerHandler):
         try:
             if self._draining:
                 raise Draining("the leader is shutting down; nothing was applied")
+            if isinstance(request, SnapshotRequest):
+                return SnapshotResponse(
+                    request.id, await self.take_snapshot(request.request_id, self._timeout_s(request))
+                )
             if self._leadership.leading and not self._leadership.in_touch:
                 raise NoQuorum("no majority answers the leader; nothing was applied")
             if isinstance(request, ReadIndexRequest):
@@ -205,7 +255,7 @@ class ForwardHandler(PeerHandler):
                 error.leader = self._api_addresses.get(self._leadership.leader_id or "")
             return failure(request.id, error)
 
-    def _timeout_s(self, request: SubmitRequest) -> float:
+    def _timeout_s(self, request: SubmitRequest | SnapshotRequest) -> float:
         return min(max(1, request.timeout_ms), TIMEOUT_MS_MAX) / 1_000
 
     async def _commit(self, operations: tuple[ForwardedOperation, ...], timeout_s: float) -> tuple[Outcome, ...]:

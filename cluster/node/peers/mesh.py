@@ -24,6 +24,8 @@ from garbagetruck.cluster.node.peers.port import (
     PeerHandler,
     ReadIndexRequest,
     ReadIndexResponse,
+    SnapshotRequest,
+    SnapshotResponse,
     SubmitRequest,
     TransferRequest,
     TransferResponse,
@@ -171,9 +173,9 @@ class PeerMesh(SessionListener):
     def on_session_message(self, session: Session, message: Frame) -> None:
         assert self._service is not None
         match message:
-            case SubmitRequest() | ReadIndexRequest() | TransferRequest():
+            case SubmitRequest() | ReadIndexRequest() | TransferRequest() | SnapshotRequest():
                 self._service.hear(session, message)
-            case OutcomesResponse() | ReadIndexResponse() | TransferResponse() | FailureResponse():
+            case OutcomesResponse() | ReadIndexResponse() | TransferResponse() | SnapshotResponse() | FailureResponse():
                 self.calls.hear(session, message)
             case StatusRequest():
                 self._sessions.send(session, self._status_response(message))

@@ -1,6 +1,6 @@
 """What nodes say to each other beside Raft, and the port that carries it.
 
-Duty: the messages between a follower and the leader's node, as values, and what a stream of them promises.
+Duty: the messages between a follower and the leader's node, or any two, as values, and what a stream of them promises.
 Invariants: a response answers the request of its id, in any order, once. A stream that broke stays broken: whatever
 was sent on it and not answered may or may not have been done.
 Must not know: connections; a simulator implements the same port.
@@ -12,6 +12,7 @@ import msgspec
 
 from garbagetruck.cluster.api.errors import OPERATING_ERRORS
 from garbagetruck.cluster.api.gateway import NotLeader, OperatingError, OutcomeUnknown
+from garbagetruck.cluster.api.snapshots import SnapshotRecord
 
 
 class SubmitRequest(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
@@ -37,7 +38,16 @@ class TransferRequest(msgspec.Struct, frozen=True, array_like=True, tag="transfe
     """Empty: whichever is most up to date."""
 
 
-PeerRequest = SubmitRequest | ReadIndexRequest | TransferRequest
+class SnapshotRequest(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
+    """Take a snapshot, and copy it out of the nodes. To any node, from feature level 4 on."""
+
+    id: int
+    request_id: str
+    timeout_ms: int
+    """After that the answer is that it goes on."""
+
+
+PeerRequest = SubmitRequest | ReadIndexRequest | TransferRequest | SnapshotRequest
 
 
 class OutcomesResponse(msgspec.Struct, frozen=True, array_like=True, tag="outcomes"):
@@ -74,7 +84,14 @@ class TransferResponse(msgspec.Struct, frozen=True, array_like=True, tag="transf
     leader_id: str
 
 
-PeerResponse = OutcomesResponse | ReadIndexResponse | TransferResponse | FailureResponse
+class SnapshotResponse(msgspec.Struct, frozen=True, array_like=True, tag="snapshotted"):
+    """It is there."""
+
+    id: int
+    snapshot: SnapshotRecord
+
+
+PeerResponse = OutcomesResponse | ReadIndexResponse | TransferResponse | SnapshotResponse | FailureResponse
 
 FAILURES: dict[str, type[OperatingError]] = {
     answer.reason: kind for kind, answer in OPERATING_ERRORS.items() if kind is not OperatingError
@@ -118,7 +135,7 @@ class PeerLink(Protocol):
 
 
 class PeerHandler(Protocol):
-    """The leader's side of every stream."""
+    """The asked side of every stream."""
 
     async def handle(self, request: PeerRequest) -> PeerResponse:
         """Do what the request asks. Operating errors become a `FailureResponse`; a bug raises."""

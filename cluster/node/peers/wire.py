@@ -13,6 +13,8 @@ from garbagetruck.cluster.node.peers.port import (
     OutcomesResponse,
     ReadIndexRequest,
     ReadIndexResponse,
+    SnapshotRequest,
+    SnapshotResponse,
     SubmitRequest,
     TransferRequest,
     TransferResponse,
@@ -66,9 +68,11 @@ Message = (
     | SubmitRequest
     | ReadIndexRequest
     | TransferRequest
+    | SnapshotRequest
     | OutcomesResponse
     | ReadIndexResponse
     | TransferResponse
+    | SnapshotResponse
     | FailureResponse
     | StatusRequest
     | StatusResponse

@@ -798,6 +798,7 @@ class Snapshot(_message.Message):
     FORMAT_VERSION_FIELD_NUMBER: _builtins.int
     CREATED_WALL_MS_FIELD_NUMBER: _builtins.int
     LOCATION_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     node_id: _builtins.str
@@ -819,7 +820,9 @@ class Snapshot(_message.Message):
     created_wall_ms: _builtins.int
     """When it was taken, by the node's wall clock, in milliseconds since 1970. For people only."""
     location: _builtins.str
-    """Where it is, for people: a folder or a database."""
+    """Where it is, for people: a folder or a database, without a password."""
+    chunks: _builtins.int
+    """In how many chunks."""
     def __init__(
         self,
         *,
@@ -834,10 +837,11 @@ class Snapshot(_message.Message):
         format_version: _builtins.int = ...,
         created_wall_ms: _builtins.int = ...,
         location: _builtins.str = ...,
+        chunks: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_index", b"applied_index", "clock_ms", b"clock_ms", "created_wall_ms", b"created_wall_ms", "digest", b"digest", "format_version", b"format_version", "id", b"id", "incarnation", b"incarnation", "location", b"location", "node_id", b"node_id", "size_bytes", b"size_bytes", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_index", b"applied_index", "chunks", b"chunks", "clock_ms", b"clock_ms", "created_wall_ms", b"created_wall_ms", "digest", b"digest", "format_version", b"format_version", "id", b"id", "incarnation", b"incarnation", "location", b"location", "node_id", b"node_id", "size_bytes", b"size_bytes", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -850,16 +854,22 @@ class CreateSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """A repetition takes another snapshot and does no harm; an id only tells that the caller will repeat."""
+    """The node remembers its last 64 in memory: a repetition there takes no other snapshot. It does on another node, and after
+    a restart, which does no harm; so name the node where that matters. Empty: each call takes one.
+    """
+    member_id: _builtins.str
+    """The node whose snapshot it shall be, 1 to 64 bytes. Empty: the one that is asked."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_id", b"member_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -875,7 +885,7 @@ class CreateSnapshotResponse(_message.Message):
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def header(self) -> _header_pb2.ResponseHeader:
-        """Where the answer comes from."""
+        """Where the answer comes from: the node that was asked."""
 
     @_builtins.property
     def snapshot(self) -> Global___Snapshot:
@@ -954,3 +964,71 @@ class ListSnapshotsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListSnapshotsResponse: _TypeAlias = ListSnapshotsResponse  # noqa: Y015
+
+@_typing.final
+class VerifySnapshotRequest(_message.Message):
+    """Which snapshot to read back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_ID_FIELD_NUMBER: _builtins.int
+    snapshot_id: _builtins.str
+    """Its id, 1 to 64 bytes."""
+    def __init__(
+        self,
+        *,
+        snapshot_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshot_id", b"snapshot_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifySnapshotRequest: _TypeAlias = VerifySnapshotRequest  # noqa: Y015
+
+@_typing.final
+class VerifySnapshotResponse(_message.Message):
+    """How far it was read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    CHUNKS_VERIFIED_FIELD_NUMBER: _builtins.int
+    BYTES_VERIFIED_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    DAMAGE_FIELD_NUMBER: _builtins.int
+    chunks_verified: _builtins.int
+    """So many of its chunks were read, and are what was written."""
+    bytes_verified: _builtins.int
+    """As many bytes."""
+    done: _builtins.bool
+    """Nothing follows: all of it was read, or damage was found."""
+    damage: _builtins.str
+    """What is not as it was written, as a sentence; only with `done`. Empty: all is."""
+    @_builtins.property
+    def header(self) -> _header_pb2.ResponseHeader:
+        """Where the answer comes from."""
+
+    @_builtins.property
+    def snapshot(self) -> Global___Snapshot:
+        """The snapshot."""
+
+    def __init__(
+        self,
+        *,
+        header: _header_pb2.ResponseHeader | None = ...,
+        snapshot: Global___Snapshot | None = ...,
+        chunks_verified: _builtins.int = ...,
+        bytes_verified: _builtins.int = ...,
+        done: _builtins.bool = ...,
+        damage: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "snapshot", b"snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_verified", b"bytes_verified", "chunks_verified", b"chunks_verified", "damage", b"damage", "done", b"done", "header", b"header", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifySnapshotResponse: _TypeAlias = VerifySnapshotResponse  # noqa: Y015

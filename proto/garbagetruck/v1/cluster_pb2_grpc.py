@@ -70,6 +70,11 @@ class ClusterServiceStub:
                 request_serializer=garbagetruck_dot_v1_dot_cluster__pb2.ListSnapshotsRequest.SerializeToString,
                 response_deserializer=garbagetruck_dot_v1_dot_cluster__pb2.ListSnapshotsResponse.FromString,
                 _registered_method=True)
+        self.VerifySnapshot = channel.unary_stream(
+                '/garbagetruck.v1.ClusterService/VerifySnapshot',
+                request_serializer=garbagetruck_dot_v1_dot_cluster__pb2.VerifySnapshotRequest.SerializeToString,
+                response_deserializer=garbagetruck_dot_v1_dot_cluster__pb2.VerifySnapshotResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer:
@@ -128,18 +133,36 @@ class ClusterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateSnapshot(self, request, context):
-        """Takes a snapshot now, on the asked node, and stores it.
+        """Takes a snapshot of a node now, and copies it to the storage outside the nodes.
 
-        Errors: UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+        It may take longer than the call has time: then the answer is OUTCOME_UNKNOWN, and the node goes on. A repetition of
+        the same `request_id` joins it, or is told what became of it.
+
+        Errors: INVALID_ARGUMENT (member_id), NOT_FOUND (MEMBER_NOT_FOUND), FAILED_PRECONDITION (STORAGE_ABSENT,
+        STORAGE_REFUSED, FEATURE_NOT_ENABLED), UNAVAILABLE (STORAGE_AWAY, SNAPSHOT_NOT_TAKEN, MEMBER_UNREACHABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSnapshots(self, request, context):
-        """Lists stored snapshots, newest first.
+        """Lists the snapshots of all nodes in the storage, those that go furthest first.
 
-        Errors: INVALID_ARGUMENT (page_size, page_token), UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+        Errors: INVALID_ARGUMENT (page_size, page_token), FAILED_PRECONDITION (STORAGE_ABSENT, STORAGE_REFUSED), UNAVAILABLE
+        (STORAGE_AWAY).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifySnapshot(self, request, context):
+        """Reads a snapshot back from the storage, and compares every chunk, and all of them together, with what was written.
+        What the chunks say is not looked at: whoever reads the storage itself can (`garbagetruck snapshot verify --from`).
+
+        A response comes for every few chunks; the last one says whether it is whole.
+
+        Errors: INVALID_ARGUMENT (snapshot_id), NOT_FOUND (SNAPSHOT_NOT_FOUND), FAILED_PRECONDITION (STORAGE_ABSENT,
+        STORAGE_REFUSED), UNAVAILABLE (STORAGE_AWAY). They may come after some responses, too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,6 +205,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.ListSnapshots,
                     request_deserializer=garbagetruck_dot_v1_dot_cluster__pb2.ListSnapshotsRequest.FromString,
                     response_serializer=garbagetruck_dot_v1_dot_cluster__pb2.ListSnapshotsResponse.SerializeToString,
+            ),
+            'VerifySnapshot': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifySnapshot,
+                    request_deserializer=garbagetruck_dot_v1_dot_cluster__pb2.VerifySnapshotRequest.FromString,
+                    response_serializer=garbagetruck_dot_v1_dot_cluster__pb2.VerifySnapshotResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -374,6 +402,33 @@ class ClusterService:
             '/garbagetruck.v1.ClusterService/ListSnapshots',
             garbagetruck_dot_v1_dot_cluster__pb2.ListSnapshotsRequest.SerializeToString,
             garbagetruck_dot_v1_dot_cluster__pb2.ListSnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifySnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/garbagetruck.v1.ClusterService/VerifySnapshot',
+            garbagetruck_dot_v1_dot_cluster__pb2.VerifySnapshotRequest.SerializeToString,
+            garbagetruck_dot_v1_dot_cluster__pb2.VerifySnapshotResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,14 +47,28 @@ class ClusterServiceStub:
     Errors: INVALID_ARGUMENT (member_id), NOT_FOUND (MEMBER_NOT_FOUND), FAILED_PRECONDITION (TRANSFER_FAILED).
     """
     CreateSnapshot: _aio.UnaryUnaryMultiCallable[_cluster_pb2.CreateSnapshotRequest, _cluster_pb2.CreateSnapshotResponse]
-    """Takes a snapshot now, on the asked node, and stores it.
+    """Takes a snapshot of a node now, and copies it to the storage outside the nodes.
 
-    Errors: UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+    It may take longer than the call has time: then the answer is OUTCOME_UNKNOWN, and the node goes on. A repetition of
+    the same `request_id` joins it, or is told what became of it.
+
+    Errors: INVALID_ARGUMENT (member_id), NOT_FOUND (MEMBER_NOT_FOUND), FAILED_PRECONDITION (STORAGE_ABSENT,
+    STORAGE_REFUSED, FEATURE_NOT_ENABLED), UNAVAILABLE (STORAGE_AWAY, SNAPSHOT_NOT_TAKEN, MEMBER_UNREACHABLE).
     """
     ListSnapshots: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListSnapshotsRequest, _cluster_pb2.ListSnapshotsResponse]
-    """Lists stored snapshots, newest first.
+    """Lists the snapshots of all nodes in the storage, those that go furthest first.
 
-    Errors: INVALID_ARGUMENT (page_size, page_token), UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+    Errors: INVALID_ARGUMENT (page_size, page_token), FAILED_PRECONDITION (STORAGE_ABSENT, STORAGE_REFUSED), UNAVAILABLE
+    (STORAGE_AWAY).
+    """
+    VerifySnapshot: _aio.UnaryStreamMultiCallable[_cluster_pb2.VerifySnapshotRequest, _cluster_pb2.VerifySnapshotResponse]
+    """Reads a snapshot back from the storage, and compares every chunk, and all of them together, with what was written.
+    What the chunks say is not looked at: whoever reads the storage itself can (`garbagetruck snapshot verify --from`).
+
+    A response comes for every few chunks; the last one says whether it is whole.
+
+    Errors: INVALID_ARGUMENT (snapshot_id), NOT_FOUND (SNAPSHOT_NOT_FOUND), FAILED_PRECONDITION (STORAGE_ABSENT,
+    STORAGE_REFUSED), UNAVAILABLE (STORAGE_AWAY). They may come after some responses, too.
     """
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -126,9 +140,13 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.CreateSnapshotRequest,
         context: _aio.ServicerContext[_cluster_pb2.CreateSnapshotRequest, _abc.Awaitable[_cluster_pb2.CreateSnapshotResponse]],
     ) -> _abc.Awaitable[_cluster_pb2.CreateSnapshotResponse]:
-        """Takes a snapshot now, on the asked node, and stores it.
+        """Takes a snapshot of a node now, and copies it to the storage outside the nodes.
 
-        Errors: UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+        It may take longer than the call has time: then the answer is OUTCOME_UNKNOWN, and the node goes on. A repetition of
+        the same `request_id` joins it, or is told what became of it.
+
+        Errors: INVALID_ARGUMENT (member_id), NOT_FOUND (MEMBER_NOT_FOUND), FAILED_PRECONDITION (STORAGE_ABSENT,
+        STORAGE_REFUSED, FEATURE_NOT_ENABLED), UNAVAILABLE (STORAGE_AWAY, SNAPSHOT_NOT_TAKEN, MEMBER_UNREACHABLE).
         """
 
     @_abc_1.abstractmethod
@@ -137,9 +155,25 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.ListSnapshotsRequest,
         context: _aio.ServicerContext[_cluster_pb2.ListSnapshotsRequest, _abc.Awaitable[_cluster_pb2.ListSnapshotsResponse]],
     ) -> _abc.Awaitable[_cluster_pb2.ListSnapshotsResponse]:
-        """Lists stored snapshots, newest first.
+        """Lists the snapshots of all nodes in the storage, those that go furthest first.
 
-        Errors: INVALID_ARGUMENT (page_size, page_token), UNIMPLEMENTED (FEATURE_NOT_BUILT, until this build has it).
+        Errors: INVALID_ARGUMENT (page_size, page_token), FAILED_PRECONDITION (STORAGE_ABSENT, STORAGE_REFUSED), UNAVAILABLE
+        (STORAGE_AWAY).
+        """
+
+    @_abc_1.abstractmethod
+    def VerifySnapshot(
+        self,
+        request: _cluster_pb2.VerifySnapshotRequest,
+        context: _aio.ServicerContext[_cluster_pb2.VerifySnapshotRequest, _abc.AsyncIterator[_cluster_pb2.VerifySnapshotResponse]],
+    ) -> _abc.AsyncIterator[_cluster_pb2.VerifySnapshotResponse]:
+        """Reads a snapshot back from the storage, and compares every chunk, and all of them together, with what was written.
+        What the chunks say is not looked at: whoever reads the storage itself can (`garbagetruck snapshot verify --from`).
+
+        A response comes for every few chunks; the last one says whether it is whole.
+
+        Errors: INVALID_ARGUMENT (snapshot_id), NOT_FOUND (SNAPSHOT_NOT_FOUND), FAILED_PRECONDITION (STORAGE_ABSENT,
+        STORAGE_REFUSED), UNAVAILABLE (STORAGE_AWAY). They may come after some responses, too.
         """
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _aio.Server) -> None: ...

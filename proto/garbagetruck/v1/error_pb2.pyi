@@ -61,10 +61,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_LEASE_NOT_FOUND: _ErrorReason.ValueType  # 13
     """NOT_FOUND.
 
-    No lease has this id in this namespace, or it ended so long ago that it has been forgotten.
+    No lease has this id in this namespace, or it ended so long ago that it has been forgotten; or an earlier life of
+    the cluster granted it, and it was lost with that. Metadata: `cluster_id`, `incarnation` (whose word this is).
     """
     ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 14
-    """No session has this id in this namespace, or it ended so long ago that it has been forgotten."""
+    """No session has this id in this namespace, or it ended so long ago that it has been forgotten; or an earlier life of
+    the cluster opened it, and it was lost with that. Metadata: `cluster_id`, `incarnation` (whose word this is).
+    """
     ERROR_REASON_RESOURCE_NOT_FOUND: _ErrorReason.ValueType  # 15
     """No resource has this name in this namespace."""
     ERROR_REASON_NAMESPACE_NOT_FOUND: _ErrorReason.ValueType  # 16
@@ -78,10 +81,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_LEASE_ENDED: _ErrorReason.ValueType  # 20
     """FAILED_PRECONDITION.
 
-    The lease is over. Metadata: `ended_ms` (cluster time), `end_reason` (as Lease.end_reason).
+    The lease is over. Metadata: `ended_ms` (cluster time), `end_reason` (as Lease.end_reason), `cluster_id`,
+    `incarnation`.
     """
     ERROR_REASON_SESSION_ENDED: _ErrorReason.ValueType  # 21
-    """The session is over. Metadata: `ended_ms`, `end_reason` (as Session.end_reason)."""
+    """The session is over. Metadata: `ended_ms`, `end_reason` (as Session.end_reason), `cluster_id`, `incarnation`."""
     ERROR_REASON_RESOURCE_BEING_CLEANED: _ErrorReason.ValueType  # 22
     """A cleanup of the resource is claimed, waits to be tried again, or died and waits for an operator. RetryInfo: what
     is left until the claim's deadline or the next attempt, never 0; absent while it waits for an operator. Metadata:
@@ -166,6 +170,23 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Not every member's feature level is as high as this needs. Metadata from the log: `level` (the cluster's), `needed`,
     `members` (those below, separated by commas).
     """
+    ERROR_REASON_STORAGE_AWAY: _ErrorReason.ValueType  # 70
+    """Copies outside the nodes.
+
+    UNAVAILABLE: the node cannot reach the storage that it copies to, or gets no answer. Repeating is harmless.
+    """
+    ERROR_REASON_SNAPSHOT_NOT_TAKEN: _ErrorReason.ValueType  # 71
+    """UNAVAILABLE: the node could not take a snapshot now."""
+    ERROR_REASON_MEMBER_UNREACHABLE: _ErrorReason.ValueType  # 72
+    """UNAVAILABLE: the node that the call names does not answer the one that was asked."""
+    ERROR_REASON_STORAGE_ABSENT: _ErrorReason.ValueType  # 73
+    """FAILED_PRECONDITION: the node is told to keep no copies outside (`storage`)."""
+    ERROR_REASON_STORAGE_REFUSED: _ErrorReason.ValueType  # 74
+    """FAILED_PRECONDITION: the storage answers, and does not take it: its settings, its space, or a later life of the cluster
+    that writes there.
+    """
+    ERROR_REASON_SNAPSHOT_NOT_FOUND: _ErrorReason.ValueType  # 75
+    """NOT_FOUND: the storage has no such snapshot, or none any more."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every value of google.rpc.ErrorInfo.reason that this API uses; on the wire without the prefix `ERROR_REASON_`.
@@ -210,10 +231,13 @@ ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 12
 ERROR_REASON_LEASE_NOT_FOUND: ErrorReason.ValueType  # 13
 """NOT_FOUND.
 
-No lease has this id in this namespace, or it ended so long ago that it has been forgotten.
+No lease has this id in this namespace, or it ended so long ago that it has been forgotten; or an earlier life of
+the cluster granted it, and it was lost with that. Metadata: `cluster_id`, `incarnation` (whose word this is).
 """
 ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 14
-"""No session has this id in this namespace, or it ended so long ago that it has been forgotten."""
+"""No session has this id in this namespace, or it ended so long ago that it has been forgotten; or an earlier life of
+the cluster opened it, and it was lost with that. Metadata: `cluster_id`, `incarnation` (whose word this is).
+"""
 ERROR_REASON_RESOURCE_NOT_FOUND: ErrorReason.ValueType  # 15
 """No resource has this name in this namespace."""
 ERROR_REASON_NAMESPACE_NOT_FOUND: ErrorReason.ValueType  # 16
@@ -227,10 +251,11 @@ ERROR_REASON_MEMBER_NOT_FOUND: ErrorReason.ValueType  # 19
 ERROR_REASON_LEASE_ENDED: ErrorReason.ValueType  # 20
 """FAILED_PRECONDITION.
 
-The lease is over. Metadata: `ended_ms` (cluster time), `end_reason` (as Lease.end_reason).
+The lease is over. Metadata: `ended_ms` (cluster time), `end_reason` (as Lease.end_reason), `cluster_id`,
+`incarnation`.
 """
 ERROR_REASON_SESSION_ENDED: ErrorReason.ValueType  # 21
-"""The session is over. Metadata: `ended_ms`, `end_reason` (as Session.end_reason)."""
+"""The session is over. Metadata: `ended_ms`, `end_reason` (as Session.end_reason), `cluster_id`, `incarnation`."""
 ERROR_REASON_RESOURCE_BEING_CLEANED: ErrorReason.ValueType  # 22
 """A cleanup of the resource is claimed, waits to be tried again, or died and waits for an operator. RetryInfo: what
 is left until the claim's deadline or the next attempt, never 0; absent while it waits for an operator. Metadata:
@@ -315,6 +340,23 @@ ERROR_REASON_FEATURE_NOT_ENABLED: ErrorReason.ValueType  # 45
 """Not every member's feature level is as high as this needs. Metadata from the log: `level` (the cluster's), `needed`,
 `members` (those below, separated by commas).
 """
+ERROR_REASON_STORAGE_AWAY: ErrorReason.ValueType  # 70
+"""Copies outside the nodes.
+
+UNAVAILABLE: the node cannot reach the storage that it copies to, or gets no answer. Repeating is harmless.
+"""
+ERROR_REASON_SNAPSHOT_NOT_TAKEN: ErrorReason.ValueType  # 71
+"""UNAVAILABLE: the node could not take a snapshot now."""
+ERROR_REASON_MEMBER_UNREACHABLE: ErrorReason.ValueType  # 72
+"""UNAVAILABLE: the node that the call names does not answer the one that was asked."""
+ERROR_REASON_STORAGE_ABSENT: ErrorReason.ValueType  # 73
+"""FAILED_PRECONDITION: the node is told to keep no copies outside (`storage`)."""
+ERROR_REASON_STORAGE_REFUSED: ErrorReason.ValueType  # 74
+"""FAILED_PRECONDITION: the storage answers, and does not take it: its settings, its space, or a later life of the cluster
+that writes there.
+"""
+ERROR_REASON_SNAPSHOT_NOT_FOUND: ErrorReason.ValueType  # 75
+"""NOT_FOUND: the storage has no such snapshot, or none any more."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

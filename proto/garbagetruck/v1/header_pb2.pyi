@@ -83,6 +83,7 @@ class ResponseHeader(_message.Message):
     APPLIED_INDEX_FIELD_NUMBER: _builtins.int
     CLOCK_MS_FIELD_NUMBER: _builtins.int
     AGE_MS_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     """The cluster's id, made once when the cluster was made."""
     node_id: _builtins.str
@@ -97,6 +98,11 @@ class ResponseHeader(_message.Message):
     """Cluster time of the answer, in milliseconds."""
     age_ms: _builtins.int
     """How old the answer may be, in milliseconds of real time. 0 for mutations and linearizable reads."""
+    incarnation: _builtins.int
+    """Which life of the cluster answers: 1 at first, a higher number after each restore. What an answer of a higher one
+    does not know, an earlier one may have acknowledged; what comes from a lower one counts for nothing. 0: the node does
+    not know it yet.
+    """
     def __init__(
         self,
         *,
@@ -107,10 +113,11 @@ class ResponseHeader(_message.Message):
         applied_index: _builtins.int = ...,
         clock_ms: _builtins.int = ...,
         age_ms: _builtins.int = ...,
+        incarnation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_ms", b"age_ms", "applied_index", b"applied_index", "clock_ms", b"clock_ms", "cluster_id", b"cluster_id", "leader_id", b"leader_id", "node_id", b"node_id", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_ms", b"age_ms", "applied_index", b"applied_index", "clock_ms", b"clock_ms", "cluster_id", b"cluster_id", "incarnation", b"incarnation", "leader_id", b"leader_id", "node_id", b"node_id", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

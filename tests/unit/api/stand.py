@@ -41,6 +41,7 @@ from garbagetruck.v1 import (
     resource_pb2_grpc,
     session_pb2_grpc,
 )
+from tests.unit.api.outside import Outside
 
 NODES = tuple(
     Member(f"n{i}", f"127.0.0.1:{7100 + i}", f"127.0.0.1:{7200 + i}", f"127.0.0.1:{7300 + i}", "0.1.0", f"d{i}", 1)
@@ -74,7 +75,7 @@ class BareGateway:
 
     def header(self) -> Header:
         leader = next((node.api for node in NODES if node.id == self.leader_id), "")
-        return Header("c-1", "n1", self.leader_id, leader, 1, 7, self.clock_ms, 0)
+        return Header("c-1", "n1", self.leader_id, leader, 1, 7, self.clock_ms, 0, self.machine.incarnation)
 
     def entered_ms(self) -> int:
         return self.clock_ms
@@ -199,19 +200,18 @@ class Stand:
     def __init__(self, door_limits: DoorLimits, call_limits: CallLimits) -> None:
         self.gateway = BareGateway()
         self.peers = Peers()
+        self.outside = Outside()
         self.tally = Tally()
         self.ready = True
         self.door_limits = door_limits
-        self.calls = CallInterceptor(
-            self.tally, lambda: self.gateway.header().leader_api, call_limits, itertools.count().__next__
-        )
+        self.calls = CallInterceptor(self.tally, self.gateway.header, call_limits, itertools.count().__next__)
         numbers = itertools.count(1)
         self.door = Door(
             self.gateway, lambda: self.gateway.machine, OnlyFiles(), lambda: f"{next(numbers):026d}", door_limits
         )
         self.server = ApiServer(
             "127.0.0.1:0",
-            public_services(self.door, self.peers, OnlyLoopback()),
+            public_services(self.door, self.peers, OnlyLoopback(), self.outside),
             self.calls,
             lambda: self.ready,
             ServerOptions(readiness_interval_ms=5),

@@ -14,7 +14,9 @@ from garbagetruck.cluster.api.gateway import (
     NotSealed,
     OperatingError,
     OutcomeUnknown,
+    StorageAbsent,
     StorageLow,
+    StorageRefused,
     TransferFailed,
 )
 from garbagetruck.cluster.machine.outcomes import Reason, Refused
@@ -75,7 +77,7 @@ def test_every_published_reason_stands_on_the_page_with_its_code() -> None:
     assert {line.split("`")[1] for line in rows} == published()
 
 
-LASTING = (OperatingError, StorageLow, TransferFailed, FeatureNotEnabled)
+LASTING = (OperatingError, StorageLow, TransferFailed, FeatureNotEnabled, StorageAbsent, StorageRefused)
 """What repeating soon does not help against."""
 
 
@@ -85,7 +87,7 @@ def test_whatever_is_unavailable_says_when_to_come_back(kind: type[OperatingErro
     assert told.answer.code is grpc.StatusCode.UNAVAILABLE
     retry = error_details_pb2.RetryInfo()
     assert any(detail.Unpack(retry) for detail in told.status().details)
-    assert retry.retry_delay.ToMilliseconds() == 200
+    assert retry.retry_delay.ToMilliseconds() == kind.retry_after_ms > 0
     assert told.leader() == "127.0.0.1:7101"
 
 

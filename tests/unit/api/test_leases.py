@@ -32,7 +32,7 @@ async def test_an_acquired_lease_is_told_in_full(api: Stand) -> None:
         labels={"a": "1", "b": "2"},
     )
     assert answer.header == header_pb2.ResponseHeader(
-        cluster_id="c-1", node_id="n1", leader_id="n1", term=1, applied_index=7, clock_ms=1_000
+        cluster_id="c-1", node_id="n1", leader_id="n1", term=1, applied_index=7, clock_ms=1_000, incarnation=1
     )
     resource = (await api.resources.GetResource(resource_pb2.GetResourceRequest(resource="uploads/42"))).resource
     assert resource.target == "file:/uploads/42"

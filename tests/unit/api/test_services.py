@@ -71,6 +71,24 @@ async def test_a_session_is_opened_renewed_read_and_closed(api: Stand) -> None:
     assert (told.code, told.reason) == (NOT_FOUND, "SESSION_NOT_FOUND")
 
 
+async def test_what_is_over_or_unknown_is_told_with_the_life_of_the_cluster_that_says_so(api: Stand) -> None:
+    session = (await api.sessions.OpenSession(session_pb2.OpenSessionRequest(holder="h", ttl_ms=1_000))).session
+    lease = await api.leases.Acquire(lease_pb2.AcquireRequest(resource="a", session_id=session.id))
+    api.gateway.apply(at_ms=9_000)
+    for call in (
+        api.sessions.RenewSession(session_pb2.RenewSessionRequest(session_id=session.id)),
+        api.sessions.RenewSession(session_pb2.RenewSessionRequest(session_id="unknown")),
+        api.leases.Renew(lease_pb2.RenewRequest(lease_id=lease.lease.id)),
+        api.leases.Release(lease_pb2.ReleaseRequest(lease_id="unknown")),
+        api.leases.GetLease(lease_pb2.GetLeaseRequest(lease_id="unknown")),
+    ):
+        metadata = (await refusal(call)).info.metadata
+        assert (metadata["cluster_id"], metadata["incarnation"]) == ("c-1", "1")
+    told = await refusal(api.resources.GetResource(resource_pb2.GetResourceRequest(resource="unknown")))
+    assert "incarnation" not in told.info.metadata
+    assert lease.header.incarnation == 1
+
+
 async def test_an_expired_session_says_so(api: Stand) -> None:
     session = (await api.sessions.OpenSession(session_pb2.OpenSessionRequest(holder="h", ttl_ms=1_000))).session
     api.gateway.apply(at_ms=9_000)

@@ -30,8 +30,17 @@ MUTATIONS = {
     "member add",
     "member remove",
     "leader transfer",
+    "snapshot create",
 }
-LISTS = {"lease list", "session list", "resource list", "cleanup list", "cleanup preview", "namespace list"}
+LISTS = {
+    "lease list",
+    "session list",
+    "resource list",
+    "cleanup list",
+    "cleanup preview",
+    "namespace list",
+    "snapshot list",
+}
 DANGEROUS = {
     "session close",
     "resource unhold",
@@ -42,7 +51,7 @@ DANGEROUS = {
     "cleanup resume",
     "namespace set",
 }
-OFFLINE = {"snapshot list", "snapshot verify", "snapshot restore"}
+OFFLINE = {"snapshot restore"}
 """Commands that look at this machine's own files."""
 LOCAL = (
     OFFLINE
@@ -173,7 +182,10 @@ def test_every_command_has_the_common_flags_and_those_of_its_kind(name: str) -> 
             ["snapshot", "restore", "--config", "n1.toml", "--from", "a", "--incarnation", "8192"],
             "less than or equal to 8191",
         ),
-        (["snapshot", "list"], "Missing option '--data-dir'"),
+        (["snapshot", "list", "--from", "a", "--data-dir", "b"], "--from and --data-dir are two places; name one"),
+        (["snapshot", "list", "--cluster", "a"], "--config and --cluster go with --from"),
+        (["snapshot", "verify", "s1", "--data-dir", "a"], "of a node's disk, name the file"),
+        (["snapshot", "create", "--wait-timeout", "5"], "'5' is not a duration"),
         (["lease", "lst"], "No such command 'lst'"),
         (["resource", "forget", "a"], "Missing option '--reason'"),
         (["serve", "--config", "n1.toml", "--raft-heartbeet", "1s"], "--raft-heartbeet is not known"),

@@ -20,7 +20,7 @@ from garbagetruck.client.errors import (
     ResourceHasOtherHolders,
     Unavailable,
 )
-from garbagetruck.client.lease import Deadline
+from garbagetruck.client.lease import Deadline, Described
 
 TTL_MS = 600
 
@@ -36,7 +36,7 @@ class Cluster:
         self.release_fails: GarbageTruckError | None = None
         self.deadline = Deadline(time.monotonic_ns, time.monotonic_ns() + TTL_MS * 1_000_000)
         record = LeaseSummary("lease-1", "default", "job", "h", 77, TTL_MS, TTL_MS, "", LeaseState.ACTIVE, "", 0, {})
-        self.lease = Lease(record, self.deadline, Lost(self.deadline))
+        self.lease = Lease(Described(record), self.deadline, Lost(self.deadline))
 
     async def acquire(self) -> Lease:
         return self.lease

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.message import Message
 
 from garbagetruck.client.errors import LeaseEnded, LeaseLost, Unavailable
-from garbagetruck.client.lease import Deadline, Lease, Lost
+from garbagetruck.client.lease import Deadline, Described, Lease, Lost
 from garbagetruck.client.translate import lease_summary
 from garbagetruck.client.world import boottime_ns
 from garbagetruck.v1 import lease_pb2
@@ -166,7 +166,7 @@ async def test_i1_suspend_counts(clock: FakeClock) -> None:
 
 def held(clock: FakeClock) -> Lease:
     deadline = Deadline(clock, clock.now_ns + 30 * 1_000_000_000)
-    return Lease(lease_summary(lease()), deadline, Lost(deadline))
+    return Lease(Described(lease_summary(lease())), deadline, Lost(deadline))
 
 
 async def test_the_body_of_a_guard_is_cancelled_by_the_loss(clock: FakeClock) -> None:

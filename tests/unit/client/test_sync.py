@@ -17,6 +17,7 @@ from garbagetruck.client.namespaces import Namespaces
 from garbagetruck.client.portal import Portal
 from garbagetruck.client.resources import Resources
 from garbagetruck.client.sessions import Sessions
+from garbagetruck.client.snapshots import Snapshots
 from garbagetruck.client.sync import (
     SyncCleanups,
     SyncLease,
@@ -24,9 +25,11 @@ from garbagetruck.client.sync import (
     SyncNamespaces,
     SyncResources,
     SyncSessions,
+    SyncSnapshots,
 )
 from garbagetruck.v1 import cluster_pb2, event_pb2, lease_pb2, session_pb2
-from tests.unit.client.fake_cluster import Node, acquired, lease, nodes, refusal
+from tests.unit.client.fake_cluster import FakeClock, Node, acquired, lease, nodes, refusal, world
+from tests.unit.client.lives import Cluster
 
 FACES = [
     (Truck, SyncTruck),
@@ -35,8 +38,9 @@ FACES = [
     (Resources, SyncResources),
     (Cleanups, SyncCleanups),
     (Namespaces, SyncNamespaces),
+    (Snapshots, SyncSnapshots),
 ]
-NOT_FOR_USERS = {"attach", "call_open", "call_renew"}
+NOT_FOR_USERS = {"attach", "register_anew", "note_release", "call_open", "call_renew"}
 
 
 @pytest.fixture
@@ -152,6 +156,25 @@ def test_a_session_without_await_keeps_itself_alive(served: Node) -> None:
         served.answer("RenewSession", refusal(grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND"))
         with pytest.raises(LeaseLost):
             hold_until_lost(truck)
+
+
+def test_a_session_without_await_goes_on_in_a_restored_cluster(served: Node) -> None:
+    cluster, clock = Cluster(ttl_ms=60_000), FakeClock()
+    cluster.serve(served)
+    with (
+        connect_sync(served.address, world=world(clock)) as truck,
+        truck.session(holder="resizer-7", ttl=60.0) as session,
+    ):
+        held = session.acquire("uploads/43")
+        before = (session.id, held.id, held.fencing_token)
+        cluster.restore()
+        clock.advance(25.0)
+        assert session.registered_anew() == 1
+        assert set(before).isdisjoint((session.id, held.id, held.fencing_token))
+        assert not held.lost.is_set()
+        assert [one.id for one in session.leases] == [held.id]
+        session.release(held)
+        assert cluster.released == ["uploads/43"]
 
 
 def test_lists_and_events_without_await(served: Node) -> None:
