@@ -3,11 +3,14 @@
 Duty: fixtures and settings that know nothing of the product. It must not know: any module of `garbagetruck`.
 """
 
+import logging
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 # Before any other conftest imports one of them: pytest shall explain failed assertions in shared modules as well.
@@ -31,6 +34,17 @@ def seed() -> int:
     value = secrets.randbits(32) if chosen is None else int(chosen)
     print(f"{SEED_VARIABLE}={value} repeats this run")
     return value
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command that a test runs in this process sets logging up for a process of its own: the next test has it as it was."""
+    root, configured = logging.getLogger(), structlog.get_config()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    structlog.configure(**configured)
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -120,8 +120,13 @@ class Link(asyncio.Protocol):
         self.read_ns = max(self.read_ns, since_ns)
 
     def send(self, message: Frame) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is None or self._transport.is_closing():
+            return
+        try:
             self._transport.write(frame_of(message, self._language))
+        except RuntimeError:
+            # uvloop may have closed the socket and not have told so yet, `is_closing` included. It will: `connection_lost`.
+            self._transport.abort()
 
     async def drain(self) -> None:
         if self._room is not None:

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pysyncobj.pipe_notifier import PipeNotifier
+from typing_extensions import override
 
 from garbagetruck.cluster.raft import network as network_module
 from garbagetruck.cluster.raft import wire
 from garbagetruck.cluster.raft.dialling import Backoff
-from garbagetruck.cluster.raft.frames import Frame, FrameReader, FrameRefusedError, frame_of
-from garbagetruck.cluster.raft.link import Channel
+from garbagetruck.cluster.raft.frames import RAFT, Frame, FrameReader, FrameRefusedError, frame_of
+from garbagetruck.cluster.raft.link import Channel, Link
 from garbagetruck.cluster.raft.network import TcpNetwork
 from garbagetruck.cluster.raft.poller import NoPoller
 from garbagetruck.cluster.raft.settings import APPEND_BATCH_BYTES, PROPOSAL_BYTES_MAX, Member
@@ -115,6 +116,33 @@ async def network(refused: list[str]) -> AsyncIterator[TcpNetwork]:
 def free_member(host: str = "127.0.0.1") -> Member:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return Member("n1", f"{host}:{taken.getsockname()[1]}")
+
+
+class ClosedUnawares(asyncio.Transport):
+    """As uvloop's can be: its socket is closed, and nobody was told yet."""
+
+    aborted = False
+
+    @override
+    def is_closing(self) -> bool:
+        return False
+
+    @override
+    def write(self, data: object) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    @override
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def test_a_link_whose_socket_is_closed_already_is_lost_and_no_bug() -> None:
+    host, bugs = Host(), list[BaseException]()
+    transport = ClosedUnawares()
+    link = Link(language=RAFT, owner=host, expected="n2", address="", monotonic_ns=lambda: 0, on_bug=bugs.append)
+    link.connection_made(transport)
+    link.send(wire.Alive())
+    assert (transport.aborted, bugs) == (True, [])
 
 
 class TestAccepting:
