@@ -19,6 +19,7 @@ from garbagetruck.cluster.machine.machine import Machine
 from garbagetruck.cluster.node.address_book import AddressBook, Page, Place
 from garbagetruck.cluster.node.applier import NS_PER_S, Applier
 from garbagetruck.cluster.node.archiving.parts import storage_service, tell_of
+from garbagetruck.cluster.node.archiving.service import StorageService
 from garbagetruck.cluster.node.bootstrap import Enrolment
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
 from garbagetruck.cluster.node.clock import ClusterClock
@@ -73,10 +74,11 @@ def compose(
     )
     core = _core(settings, identity, _Log(folder, machine, applier, directory), metrics, world)
     health = Health(core)
-    cleaning = _cleaning(settings, identity, core, metrics, world)
+    storage = storage_service(settings, folder, core, world)
+    cleaning = _cleaning(settings, identity, core, storage, metrics, world)
     forwarding, driver = forwarding_of(settings, identity, core, directory, metrics, world)
     core.leadership.observe(LeadershipJournal(), cleaning.executor, driver)
-    storage = tell_of(storage_service(settings, folder, core, world), health, forwarding.status)
+    tell_of(storage, health, forwarding.status)
     core.applier.listen(core.digests, core.leadership, cleaning.ledger, metrics.log, core.enrolment, directory, driver)
     core.digests.report_through(forwarding.gateway)
     api = _api(
@@ -88,13 +90,6 @@ def compose(
         metrics=metrics,
         world=world,
     )
-    http = HttpServer(
-        settings.http_listen.host,
-        settings.http_listen.port,
-        lambda: facts_of(identity, core, health),
-        lambda: core.machine,
-        metrics.exposition,
-    )
     return ServerNode(
         settings=settings,
         core=core,
@@ -102,11 +97,24 @@ def compose(
         forwarding=forwarding,
         health=health,
         api=api,
-        http=http,
+        http=_http(settings, identity, core, health, metrics),
         watch=_majority_watch(identity, core, folder, world),
         membership=Membership(directory, driver, _finder(core, forwarding, directory)),
         storage=storage,
         on_fatal=world.on_fatal,
+    )
+
+
+def _http(
+    settings: NodeSettings, identity: NodeIdentity, core: Core, health: Health, metrics: NodeMetrics
+) -> HttpServer:
+    """The pages of metrics, probes and status."""
+    return HttpServer(
+        settings.http_listen.host,
+        settings.http_listen.port,
+        lambda: facts_of(identity, core, health),
+        lambda: core.machine,
+        metrics.exposition,
     )
 
 
@@ -198,7 +206,12 @@ def _watch(
 
 
 def _cleaning(
-    settings: NodeSettings, identity: NodeIdentity, core: Core, metrics: NodeMetrics, world: World
+    settings: NodeSettings,
+    identity: NodeIdentity,
+    core: Core,
+    storage: StorageService | None,
+    metrics: NodeMetrics,
+    world: World,
 ) -> Cleaning:
     """Handlers, and the executor that runs them while this node leads."""
     registry = registry_of(settings, run_blocking=world.run_blocking, environ=world.environ)
@@ -208,7 +221,7 @@ def _cleaning(
         leadership=core.leadership,
         clock=core.clock,
         proved_within_ms=settings.raft.election_timeout_ms_max,
-        held=lambda: core.digests.holds_cleanups,
+        held=lambda: core.digests.holds_cleanups or (storage is not None and storage.holds_cleanups),
     )
     executor = CleanupExecutor(
         node_id=identity.node_id,

@@ -96,6 +96,11 @@ class StorageService:
         return await self._parts.storage.snapshots.whole()
 
     @property
+    def holds_cleanups(self) -> bool:
+        """Whether this node must start no cleanup, since the cluster was restored elsewhere. Any thread may ask."""
+        return self._parts.life.followed
+
+    @property
     def location(self) -> str:
         """Where they are, for people."""
         return self._parts.location
