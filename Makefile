@@ -41,7 +41,8 @@ CHAOS_MUTANTS ?=
 CHAOS_SCENARIOS ?= kill-all kill-staggered kill-leader kill-follower stop-leader stop-follower cut-node minority-leader \
 	flapping one-way bridge halves slow-network cut-connections rolling-restart drain-leader wiped-follower wiped-majority \
 	disk-full fsync-fails slow-disk corrupt-journal corrupt-snapshot member-replaced rolling-upgrade leader-transfer \
-	stale-handler kill-mid-cleanup mass-expiry-leader-dies
+	stale-handler kill-mid-cleanup mass-expiry-leader-dies postgres-killed postgres-stopped postgres-slow postgres-cut-off \
+	postgres-refuses postgres-full postgres-schema postgres-killed-with-leader mistaken-loss mistaken-loss-cut-off
 
 # Mutants that tests catch need what the tests need.
 chaos: $(DEVELOPMENT) ## the long chaos and simulation run

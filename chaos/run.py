@@ -53,13 +53,17 @@ async def run_scenario(
     began_ns = boottime_ns()
     history = History(grace_ms=GRACE_MS)
     async with Cluster(
-        folder / "cluster", nodes=plan.nodes, spare=scenario.spare, feature_level=scenario.feature_level
+        folder / "cluster",
+        nodes=plan.nodes,
+        spare=scenario.spare,
+        feature_level=scenario.feature_level,
+        postgres=scenario.postgres,
     ) as cluster:
         around = Around(nodes=cluster.doors, history=history, now_ns=boottime_ns)
         for namespace in NAMESPACES:
             await _set_up(cluster, namespace)
-        stage = Stage(cluster=cluster, around=around, plan=plan, say=say)
         async with _watched(cluster, history) as shelf:
+            stage = Stage(cluster=cluster, around=around, shelf=shelf, plan=plan, say=say)
             clients: list[Worker] = [Hoarder("hoarder", plan.seed, around)]
             clients += (
                 Client(f"c{number}", plan.seed, around, shelf, namespace=NAMESPACES[number % len(NAMESPACES)])

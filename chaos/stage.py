@@ -14,10 +14,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Never
 
+from garbagetruck.chaos.checkers.latency import Latency, latency_of
 from garbagetruck.chaos.faults.fault import Fault
 from garbagetruck.chaos.history import NS_PER_S, Attempt, Disturbance, Finding, Outcome
 from garbagetruck.chaos.processes.cluster import Cluster, ClusterFailed
 from garbagetruck.chaos.workload.caller import Around, Caller
+from garbagetruck.chaos.workload.shelf import Shelf
 from garbagetruck.v1 import cleanup_spec_pb2
 
 RECOVERY_S_MAX = 60.0
@@ -48,8 +50,11 @@ class Plan:
 class Stage:
     """Everything a scenario may use."""
 
-    def __init__(self, *, cluster: Cluster, around: Around, plan: Plan, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, *, cluster: Cluster, around: Around, shelf: Shelf, plan: Plan, say: Callable[[str], None]
+    ) -> None:
         self.cluster = cluster
+        self.shelf = shelf
         self.plan = plan
         self.random = random.Random(f"{plan.seed}/scenario")
         self.caller = Caller("scenario", around, self.random)
@@ -87,6 +92,12 @@ class Stage:
         """Let clients do their work that long, and something of it succeed."""
         await asyncio.sleep(seconds)
         await self.progress()
+
+    async def measured(self, seconds: float) -> Latency:
+        """Let clients do their work that long; answers how long their acquires took that were sent meanwhile."""
+        since_ns = self._now_ns()
+        await asyncio.sleep(seconds)
+        return latency_of(self._history, since_ns, self._now_ns())
 
     async def progress(self) -> None:
         """Wait until a call succeeds that was sent after this one. Within `PROGRESS_S_MAX`, or it is a finding."""

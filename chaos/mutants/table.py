@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from garbagetruck.chaos.mutants import (
     agreeing,
+    archiving,
     claiming,
     cleaning,
     clocks,
@@ -16,7 +17,7 @@ from garbagetruck.chaos.mutants import (
 )
 from garbagetruck.chaos.mutants.mutant import Mutant
 
-_AREAS = (clocks, leading, leases, claiming, cleaning, agreeing, replicating, storing, peering)
+_AREAS = (clocks, leading, leases, claiming, cleaning, agreeing, replicating, storing, archiving, peering)
 
 MUTANTS: Mapping[str, Mutant] = MappingProxyType(
     {each.name: each for area in _AREAS for each in vars(area).values() if isinstance(each, Mutant)}

@@ -22,6 +22,7 @@ import grpc.aio
 import tomlkit
 
 from garbagetruck.chaos.processes import proc, vault_handler
+from garbagetruck.chaos.processes.database import Database, DatabaseFailed
 from garbagetruck.chaos.processes.vault import Vault
 from garbagetruck.chaos.processes.wires import Kind, Wires
 from garbagetruck.cli.bench.throwaway import free_base_port
@@ -100,9 +101,14 @@ class Node:
 class Cluster:
     """`async with`: its nodes serve inside, and are gone afterwards."""
 
-    def __init__(self, folder: Path, *, nodes: int = 3, spare: int = 0, feature_level: int | None = None) -> None:
-        """`spare`: nodes that are planned and wired, and members of nothing yet."""
+    def __init__(
+        self, folder: Path, *, nodes: int = 3, spare: int = 0, feature_level: int | None = None, postgres: bool = False
+    ) -> None:
+        """`spare`: nodes that are planned and wired, and members of nothing yet. `postgres`: it keeps copies in a server of
+        its own.
+        """
         self.folder = folder
+        self.database = Database(folder, CLUSTER_ID) if postgres else None
         self.nodes: dict[str, Node] = {}
         self.doors: dict[str, Stubs] = {}
         """Whom clients may ask: the members."""
@@ -131,7 +137,7 @@ class Cluster:
         return self.folder / "vault"
 
     @property
-    def _plug_ins(self) -> Path:
+    def plug_ins(self) -> Path:
         return self.folder / "plug-ins"
 
     @property
@@ -158,18 +164,29 @@ class Cluster:
         self.folder.mkdir(parents=True, exist_ok=True)
         planned = layout.plan(options, new_cluster_id=CLUSTER_ID)
         layout.prepare(planned, options)
-        vault_handler.install(self._plug_ins)
+        vault_handler.install(self.plug_ins)
         Vault(self.vault).make()
         listening = {(node.id, kind): getattr(node, kind.value) for node in planned.nodes for kind in Kind}
         self._wires = Wires(listening)
         await self._wires.open()
+        storage = await self._open_database()
         for node in planned.nodes:
-            _reconfigure(node, self._wires, founders=self._size, vault=self.vault)
+            _reconfigure(node, self._wires, founders=self._size, vault=self.vault, storage=storage)
             self.nodes[node.id] = self._node(node)
         for node_id in list(self.nodes)[: self._size]:
             self.admit(node_id)
             await self.start(node_id, "--bootstrap")
         await self.until_healthy(timeout_s=READY_TIMEOUT_S)
+
+    async def _open_database(self) -> Mapping[str, Any]:
+        """What nodes are told of it; nothing without one."""
+        if self.database is None:
+            return {}
+        try:
+            await self.database.__aenter__()
+        except DatabaseFailed as error:
+            raise ClusterFailed(str(error)) from error
+        return self.database.settings
 
     def _node(self, node: layout.LocalNode) -> Node:
         channel = grpc.aio.insecure_channel(node.api, options=CHANNEL_OPTIONS)
@@ -217,6 +234,8 @@ class Cluster:
             await channel.close()
         if self._wires is not None:
             await self._wires.close()
+        if self.database is not None:
+            await self.database.close()
 
     # -- processes ----------------------------------------------------------------------------------------------
 
@@ -230,7 +249,7 @@ class Cluster:
                 sys.executable,
                 *NODE,
                 str(node.orders),
-                str(self._plug_ins),
+                str(self.plug_ins),
                 "--config",
                 str(node.config),
                 *flags,
@@ -311,9 +330,11 @@ def _knows_leader(status: cluster_pb2.ClusterStatus) -> bool:
     return leading == [status.leader_id]
 
 
-def _reconfigure(node: layout.LocalNode, wires: Wires, *, founders: int, vault: Path) -> None:
-    """Let a node find its peers at our wires, and listen where it would anyway. It is told of that many members, and
-    of the vault.
+def _reconfigure(
+    node: layout.LocalNode, wires: Wires, *, founders: int, vault: Path, storage: Mapping[str, Any]
+) -> None:
+    """Let a node find its peers at our wires, and listen where it would anyway. It is told of that many members, of the
+    vault, and of where its copies go.
     """
     content = tomlkit.parse(node.config.read_text(encoding="utf-8")).unwrap()
     others = [each for each in wires.nodes if each != node.id]
@@ -322,6 +343,6 @@ def _reconfigure(node: layout.LocalNode, wires: Wires, *, founders: int, vault: 
         ways = [f"{each}={wires.address(node.id, each, kind)}" for each in others]
         content["node"][f"{kind.value}_routes"] = ways
     content["handlers"]["vault"] = {"kind": vault_handler.KIND, "folder": str(vault)}
-    for section, settings in SETTINGS.items():
+    for section, settings in {**SETTINGS, "storage": storage}.items():
         content.setdefault(section, {}).update(settings)
     node.config.write_text(tomlkit.dumps(content), encoding="utf-8")

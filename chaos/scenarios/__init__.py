@@ -6,9 +6,11 @@ from types import MappingProxyType
 from garbagetruck.chaos.scenarios import (
     absences,
     damages,
+    databases,
     disks,
     handlers,
     kills,
+    lives,
     masses,
     networks,
     operators,
@@ -50,6 +52,16 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             damages.corrupt_journal,
             damages.corrupt_snapshot,
             masses.mass_expiry_leader_dies,
+            databases.postgres_killed,
+            databases.postgres_stopped,
+            databases.postgres_slow,
+            databases.postgres_cut_off,
+            databases.postgres_refuses,
+            databases.postgres_full,
+            databases.postgres_schema,
+            databases.postgres_killed_with_leader,
+            lives.mistaken_loss,
+            lives.mistaken_loss_cut_off,
             soak.soak,
         )
     }

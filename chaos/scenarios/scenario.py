@@ -26,6 +26,8 @@ class Scenario:
     """What the nodes are started with. None: the newest."""
     covers: tuple[int, ...]
     """Which of the dangers of docs/chaos.md it is about, beyond those that every run is judged by."""
+    postgres: bool
+    """Whether the nodes keep copies in a PostgreSQL server of the run's own."""
     ends_serving: bool
     """Whether a majority serves in the end, so that leases can be counted and orphans waited for."""
 
@@ -40,6 +42,7 @@ def scenario(
     spare: int = 0,
     feature_level: int | None = None,
     covers: tuple[int, ...] = (),
+    postgres: bool = False,
     ends_serving: bool = True,
 ) -> Callable[[Play], Scenario]:
     """Make a scenario of a function; its docstring is the summary."""
@@ -58,6 +61,7 @@ def scenario(
             spare=spare,
             feature_level=feature_level,
             covers=covers,
+            postgres=postgres,
             ends_serving=ends_serving,
         )
 
