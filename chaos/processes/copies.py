@@ -29,11 +29,18 @@ class Copies:
     """First and last index of each part of the archive that has no gap."""
     snapshot_index: int
     """How far the snapshot goes that goes furthest; 0 without one."""
+    oldest_index: int
+    """How far the one goes that goes least far; 0 without one."""
 
     @property
     def last_index(self) -> int:
         """As far as a restore gets."""
         return max((last for _, last in self.spans), default=0)
+
+    @property
+    def in_one_piece(self) -> bool:
+        """Whether the archive has no gap, and begins no later than right behind the oldest snapshot: what is before was trimmed."""
+        return len(self.spans) == 1 and self.spans[0][0] <= self.oldest_index + 1
 
 
 @dataclass(slots=True)
@@ -48,7 +55,7 @@ async def copies_in(storage: Storage) -> Copies:
     """A look at what is listed; nothing is read. Raises StorageError."""
     spans = tuple((each.first_index, each.last_index) for each in await storage.archive.spans(FIRST))
     whole = await storage.snapshots.whole()
-    return Copies(spans, whole[0].header.index if whole else 0)
+    return Copies(spans, whole[0].header.index if whole else 0, whole[-1].header.index if whole else 0)
 
 
 async def read_all(storage: Storage) -> int:
