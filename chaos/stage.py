@@ -16,7 +16,7 @@ from typing import Never
 
 from garbagetruck.chaos.checkers.latency import Latency, latency_of
 from garbagetruck.chaos.faults.fault import Fault
-from garbagetruck.chaos.history import NS_PER_S, Attempt, Disturbance, Finding, Outcome
+from garbagetruck.chaos.history import NS_PER_S, Attempt, Disturbance, Finding, Gone, Outcome
 from garbagetruck.chaos.processes.cluster import Cluster, ClusterFailed
 from garbagetruck.chaos.workload.caller import Around, Caller
 from garbagetruck.chaos.workload.shelf import Shelf
@@ -92,6 +92,11 @@ class Stage:
         """Let clients do their work that long, and something of it succeed."""
         await asyncio.sleep(seconds)
         await self.progress()
+
+    @property
+    def deleted(self) -> int:
+        """How many objects have disappeared from the shelf so far."""
+        return sum(1 for _ in self._history.of(Gone))
 
     async def measured(self, seconds: float) -> Latency:
         """Let clients do their work that long; answers how long their acquires took that were sent meanwhile."""
