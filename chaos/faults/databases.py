@@ -131,17 +131,24 @@ class DatabaseSlow(DatabaseFault):
 
 
 class DatabaseCutOff(DatabaseFault):
-    """Nothing gets there or back; connections stay, and new ones are never made."""
+    """Nothing gets there or back; connections stay, and new ones are never made.
+
+    `noticed`: the server gives its sessions up, as it does when nobody answers its probes: from here it always gets an answer,
+    since its end of a wire is ours.
+    """
 
     name = "PostgreSQL is cut off from the nodes"
 
-    def __init__(self) -> None:
+    def __init__(self, *, noticed: bool = False) -> None:
+        self._noticed = noticed
         self._held = 0
 
     @override
     async def hurt(self, database: Database, cluster: Cluster) -> None:
         self._held = -_held(database)
         database.wire.block(*Direction)
+        if self._noticed:
+            await database.say(END_SESSIONS)
 
     @override
     async def cure(self, database: Database, cluster: Cluster) -> None:

@@ -31,8 +31,8 @@ class RestoredElsewhere(DatabaseFault):
 
     @override
     async def cure(self, database: Database, cluster: Cluster) -> None:
-        if self.elsewhere is None:
-            return
+        if self.elsewhere is None or not self.elsewhere.report:
+            return  # it did not come to that
         restored = await self.elsewhere.status()
         self._incarnation = restored.incarnation if restored is not None else 0
         old = await cluster.status(await cluster.leader())

@@ -56,7 +56,7 @@ async def _restored_beside(stage: Stage, ttl_ms: int, *, cut_off: bool) -> None:
     life = RestoredElsewhere()
     async with AsyncExitStack() as away:
         if cut_off:
-            await away.enter_async_context(stage.under(DatabaseCutOff(), recovers=False))
+            await away.enter_async_context(stage.under(DatabaseCutOff(noticed=True), recovers=False))
         async with stage.under(life, recovers=False), asyncio.TaskGroup() as moved:
             assert life.elsewhere is not None, "it was injected"
             around = replace(stage.caller.around, nodes={elsewhere.ID: life.elsewhere.stubs})

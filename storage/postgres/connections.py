@@ -11,8 +11,9 @@ Threads: one event loop.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
@@ -25,6 +26,13 @@ from garbagetruck.storage.postgres.settings import PostgresSettings
 TRANSACTION_STATEMENTS_MAX = 10
 """A transaction is given up after as long as this many statements may take."""
 CLOSE_TIMEOUT_S = 2.0
+PROBES: Mapping[str, str] = MappingProxyType(
+    {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+)
+"""After 20 seconds without an answer the server knows that we are gone. Its other timeouts do not hold while it waits for more
+of a COPY: a machine that lost its power then would keep its row locked for the two hours that kernels wait by themselves, and
+neither its successor nor a restore would get past it.
+"""
 
 
 class Session:
@@ -92,6 +100,7 @@ class Connections:
                 "statement_timeout": str(settings.statement_timeout_ms),
                 "lock_timeout": str(settings.lock_timeout_ms),
                 "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
+                **PROBES,
                 "synchronous_commit": "on",  # whatever the server's default is: what returns is durable
             },
         )
