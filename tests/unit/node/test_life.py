@@ -44,12 +44,15 @@ async def test_i10_another_life_has_cleanups_paused_and_held_here_from_then_on(
 ) -> None:
     queue = Queue()
     life = life_of(queue)
-    assert not life.followed
     told = await life.refused(error)
     assert life.followed
     (pausing,) = queue.given
     assert isinstance(pausing, PauseCleanups)
     assert told in pausing.reason
+
+
+def test_a_life_that_has_met_no_other_holds_nothing() -> None:
+    assert not life_of(Queue()).followed
 
 
 async def test_i10_they_are_held_though_the_leadership_was_lost_just_then() -> None:
