@@ -142,6 +142,13 @@ class Stage:
             await asyncio.sleep(POLL_S)
         return True
 
+    def cannot_tell(self, why: str) -> Never:
+        """Leave the run undecided: what it would show is no fault's doing. Raises `FaultUnavailable`."""
+        now_ns = self._now_ns()
+        self._history.add(Disturbance(fault=why, began_ns=now_ns, healed_ns=now_ns, recovered_ns=now_ns, proof=""))
+        self._say(f"  {why}")
+        raise FaultUnavailable(why)
+
     def fail(self, what: str) -> Never:
         """Put down that something does not hold without which the scenario cannot go on. Raises `ClusterFailed`."""
         self.check(what, holds=False)

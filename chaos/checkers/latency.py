@@ -12,6 +12,8 @@ from garbagetruck.chaos.history import NS_PER_MS, Attempt, History, Outcome, Ver
 
 SAMPLES_MIN = 20
 """Fewer show nothing."""
+BUSY_MS_MAX = 1_000.0
+"""A machine on which one in a hundred acquires takes longer while nothing is broken shows nothing of a fault."""
 NOISE_FACTOR = 2.0
 NOISE_MS = {50: 10.0, 99: 200.0}
 """By quantile. What one waits for who waits for PostgreSQL is a statement at least: half a second where it is slow."""
@@ -30,6 +32,11 @@ class Latency:
     def told(self) -> str:
         failed = f", of which {self.failed} failed" if self.failed else ""
         return f"p50 {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms of {self.samples}{failed}"
+
+    @property
+    def calm(self) -> bool:
+        """Whether something can be compared with it."""
+        return self.samples >= SAMPLES_MIN and not self.failed and self.p99_ms <= BUSY_MS_MAX
 
     def within_noise_of(self, *calm: "Latency") -> bool:
         """Whether no quantile is more than twice the greatest of the calm ones and a constant, and every span says something."""

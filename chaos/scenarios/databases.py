@@ -102,6 +102,8 @@ async def _in_nobodys_way(
     term = await stage.term()
     calm_s = min(CALM_S, outage_s)
     before = await stage.measured(calm_s)
+    if not before.calm or await stage.term() != term:
+        stage.cannot_tell(f"a fault on a machine that is too busy without one: {before.told}")
     async with stage.under(fault):
         during, lag = await asyncio.gather(stage.measured(outage_s), lag_within(stage.cluster, outage_s))
     await caught_up(stage)

@@ -53,6 +53,17 @@ def test_an_acquire_that_failed_counts_with_the_time_that_it_took() -> None:
     assert not found.within_noise_of(span(story, 0, 900))
 
 
+def test_a_machine_that_is_busy_by_itself_is_not_calm() -> None:
+    story = Story()
+    acquires(story, 0, 5)
+    acquires(story, 1_000, 1_500)
+    acquires(story, 4_000, 5)
+    story.attempt(Verb.ACQUIRE, 4_000, 4_900, Outcome.UNKNOWN)
+    acquires(story, 6_000, 5, SAMPLES_MIN - 1)
+    assert span(story, 0, 900).calm
+    assert not any(span(story, begins, begins + 1_900).calm for begins in (1_000, 4_000, 6_000))
+
+
 def test_too_few_show_nothing() -> None:
     story = Story()
     acquires(story, 0, 5, SAMPLES_MIN - 1)
