@@ -68,8 +68,8 @@ class Session:
 
 
 class Connections:
-    """`prepare` is called before the first transaction, and before the next after a failure: the server, or its schema, may
-    be another then.
+    """`prepare` is called before the first transaction, before the next after a failure, and on every new connection: the server,
+    or its schema, may be another then. A connection that ended while nobody used it is replaced without a word.
     """
 
     def __init__(self, settings: PostgresSettings, prepare: Callable[[Session], Awaitable[None]]) -> None:
@@ -89,6 +89,7 @@ class Connections:
             settings.dsn,
             min_size=0,
             max_size=settings.connections_max,
+            init=self._prepare_new,
             reset=_nothing,
             timeout=settings.connect_timeout_ms / 1_000,
             command_timeout=settings.answer_timeout_ms / 1_000,
@@ -104,6 +105,11 @@ class Connections:
                 "synchronous_commit": "on",  # whatever the server's default is: what returns is durable
             },
         )
+
+    async def _prepare_new(self, connection: Any) -> None:
+        if self._prepared:  # else the whole storage is about to be
+            async with connection.transaction():
+                await self._prepare(Session(connection))
 
     async def close(self) -> None:
         pool, self._pool = self._pool, None
