@@ -58,12 +58,13 @@ async def run_scenario(
         spare=scenario.spare,
         feature_level=scenario.feature_level,
         settings=scenario.settings,
+        postgres=scenario.postgres,
     ) as cluster:
         around = Around(nodes=cluster.doors, history=history, now_ns=boottime_ns)
         for namespace in NAMESPACES:
             await _set_up(cluster, namespace)
-        stage = Stage(cluster=cluster, around=around, plan=plan, say=say)
         async with _watched(cluster, history) as shelf:
+            stage = Stage(cluster=cluster, around=around, shelf=shelf, plan=plan, say=say)
             clients: list[Worker] = [Hoarder("hoarder", plan.seed, around)]
             clients += (
                 Client(f"c{number}", plan.seed, around, shelf, namespace=NAMESPACES[number % len(NAMESPACES)])

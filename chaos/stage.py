@@ -14,10 +14,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Never
 
+from garbagetruck.chaos.checkers.latency import Latency, latency_of
 from garbagetruck.chaos.faults.fault import Fault
-from garbagetruck.chaos.history import NS_PER_S, Attempt, Disturbance, Finding, Outcome
+from garbagetruck.chaos.history import NS_PER_S, Attempt, Disturbance, Finding, Gone, Outcome
 from garbagetruck.chaos.processes.cluster import Cluster, ClusterFailed
 from garbagetruck.chaos.workload.caller import Around, Caller
+from garbagetruck.chaos.workload.shelf import Shelf
 from garbagetruck.v1 import cleanup_spec_pb2
 
 RECOVERY_S_MAX = 60.0
@@ -50,8 +52,11 @@ class Plan:
 class Stage:
     """Everything a scenario may use."""
 
-    def __init__(self, *, cluster: Cluster, around: Around, plan: Plan, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, *, cluster: Cluster, around: Around, shelf: Shelf, plan: Plan, say: Callable[[str], None]
+    ) -> None:
         self.cluster = cluster
+        self.shelf = shelf
         self.plan = plan
         self.random = random.Random(f"{plan.seed}/scenario")
         self.caller = Caller("scenario", around, self.random)
@@ -92,6 +97,17 @@ class Stage:
         await asyncio.sleep(seconds)
         await self.progress()
 
+    @property
+    def deleted(self) -> int:
+        """How many objects have disappeared from the shelf so far."""
+        return sum(1 for _ in self._history.of(Gone))
+
+    async def measured(self, seconds: float) -> Latency:
+        """Let clients do their work that long; answers how long their acquires took that were sent meanwhile."""
+        since_ns = self._now_ns()
+        await asyncio.sleep(seconds)
+        return latency_of(self._history, since_ns, self._now_ns())
+
     async def progress(self) -> None:
         """Wait until a call succeeds that was sent after this one. Within `PROGRESS_S_MAX`, or it is a finding."""
         since_ns, seen = self._now_ns(), len(self._history.records)
@@ -129,6 +145,13 @@ class Stage:
                 return False
             await asyncio.sleep(POLL_S)
         return True
+
+    def cannot_tell(self, why: str) -> Never:
+        """Leave the run undecided: what it would show is no fault's doing. Raises `FaultUnavailable`."""
+        now_ns = self._now_ns()
+        self._history.add(Disturbance(fault=why, began_ns=now_ns, healed_ns=now_ns, recovered_ns=now_ns, proof=""))
+        self._say(f"  {why}")
+        raise FaultUnavailable(why)
 
     def fail(self, what: str) -> Never:
         """Put down that something does not hold without which the scenario cannot go on. Raises `ClusterFailed`."""

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from garbagetruck.chaos.mutants import (
     agreeing,
+    archiving,
     calling,
     claiming,
     cleaning,
@@ -30,6 +31,7 @@ _AREAS = (
     agreeing,
     replicating,
     storing,
+    archiving,
     peering,
     returning,
 )

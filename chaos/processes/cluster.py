@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +24,7 @@ import grpc.aio
 import tomlkit
 
 from garbagetruck.chaos.processes import proc, vault_handler
+from garbagetruck.chaos.processes.database import Database, DatabaseFailed
 from garbagetruck.chaos.processes.orders import Orders
 from garbagetruck.chaos.processes.settings import Settings, reconfigure
 from garbagetruck.chaos.processes.vault import Vault
@@ -117,10 +118,14 @@ class Cluster:
         nodes: int = 3,
         spare: int = 0,
         feature_level: int | None = None,
+        postgres: bool = False,
         settings: Settings = MappingProxyType({}),
     ) -> None:
-        """`spare`: nodes that are planned and wired, and members of nothing yet. `settings` of the nodes, by section, beside ours."""
+        """`spare`: nodes that are planned and wired, and members of nothing yet. `postgres`: it keeps copies in a server of
+        its own. `settings` of the nodes, by section, beside ours.
+        """
         self.folder = folder
+        self.database = Database(folder, CLUSTER_ID) if postgres else None
         self.nodes: dict[str, Node] = {}
         self.doors: dict[str, Stubs] = {}
         """Whom clients may ask: the members."""
@@ -150,7 +155,7 @@ class Cluster:
         return self.folder / "vault"
 
     @property
-    def _plug_ins(self) -> Path:
+    def plug_ins(self) -> Path:
         return self.folder / "plug-ins"
 
     @property
@@ -177,18 +182,30 @@ class Cluster:
         self.folder.mkdir(parents=True, exist_ok=True)
         planned = layout.plan(options, new_cluster_id=CLUSTER_ID)
         layout.prepare(planned, options)
-        vault_handler.install(self._plug_ins)
+        vault_handler.install(self.plug_ins)
         Vault(self.vault).make()
         listening = {(node.id, kind): getattr(node, kind.value) for node in planned.nodes for kind in Kind}
         self._wires = Wires(listening)
         await self._wires.open()
+        storage = await self._open_database()
         for node in planned.nodes:
-            reconfigure(node, self._wires, founders=self._size, vault=self.vault, settings=self._settings)
+            own = {**self._settings, "storage": storage}
+            reconfigure(node, self._wires, founders=self._size, vault=self.vault, settings=own)
             self.nodes[node.id] = self._node(node)
         for node_id in list(self.nodes)[: self._size]:
             self.admit(node_id)
             await self.start(node_id, "--bootstrap")
         await self.until_healthy(timeout_s=READY_TIMEOUT_S)
+
+    async def _open_database(self) -> Mapping[str, Any]:
+        """What nodes are told of it; nothing without one."""
+        if self.database is None:
+            return {}
+        try:
+            await self.database.__aenter__()
+        except DatabaseFailed as error:
+            raise ClusterFailed(str(error)) from error
+        return self.database.settings
 
     def _node(self, node: layout.LocalNode) -> Node:
         channel = grpc.aio.insecure_channel(node.api, options=CHANNEL_OPTIONS)
@@ -240,6 +257,8 @@ class Cluster:
             await channel.close()
         if self._wires is not None:
             await self._wires.close()
+        if self.database is not None:
+            await self.database.close()
 
     # -- processes ----------------------------------------------------------------------------------------------
 
@@ -253,7 +272,7 @@ class Cluster:
                 sys.executable,
                 *NODE,
                 *(str(self._orders(node_id, part)) for part in ("disk", "clocks")),
-                str(self._plug_ins),
+                str(self.plug_ins),
                 "--config",
                 str(node.config),
                 *flags,

@@ -1,6 +1,6 @@
 """What an operator asks of a cluster, through the API and nothing else.
 
-Duty: members in and out, leadership handed over; each asked again, at any member, until it is granted.
+Duty: members in and out, leadership handed over, cleanups resumed; each asked again, at any member, until it is granted.
 Must not know: processes, folders, why.
 """
 
@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 
 from garbagetruck.chaos.processes.cluster import Cluster, ClusterFailed
-from garbagetruck.v1 import cluster_pb2
+from garbagetruck.v1 import cleanup_pb2, cluster_pb2
 
 CALL_TIMEOUT_S = 10.0
 GRANTED_S_MAX = 60.0
@@ -38,6 +38,12 @@ async def transfer_leadership(cluster: Cluster, node_id: str) -> str:
     request = cluster_pb2.TransferLeadershipRequest(member_id=node_id)
     answer = await _asked(cluster, lambda stubs: stubs.cluster.TransferLeadership, request)
     return str(answer.leader_id)
+
+
+async def resume_cleanups(cluster: Cluster) -> None:
+    """Of the whole cluster."""
+    request = cleanup_pb2.ResumeRequest(all_namespaces=True, reason="an operator")
+    await _asked(cluster, lambda stubs: stubs.cleanup.Resume, request)
 
 
 async def member(cluster: Cluster, node_id: str) -> cluster_pb2.Member | None:

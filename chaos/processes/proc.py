@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 STOPPED = "T"
+ENDED = "Z"
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -20,6 +21,12 @@ def state_of(pid: int) -> str:
 def resident_bytes(pid: int) -> int | None:
     fields = _stat(pid)
     return int(fields[21]) * PAGE_BYTES if fields else None
+
+
+def children(pid: int) -> list[int]:
+    """Of the processes that run now, those that it has begun and that are still its own."""
+    running = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()]
+    return [each for each in running if _parent(each) == pid]
 
 
 def threads(pid: int) -> int | None:
@@ -44,6 +51,11 @@ def folder_bytes(folder: Path) -> int:
             except OSError:
                 continue
     return total
+
+
+def _parent(pid: int) -> int | None:
+    fields = _stat(pid)
+    return int(fields[1]) if fields else None
 
 
 def _stat(pid: int) -> list[str]:

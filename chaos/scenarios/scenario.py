@@ -32,6 +32,8 @@ class Scenario:
     """Which of the dangers of docs/chaos.md it is about, beyond those that every run is judged by."""
     settings: Settings
     """Of the nodes, beside those of every run."""
+    postgres: bool
+    """Whether the nodes keep copies in a PostgreSQL server of the run's own."""
     ends_serving: bool
     """Whether a majority serves in the end, so that leases can be counted and orphans waited for."""
 
@@ -48,6 +50,7 @@ def scenario(  # noqa: PLR0913  # all that a story is played with comes in here
     feature_level: int | None = None,
     covers: tuple[int, ...] = (),
     settings: Settings = MappingProxyType({}),
+    postgres: bool = False,
     ends_serving: bool = True,
 ) -> Callable[[Play], Scenario]:
     """Make a scenario of a function; its docstring is the summary."""
@@ -68,6 +71,7 @@ def scenario(  # noqa: PLR0913  # all that a story is played with comes in here
             feature_level=feature_level,
             covers=covers,
             settings=settings,
+            postgres=postgres,
             ends_serving=ends_serving,
         )
 

@@ -20,6 +20,7 @@ from garbagetruck.cluster.node.address_book import AddressBook, Page, Place
 from garbagetruck.cluster.node.applier import NS_PER_S, Applier
 from garbagetruck.cluster.node.archiving.desk import NodeSnapshots
 from garbagetruck.cluster.node.archiving.parts import storage_service, tell_of
+from garbagetruck.cluster.node.archiving.service import StorageService
 from garbagetruck.cluster.node.bootstrap import Enrolment
 from garbagetruck.cluster.node.chronicling import Chronicler
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
@@ -76,11 +77,12 @@ def compose(
     )
     core = _core(settings, identity, _Log(folder, machine, applier, directory), metrics, world)
     health = Health(core)
-    cleaning = _cleaning(settings, identity, core, metrics, world)
+    storage = storage_service(settings, folder, core, world)
+    cleaning = _cleaning(settings, identity, core, storage, metrics, world)
     forwarding, driver = forwarding_of(settings, identity, core, directory, metrics, world)
     core.leadership.observe(LeadershipJournal(), cleaning.executor, driver)
     health.unknown_handlers = forwarding.status.unknown_handlers = lambda: cleaning.executor.unknown_handlers
-    storage = tell_of(storage_service(settings, folder, core, world), health, forwarding.status)
+    tell_of(storage, health, forwarding.status)
     snapshots = NodeSnapshots(node_id=identity.node_id, service=storage, peers=forwarding.forwarder)
     forwarding.handler.take_snapshot = snapshots.create_own
     core.applier.listen(
@@ -100,6 +102,19 @@ def compose(
         membership=Membership(directory, driver, _finder(core, forwarding, directory)),
         storage=storage,
         on_fatal=world.on_fatal,
+    )
+
+
+def _http(
+    settings: NodeSettings, identity: NodeIdentity, core: Core, health: Health, metrics: NodeMetrics
+) -> HttpServer:
+    """The pages of metrics, probes and status."""
+    return HttpServer(
+        settings.http_listen.host,
+        settings.http_listen.port,
+        lambda: facts_of(identity, core, health),
+        lambda: core.machine,
+        metrics.exposition,
     )
 
 
@@ -192,7 +207,12 @@ def _watch(
 
 
 def _cleaning(
-    settings: NodeSettings, identity: NodeIdentity, core: Core, metrics: NodeMetrics, world: World
+    settings: NodeSettings,
+    identity: NodeIdentity,
+    core: Core,
+    storage: StorageService | None,
+    metrics: NodeMetrics,
+    world: World,
 ) -> Cleaning:
     """Handlers, and the executor that runs them while this node leads."""
     registry = registry_of(
@@ -204,7 +224,7 @@ def _cleaning(
         leadership=core.leadership,
         clock=core.clock,
         proved_within_ms=settings.raft.election_timeout_ms_max,
-        held=lambda: core.digests.holds_cleanups,
+        held=lambda: core.digests.holds_cleanups or (storage is not None and storage.holds_cleanups),
     )
     executor = CleanupExecutor(
         node_id=identity.node_id,
@@ -256,19 +276,6 @@ def _api(
         calls,
         lambda: health.ready,
         ServerOptions(message_bytes_max=limits.message_bytes_max),
-    )
-
-
-def _http(
-    settings: NodeSettings, identity: NodeIdentity, core: Core, health: Health, metrics: NodeMetrics
-) -> HttpServer:
-    """Metrics, health and the status page."""
-    return HttpServer(
-        settings.http_listen.host,
-        settings.http_listen.port,
-        lambda: facts_of(identity, core, health),
-        lambda: core.machine,
-        metrics.exposition,
     )
 
 

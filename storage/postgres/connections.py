@@ -11,8 +11,9 @@ Threads: one event loop.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
@@ -25,6 +26,13 @@ from garbagetruck.storage.postgres.settings import PostgresSettings
 TRANSACTION_STATEMENTS_MAX = 10
 """A transaction is given up after as long as this many statements may take."""
 CLOSE_TIMEOUT_S = 2.0
+PROBES: Mapping[str, str] = MappingProxyType(
+    {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+)
+"""After 20 seconds without an answer the server knows that we are gone. Its other timeouts do not hold while it waits for more
+of a COPY: a machine that lost its power then would keep its row locked for the two hours that kernels wait by themselves, and
+neither its successor nor a restore would get past it.
+"""
 
 
 class Session:
@@ -60,8 +68,8 @@ class Session:
 
 
 class Connections:
-    """`prepare` is called before the first transaction, and before the next after a failure: the server, or its schema, may
-    be another then.
+    """`prepare` is called before the first transaction, before the next after a failure, and on every new connection: the server,
+    or its schema, may be another then. A connection that ended while nobody used it is replaced without a word.
     """
 
     def __init__(self, settings: PostgresSettings, prepare: Callable[[Session], Awaitable[None]]) -> None:
@@ -81,6 +89,7 @@ class Connections:
             settings.dsn,
             min_size=0,
             max_size=settings.connections_max,
+            init=self._prepare_new,
             reset=_nothing,
             timeout=settings.connect_timeout_ms / 1_000,
             command_timeout=settings.answer_timeout_ms / 1_000,
@@ -92,9 +101,15 @@ class Connections:
                 "statement_timeout": str(settings.statement_timeout_ms),
                 "lock_timeout": str(settings.lock_timeout_ms),
                 "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
+                **PROBES,
                 "synchronous_commit": "on",  # whatever the server's default is: what returns is durable
             },
         )
+
+    async def _prepare_new(self, connection: Any) -> None:
+        if self._prepared:  # else the whole storage is about to be
+            async with connection.transaction():
+                await self._prepare(Session(connection))
 
     async def close(self) -> None:
         pool, self._pool = self._pool, None

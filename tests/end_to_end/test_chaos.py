@@ -6,6 +6,7 @@ I1 to I8 are judged by its checkers, whose own tests show that each can fail.
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -117,6 +118,14 @@ def test_i5_a_stale_handler_deletes_nothing_of_what_was_made_anew(folder: Path, 
     assert any(
         "I5: the stale handler's deletions of vault-1 were refused: fenced under" in line for line in report["timeline"]
     )
+
+
+def test_i10_a_postgresql_that_is_killed_is_noticed_by_no_client_and_caught_up_with(folder: Path, seed: int) -> None:
+    report = play(folder, "postgres-killed", "--outage", "3s", "--seed", str(seed))
+    assert report["verdict"] == "passed"
+    told = "\n".join(report["timeline"])
+    for holds in ("I10: acquires took", "I10: the term was", "a lag of", "without a gap", "password stands nowhere"):
+        assert f"holds: {holds}" in told or re.search(f"holds: .*{holds}", told), holds
 
 
 def test_i2_a_disk_that_fails_ends_its_node_and_loses_nothing(folder: Path, seed: int) -> None:

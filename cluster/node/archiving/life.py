@@ -4,7 +4,8 @@ was followed by another.
 Duty: give the incarnation that writes, after it was reserved; pause the cluster's own cleanups when a later one is there
 (I10's one exception). Only a leader's node asks.
 
-Invariants: nothing is written before the incarnation is reserved. Whatever the storage says, nothing but a pause comes of it.
+Invariants: nothing is written before the incarnation is reserved. Whatever the storage says, nothing but a pause comes of it:
+that of the cluster, in its log, which an operator may end; and that of this process, which knows what it has seen, and ends with it.
 Must not know: what is written.
 """
 
@@ -60,6 +61,8 @@ class Life:
         self._storage = storage
         self._random = random
         self._now_ms = now_ms
+        self.followed = False
+        """Whether another life of this cluster was seen: then this process starts no cleanup any more. Any thread may ask."""
 
     @property
     def present(self) -> Incarnation | None:
@@ -97,6 +100,7 @@ class Life:
             told = (
                 f"the storage holds incarnation {highest} of this cluster, and this is {own}: it was restored elsewhere"
             )
+        self.followed = True  # from now on, not from when the log says so, nor only until somebody resumes
         await self._pause(told)
         return told
 

@@ -72,8 +72,7 @@ def storage_service(settings: NodeSettings, folder: DataFolder, core: Core, worl
     )
 
 
-def tell_of(storage: StorageService | None, health: Health, status: NodeStatusBoard) -> StorageService | None:
+def tell_of(storage: StorageService | None, health: Health, status: NodeStatusBoard) -> None:
     """Have metrics and the status tell of it."""
     if storage is not None:
         health.archive, status.archive_waits = storage.facts, storage.waits
-    return storage

@@ -119,6 +119,11 @@ class StorageService:
                 yield chunk
 
     @property
+    def holds_cleanups(self) -> bool:
+        """Whether this node must start no cleanup, since the cluster was restored elsewhere. Any thread may ask."""
+        return self._parts.life.followed
+
+    @property
     def location(self) -> str:
         """Where they are, for people."""
         return self._parts.location

@@ -88,7 +88,9 @@ def section_of(section: StorageSection, source: str) -> StorageSection:
     """The settings of storage, with another place. Raises RecoveryError when it is none."""
     if source.partition("://")[0] not in SCHEMES:
         return replace(section, kind="directory", folder=Path(source).absolute())
-    changed = replace(section, kind="postgres", dsn=Secret(source), folder=None)
+    # Who was cut off in the middle of a write is in the way until the server gives him up, after as long.
+    patience_ms = section.statement_timeout_ms
+    changed = replace(section, kind="postgres", dsn=Secret(source), folder=None, lock_timeout_ms=patience_ms)
     try:
         described(changed)
     except ValueError as error:

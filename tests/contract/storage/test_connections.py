@@ -20,7 +20,7 @@ from garbagetruck.storage.postgres import schema as schemas
 from garbagetruck.storage.postgres.queries import migrations, queries
 from garbagetruck.storage.postgres.settings import PostgresSettings
 from garbagetruck.storage.postgres.storage import PostgresStorage
-from tests.contract.storage.rigs import PostgresRig
+from tests.contract.storage.rigs import PostgresRig, until
 from tests.contract.storage.samples import FIRST
 
 SECRET = "s3cret-w0rd"
@@ -68,6 +68,28 @@ async def test_a_password_that_a_server_repeats_is_hidden(server: EmbeddedPostgr
     assert isinstance(error, StorageMisconfigured)
     assert "[hidden]" in str(error)
     assert password not in everything_told(error)
+
+
+async def test_a_newer_schema_is_refused_also_when_the_connection_ended_while_nobody_used_it(
+    server: EmbeddedPostgres,
+) -> None:
+    """The driver's pool replaces such a one by itself, and nothing fails on the way."""
+    rig = PostgresRig(server, schema=f"newer_{secrets.token_hex(4)}")
+    name = f"newer-{secrets.token_hex(4)}"
+    async with rig.open(application_name=name) as storage:
+        await storage.incarnations.reserve(FIRST, by="n1")
+        await rig.execute(f"INSERT INTO schema_migrations (version, name) VALUES ({len(migrations()) + 1}, 'later')")
+        await rig.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'")
+
+        async def ended() -> bool:
+            return not await rig.execute(f"SELECT FROM pg_stat_activity WHERE application_name = '{name}'")
+
+        await until(ended)
+        for _ in range(3):
+            with pytest.raises((SchemaTooNew, StorageUnreachable)):
+                await storage.incarnations.reserved()
+        with pytest.raises(SchemaTooNew):
+            await storage.incarnations.reserved()
 
 
 async def test_a_password_file_is_read_anew_for_every_connection(rig_of: PostgresRig, tmp_path: Path) -> None:

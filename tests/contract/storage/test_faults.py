@@ -1,9 +1,12 @@
 """What befalls PostgreSQL and those who write to it, one thing at a time."""
 
 import asyncio
+import math
+import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -15,6 +18,7 @@ from garbagetruck.storage.errors import (
     StorageTimedOut,
     StorageUnreachable,
 )
+from garbagetruck.storage.postgres.connections import PROBES
 from garbagetruck.storage.postgres.queries import queries
 from garbagetruck.storage.protocol import Storage
 from garbagetruck.storage.records import CHUNK_BYTES_MAX, Span
@@ -188,6 +192,30 @@ async def test_a_writer_that_stands_still_in_a_transaction_is_in_the_way_for_a_b
         assert await storage.archive.resume(SUCCESSOR) == Span(1, 4, 3)
     finally:
         still.terminate()
+
+
+async def test_a_writer_whose_machine_is_gone_is_probed_for_soon(rig: PostgresRig, storage: Storage) -> None:
+    """In the middle of a COPY no timeout of the server's holds, and a lock would stand for as long as the kernel waits."""
+    await archive(storage, 4)
+    seen: list[float] = []
+
+    async def all_probed() -> bool:
+        seen[:] = probed_after_s(rig.server.port)
+        return bool(seen) and math.inf not in seen
+
+    await until(all_probed)
+    assert max(seen) <= float(PROBES["tcp_keepalives_idle"]), "the kernel's own would be two hours"
+
+
+def probed_after_s(port: int) -> list[float]:
+    """When the kernel probes next, for each connection that was made to this port; see proc_net_tcp in its documentation."""
+    found = []
+    for line in Path("/proc/net/tcp").read_text(encoding="utf-8").splitlines()[1:]:
+        _, local, _, state, _, timer, *_ = line.split()
+        if int(local.partition(":")[2], 16) == port and state == "01":
+            kind, _, ticks = timer.partition(":")
+            found.append(int(ticks, 16) / os.sysconf("SC_CLK_TCK") if kind == "02" else math.inf)
+    return found
 
 
 async def _closed(connection: asyncpg.Connection) -> bool:

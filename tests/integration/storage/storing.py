@@ -52,8 +52,13 @@ class Kept:
         self.config.write_text(tomlkit.dumps(config))
 
     def open(self) -> PostgresStorage:
+        return self.open_as("tests")
+
+    def open_as(self, cluster_id: str) -> PostgresStorage:
+        """Of another cluster in the same schema."""
         return PostgresStorage(
-            PostgresSettings(dsn=self.server.dsn, password_file=self.server.password_file, schema=self.schema), "tests"
+            PostgresSettings(dsn=self.server.dsn, password_file=self.server.password_file, schema=self.schema),
+            cluster_id,
         )
 
     @asynccontextmanager
@@ -81,6 +86,18 @@ def kept(folder: Path, server: EmbeddedPostgres, **more: object) -> Kept:
     found = Kept(prepared(folder), server)
     found.configure(**more)
     return found
+
+
+def beside(old: Kept, folder: Path, data_dir: Path) -> Kept:
+    """The node that an operator makes elsewhere of what was restored into `data_dir`: what is outside is the same."""
+    new = kept(folder, old.server)
+    new.schema = old.schema
+    new.configure()
+    config = tomlkit.parse(new.config.read_text())
+    config["node"]["data_dir"] = str(data_dir)
+    config["handlers"]["file"]["roots"] = {"files": str(old.place.files)}
+    new.config.write_text(tomlkit.dumps(config))
+    return new
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import garbagetruck
-from garbagetruck.client import Truck
+from garbagetruck.client import CleanupSettings, Truck
 from garbagetruck.cluster.node.server_node import ServerNode
 from garbagetruck.storage.embedded.server import EmbeddedPostgres
 from garbagetruck.storage.records import Incarnation
@@ -162,6 +162,35 @@ async def test_i10_a_cluster_that_sees_a_later_incarnation_pauses_its_own_cleanu
         await until(lambda: machine.cleanups_paused)
         assert "restored elsewhere" in machine.cleanups_pause_reason
         await acquire_some(truck, "b", 1)
+
+
+async def test_i9_i10_a_cluster_that_was_restored_elsewhere_deletes_nothing_even_when_it_is_resumed(
+    cluster: Kept,
+) -> None:
+    """Its operator may not know yet. What is due there may be in use by those who went to the other one."""
+    async with cluster.running(bootstrap=True) as node, calling(cluster) as truck:
+        await truck.namespaces.set(cleanup=CleanupSettings(grace_ms_min=0))
+        await release_a_file(cluster, truck, "before")
+        await until(lambda: not (cluster.place.files / "before").exists())
+        await until_archived(node)
+        async with cluster.open() as storage:
+            await storage.incarnations.reserve(Incarnation(2, "other"), by="a test")
+        machine = node.core.machine
+        await until(lambda: machine.cleanups_paused)
+        await release_a_file(cluster, truck, "after")
+        for _ in range(2):
+            await truck.cleanups.resume(all_namespaces=True)
+            await until(lambda: machine.cleanups_paused)
+        assert node.storage is not None
+        assert node.storage.holds_cleanups
+        assert (cluster.place.files / "after").exists()
+
+
+async def release_a_file(cluster: Kept, truck: Truck, name: str) -> None:
+    """Nobody leases it any more; it is due at once."""
+    (cluster.place.files / name).write_text("maybe in use")
+    cleanup = garbagetruck.Cleanup("file", path=name)
+    await truck.release((await truck.acquire(name, holder="tests", ttl=60.0, cleanup=cleanup)).id)
 
 
 async def test_i10_a_server_that_takes_half_a_second_for_everything_is_in_nobodys_way(cluster: Kept) -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import garbagetruck
 from garbagetruck.cli.app import app
-from garbagetruck.client import CleanupSettings
+from garbagetruck.client import CleanupSettings, Lease, ResourceState, Truck
 from garbagetruck.cluster.machine.model import TOKEN_COUNTER_BITS
 from garbagetruck.cluster.node.config.loading import load_settings
 from garbagetruck.cluster.node.recovery.errors import (
@@ -31,9 +31,10 @@ from garbagetruck.cluster.node.recovery.from_storage import Wanted, is_storage, 
 from garbagetruck.cluster.node.recovery.restore import Restored
 from garbagetruck.cluster.node.recovery.stored import Point, StoredSource
 from garbagetruck.storage.embedded.server import EmbeddedPostgres
-from tests.integration.storage.storing import Kept, kept, until, until_archived
+from tests.integration.storage.storing import Kept, beside, kept, until, until_archived
 
 LEASES = 20
+MOVED_TTL_S = 6.0
 TO_THE_END = Point()
 ResultT = TypeVar("ResultT")
 
@@ -131,6 +132,47 @@ async def test_i9_i10_a_cluster_that_lives_is_not_restored_and_pauses_when_it_is
         await in_thread(lambda: restore(cluster, tmp_path / "new", dead=True))
         await until(lambda: node.core.machine.cleanups_paused)
         await truck.acquire("goes on", holder="tests", ttl=60.0)
+
+
+async def test_i1_i9_i10_files_of_holders_who_moved_outlive_their_leases_at_the_cluster_that_was_taken_for_dead(
+    tmp_path: Path, server: EmbeddedPostgres
+) -> None:
+    """It lives on, with the same files in reach; even its own operator's word makes it delete none of them."""
+    old = kept(tmp_path / "old", server)
+    async with old.running(bootstrap=True) as first, garbagetruck.connect(old.place.api) as truck:
+        machine = first.core.machine
+        await truck.namespaces.set(cleanup=CleanupSettings(grace_ms_min=0))
+        leases = {name: await _lease_a_file(old, truck, name) for name in ("moves-1", "moves-2", "left", "control")}
+        await truck.release(leases.pop("control").id)
+        await until(lambda: not (old.place.files / "control").exists())
+        await until_archived(first)
+        await in_thread(lambda: restore(old, tmp_path / "restored"))
+        new = beside(old, tmp_path / "new", tmp_path / "restored")
+        moved = [leases["moves-1"].id, leases["moves-2"].id]
+        async with new.running(), garbagetruck.connect(new.place.api) as elsewhere, asyncio.TaskGroup() as holders:
+            holding = holders.create_task(_hold(elsewhere, moved))
+            await until(lambda: machine.cleanups_paused)
+            while [each async for each in truck.list_leases()]:  # noqa: ASYNC110  # time ends them, and tells nobody
+                await asyncio.sleep(0.1)
+            await truck.cleanups.resume(all_namespaces=True)
+            await until(lambda: machine.cleanups_paused)
+            due = [each.resource async for each in truck.cleanups.list(states=[ResourceState.DUE])]
+            assert sorted(due) == sorted(leases), "it would have deleted them"
+            assert all((old.place.files / name).exists() for name in leases)
+            assert all([(await elsewhere.get_lease(each)).remaining > 0 for each in moved])
+            holding.cancel()
+
+
+async def _hold(truck: Truck, lease_ids: list[str]) -> None:
+    """Until cancelled."""
+    while True:
+        await truck.renew(lease_ids)
+        await asyncio.sleep(MOVED_TTL_S / 10)
+
+
+async def _lease_a_file(cluster: Kept, truck: Truck, name: str) -> Lease:
+    (cluster.place.files / name).write_text("in use")
+    return await truck.acquire(name, holder="mover", ttl=MOVED_TTL_S, cleanup=garbagetruck.Cleanup("file", path=name))
 
 
 async def test_of_two_restores_at_once_one_wins_and_the_other_is_told(cluster: Kept, tmp_path: Path) -> None:
