@@ -27,8 +27,8 @@ TABLES = (
     "requests",
     "draining",
     "digest_notes",
-    "breakers",
 )
+SALTS = {name: salt for salt, name in enumerate(TABLES, 1)} | {"breakers": 20}
 
 
 def state_of(machine: Machine) -> State:
@@ -48,7 +48,7 @@ def check(machine: Machine) -> None:
 
 def check_digest(state: State) -> None:
     total = DigestSum()
-    for salt, name in enumerate(TABLES, 1):
+    for name, salt in SALTS.items():
         table = getattr(state, name)
         copy = type(table)(total, salt)
         for key, record in table.items():
