@@ -89,7 +89,7 @@ class State:
         """Namespace -> holders that an engaged brake waits for."""
         self.fleet_missing: dict[HolderKey, None] = {}
         """Holders that the fleet's brake waits for while it is engaged."""
-        self.breakers: Table[str, Breaker] = Table(self.digest, 13)
+        self.breakers: Table[str, Breaker] = Table(self.digest, 20)
         """Handler -> its breaker, while that is open."""
         self.events: deque[Event] = deque()
 

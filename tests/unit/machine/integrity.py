@@ -28,8 +28,8 @@ TABLES = (
     "draining",
     "digest_notes",
     "chronicles",
-    "breakers",
 )
+SALTS = {name: salt for salt, name in enumerate(TABLES, 1)} | {"breakers": 20}
 
 
 def state_of(machine: Machine) -> State:
@@ -49,7 +49,7 @@ def check(machine: Machine) -> None:
 
 def check_digest(state: State) -> None:
     total = DigestSum()
-    for salt, name in enumerate(TABLES, 1):
+    for name, salt in SALTS.items():
         table = getattr(state, name)
         copy = type(table)(total, salt)
         for key, record in table.items():
