@@ -5,6 +5,7 @@ Must not know: faults, leases.
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable
 
 from garbagetruck.chaos.history import Burden, History, Sight
@@ -26,20 +27,22 @@ async def observe(cluster: Cluster, history: History, now_ns: Callable[[], int])
     """Until cancelled."""
     looks = 0
     while True:
-        await asyncio.gather(*(_see(cluster, node, history, now_ns) for node in cluster.nodes.values()))
+        nodes = list(cluster.nodes.values())
+        seen = await asyncio.gather(*(_see(cluster, node, history, now_ns) for node in nodes))
         if looks % BURDEN_EVERY == 0:
-            for node in cluster.nodes.values():
+            # One that reads its disk, as long as that takes, is not yet what it will be.
+            for node in itertools.compress(nodes, seen):
                 _weigh(node, history, now_ns)
         looks += 1
         await asyncio.sleep(LOOK_S)
 
 
-async def _see(cluster: Cluster, node: Node, history: History, now_ns: Callable[[], int]) -> None:
-    """What a node says of itself; of others it knows by hearsay."""
+async def _see(cluster: Cluster, node: Node, history: History, now_ns: Callable[[], int]) -> bool:
+    """What a node says of itself; of others it knows by hearsay. Answers whether it says anything."""
     asked_ns = now_ns()
     status = await cluster.status(node.id) if node.running else None
     if status is None:
-        return
+        return False
     for each in status.nodes:
         if each.id == node.id and each.role in ROLES:
             history.add(
@@ -54,6 +57,7 @@ async def _see(cluster: Cluster, node: Node, history: History, now_ns: Callable[
                     clock_ms=status.clock_ms,
                 )
             )
+    return True
 
 
 def _weigh(node: Node, history: History, now_ns: Callable[[], int]) -> None:
