@@ -175,7 +175,8 @@ class Registration:
         await self._succession.register(self.members.values(), self.session_id)
         self._life = life
         before, self._told = self._told, (self._succession.registered, self.session_id)
-        logger.warning(
+        logger.log(
+            logging.INFO if self._told == before else logging.WARNING,
             "session %s goes on in incarnation %d of cluster %s, which was restored: %d of %d leases were registered anew",
             self.session_id,
             life.incarnation,

@@ -29,7 +29,7 @@ def whatever_is_not_known_is_registered_anew(patch: Patch) -> None:
 @mutant(
     guard="client: an earlier life is not believed",
     breaks="I1",
-    catcher=by_test("unit/client/test_restored.py::test_the_latest_life_is_remembered_whatever_else_answers"),
+    catcher=by_test("unit/client/test_lives.py::test_the_latest_life_is_remembered_whatever_else_answers"),
 )
 def an_earlier_life_is_believed(patch: Patch) -> None:
     """A client that has gone over to the restored cluster has its leases renewed by the one that was given up."""
