@@ -213,7 +213,7 @@ async def _serve_until(stop: asyncio.Event, node: ServerNode, folder: DataFolder
 async def _take_leave(stop: asyncio.Event, gone: asyncio.Event) -> None:
     """Having been removed, serve nobody, but go on answering for Raft for a while.
 
-    Until the leader has stored that it is without this node, a restart has it ask for this node's vote again; it lets the
+    Until the removal is sealed a restart may have others ask for this node's vote again; the leader lets the
     record go afterwards. A signal ends the waiting, too.
     """
     _log.info("taking_leave", at_most_s=TAKE_LEAVE_S_MAX)

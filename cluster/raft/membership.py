@@ -81,11 +81,14 @@ class Membership:
             self.met.forget(node_id)
 
     def on_change(self, index: int, change: VoterChange) -> None:
-        """A change of the voters was applied."""
+        """A change of the voters was applied, or a seal."""
+        former = self.voters.ids
         self.voters.apply(index, change)
         if change.kind == "remove":
             self.met.dismiss(change.node_id, change.disk_id)
         self.look_again()
+        if self.voters.ids == former:
+            return
         _log.info(
             "raft_voters_changed",
             node=self._identity.node_id,

@@ -13,7 +13,7 @@ from garbagetruck.cluster.node import membership
 from garbagetruck.cluster.node.membership import MembershipDriver
 from garbagetruck.cluster.node.peers.wire import StatusResponse
 from garbagetruck.cluster.raft.errors import ChangeRefused, ChangeUnknown
-from garbagetruck.cluster.raft.log import AddVoter, RemoveVoter
+from garbagetruck.cluster.raft.log import AddVoter, RemoveVoter, SealVoters
 from tests.unit.machine.scribe import member
 from tests.unit.node.rig import PEERS, Rig, turns
 
@@ -136,9 +136,22 @@ async def test_a_member_that_leaves_loses_its_vote_and_then_its_record(stage: St
     await stage.begin()
     stage.heard.applied["n3"] = 1_000
     await stage.remove("n3")
-    assert stage.log.changes == [RemoveVoter("n3")]
+    assert stage.log.changes == [RemoveVoter("n3"), SealVoters()]
     assert stage.role("n3") is None
     assert stage.heard.asked == ["n3"], "it was seen off"
+    await stage.end()
+
+
+async def test_i4_a_record_stays_until_the_removal_is_sealed(stage: Stage) -> None:
+    """Who was removed may end when its record is gone: no restart may need its vote then."""
+    await stage.begin()
+    stage.log.voters -= {"n3"}
+    stage.log.change_error = ChangeUnknown()
+    await stage.remove("n3")
+    assert stage.role("n3") is MemberRole.LEAVING
+    stage.log.change_error = None
+    await until(lambda: stage.role("n3") is None)
+    assert stage.log.changes == [SealVoters()]
     await stage.end()
 
 
@@ -213,7 +226,8 @@ async def test_the_next_leader_goes_on_with_a_member_that_leaves(stage: Stage, w
     await stage.lead(3)
     await turns(30)
     assert stage.role("n3") is None
-    assert len(stage.log.changes) == (0 if when == "afterwards" else 1)
+    removal = [] if when == "afterwards" else [RemoveVoter("n3")]
+    assert stage.log.changes == [*removal, SealVoters()], "sealed by whoever lets the record go"
     await stage.end()
 
 
@@ -242,6 +256,6 @@ async def test_a_learner_that_is_removed_before_its_vote_never_gets_one(stage: S
     await stage.remove("n4")
     stage.log.change_error = None
     await until(lambda: stage.role("n4") is None)
-    assert stage.log.changes == []
+    assert stage.log.changes == [SealVoters()]
     assert replace(member(4), role=MemberRole.LEARNER) not in stage.machine.members()
     await stage.end()
