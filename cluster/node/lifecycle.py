@@ -37,7 +37,7 @@ from garbagetruck.cluster.node.logs import configure_logs
 from garbagetruck.cluster.node.server_node import ServerNode
 from garbagetruck.cluster.node.world import World
 from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
-from garbagetruck.cluster.raft.errors import DiskFailed, RaftError, StorageRefused
+from garbagetruck.cluster.raft.errors import DiskFailed, FoundedTwice, RaftError, StorageRefused
 
 EXIT_DONE = 0
 EXIT_REFUSED = 1
@@ -110,7 +110,7 @@ def serve(
         _log.critical("refused", reason=str(error))
     except HandlerSettingsError as error:
         _log.critical("refused", reason=str(problem_of(error)))
-    except (NotThisClusterError, SettingsRefusedError, StorageNotInstalled) as error:
+    except (NotThisClusterError, FoundedTwice, SettingsRefusedError, StorageNotInstalled) as error:
         _log.critical("refused", reason=str(error))
     except StorageRefused as error:
         _log.critical("storage_refused", reason=str(error))
@@ -244,6 +244,9 @@ def die(error: BaseException) -> Never:
         case EntryTooNew() | StorageRefused():
             _log.critical("too_new" if isinstance(error, EntryTooNew) else "storage_refused", reason=str(error))
             code = EXIT_DAMAGED
+        case FoundedTwice():
+            _log.critical("refused", reason=str(error))
+            code = EXIT_REFUSED
         case StateDiverged():
             _log.critical("state_diverged", reason=str(error))
         case EntryNotApplied():

@@ -1,7 +1,8 @@
-"""How the log of a folder began: with whom, and whether this node was one of them.
+"""How the log of a folder began: with whom, whether this node was one of them, and which of several such logs it is.
 
-Duty: keep that in one small JSON file, `founding.json`, written before anything else is in the folder, and never again. What a
-configuration says later about members changes nothing: the log does.
+Duty: keep that in one small JSON file, `founding.json`, written before anything else is in the folder. What a configuration says
+later about members changes nothing: the log does. Two things are added, each once: the log's origin, when its first entry is
+applied; and who refuted that this folder founds anything (`origin`).
 
 Threads: the Raft thread only.
 """
@@ -23,6 +24,10 @@ class Founding(msgspec.Struct, frozen=True):
     voters: list[str]
     is_founder: bool
     """Whether this node is one of them. One that joins only knows what it was told: it counts no votes by that."""
+    origin: str = ""
+    """A digest of the first entry that was applied; empty as long as none was, or where it was compacted away before."""
+    refuted_by: str = ""
+    """The peer that knows this founder by another disk, with a log: nothing is founded from here."""
 
     @property
     def mark(self) -> str:
@@ -55,5 +60,10 @@ def found(
         if founders is None
         else Founding(sorted(founders), is_founder=True)
     )
-    replace_file(disk, path, msgspec.json.format(msgspec.json.encode(founding)))
+    store(disk, folder, founding)
     return founding
+
+
+def store(disk: Disk, folder: Path, founding: Founding) -> None:
+    """Raises DiskFailed."""
+    replace_file(disk, folder / "founding.json", msgspec.json.format(msgspec.json.encode(founding)))

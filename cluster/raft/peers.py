@@ -66,6 +66,10 @@ class PeerDisks:
             return True
         return known == disk_id
 
+    def has_another(self, node_id: str, disk_id: str) -> bool:
+        """Whether `node_id` was met, with another disk. Raises JournalDamaged, DiskFailed."""
+        return self.load().get(node_id, disk_id) != disk_id
+
     def was_removed(self, node_id: str, disk_id: str) -> bool:
         """Whether that disk was a voter's, and its removal was applied."""
         self.load()
@@ -130,3 +134,10 @@ class VoterDisks:
         if not is_founder:
             return not self._voters.is_certain
         return self._met.is_known_or_new(node_id, disk_id)
+
+    def has_another(self, node_id: str, disk_id: str) -> bool:
+        """Whether `node_id` votes, and is known by another disk. Raises JournalDamaged, DiskFailed."""
+        known = self._voters.disks.get(node_id)
+        if known is None:
+            return False
+        return known != disk_id if known else self._met.has_another(node_id, disk_id)

@@ -235,6 +235,11 @@ class Trio:
         self.tell()
         return replica
 
+    async def found_again(self, node_id: str, *, folder: str, disk_id: str) -> Replica:
+        """As `--bootstrap` does in an empty folder, whatever the node was before."""
+        self._folders[node_id] = self._folder / folder
+        return await self.start(node_id, disk_id=disk_id)
+
     def tell(self) -> None:
         """Everybody hears who the members are."""
         for node_id, replica in self.replicas.items():
