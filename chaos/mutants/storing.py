@@ -6,7 +6,7 @@ from typing import Any
 from garbagetruck.chaos.mutants.mutant import by_test, in_raft, mutant
 from garbagetruck.chaos.mutants.patch import Patch
 from garbagetruck.chaos.simulator.disk import SimulatedFile
-from garbagetruck.cluster.raft import compaction
+from garbagetruck.cluster.raft import compaction, founding, peers
 from garbagetruck.cluster.raft.compaction import Compaction
 from garbagetruck.cluster.raft.journal import recovery, segments
 from garbagetruck.cluster.raft.journal.format import Kind, Metadata, Record
@@ -244,3 +244,16 @@ def pysyncobj_serialises_by_itself(patch: Patch) -> None:
     """The serializer says that it is idle, so that pysyncobj forks beside threads."""
     states: Any = vars(compaction)["SERIALIZER_STATE"]
     patch.setattr(Compaction, "checkSerializing", lambda self: (states.NOT_SERIALIZING, None))
+
+
+@mutant(
+    guard="hazard 4: checksums of the small files",
+    breaks="I3",
+    catcher=by_test(
+        "unit/raft/test_small_files.py::test_a_flipped_bit_anywhere_is_refused_by_the_files_name_or_changes_nothing"
+    ),
+)
+def what_a_small_file_says_is_believed(patch: Patch) -> None:
+    """A byte that has rotted names another founder, or another disk of a peer."""
+    for module in (founding, peers):
+        patch.setattr(module, "verify", lambda _path, _content, _checksum: None)

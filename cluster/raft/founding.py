@@ -12,10 +12,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from garbagetruck.cluster.raft.disk import Disk
 from garbagetruck.cluster.raft.errors import JournalDamaged
-from garbagetruck.cluster.raft.small_files import read_file, replace_file
+from garbagetruck.cluster.raft.small_files import checksum_of, read_file, replace_file, verify
 
 
 class Founding(msgspec.Struct, frozen=True):
@@ -28,6 +29,8 @@ class Founding(msgspec.Struct, frozen=True):
     """A digest of the first entry that was applied; empty as long as none was, or where it was compacted away before."""
     refuted_by: str = ""
     """The peer that knows this founder by another disk, with a log: nothing is founded from here."""
+    checksum: str = ""
+    """Of the rest, in the file only."""
 
     @property
     def mark(self) -> str:
@@ -48,8 +51,11 @@ def found(
     content = read_file(disk, path)
     try:
         if content is not None:
-            return msgspec.json.decode(content, type=Founding)
-    except msgspec.MsgspecError as error:
+            stored = msgspec.json.decode(content, type=Founding)
+            founding = replace(stored, checksum="")
+            verify(path, founding, stored.checksum)
+            return founding
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise JournalDamaged(path, str(error)) from error
     if has_log:
         founders = [*told]
@@ -66,4 +72,5 @@ def found(
 
 def store(disk: Disk, folder: Path, founding: Founding) -> None:
     """Raises DiskFailed."""
-    replace_file(disk, folder / "founding.json", msgspec.json.format(msgspec.json.encode(founding)))
+    stored = replace(founding, checksum=checksum_of(founding))
+    replace_file(disk, folder / "founding.json", msgspec.json.format(msgspec.json.encode(stored)))
