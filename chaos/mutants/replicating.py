@@ -211,12 +211,12 @@ def a_second_change_does_not_wait_for_the_first(patch: Patch) -> None:
 
 
 @mutant(
-    guard="hazard 17: a removal is sealed",
+    guard="hazard 17: a change is sealed",
     breaks="I4",
     catcher=by_test("unit/node/test_membership_driver.py::test_i4_a_record_stays_until_the_removal_is_sealed"),
 )
-def a_removal_is_not_sealed(patch: Patch) -> None:
-    """A removed node ends while a restart of the others may still need its vote, for ever."""
+def a_change_is_not_sealed(patch: Patch) -> None:
+    """A removed node ends, or a leader is lost, while the others still count votes by what was so before, for ever."""
 
     async def seal(_self: Any, _epoch: int) -> None:
         pass

@@ -171,7 +171,10 @@ class MembershipDriver(LeadershipObserver, ApplyListener):
         votes = member.id in self._log.status.voters
         try:
             if member.role is MemberRole.LEARNER:
-                return await (self._settle(member) if votes else self._promote(member, epoch))
+                if not votes:
+                    return await self._promote(member, epoch)
+                await self._seal(epoch)
+                return await self._settle(member)
             if not votes:
                 await self._seal(epoch)
                 await self._see_off(member)
@@ -205,9 +208,10 @@ class MembershipDriver(LeadershipObserver, ApplyListener):
         return ""
 
     async def _seal(self, epoch: int) -> None:
-        """Have no restart need the vote of who was removed, which may end once its record is gone.
+        """Have no restart count votes by what was so before. A member that was removed may end once its record is gone, and
+        another may be lost once the new one's says that it votes.
 
-        Each leader does so before it lets a record go: what its predecessor came to, and what anybody has stored, it cannot know.
+        Each leader does so before it settles a record: what its predecessor came to, and what anybody has stored, it cannot know.
         """
         await self._log.change_voters(SealVoters(), term=epoch)
 

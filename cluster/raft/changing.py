@@ -7,10 +7,10 @@ differ by more they need not. So a leader proposes a change only when no other i
 (Ongaro's dissertation, section 4.1), and only after an entry of its own term was applied: before that there may be one
 that it does not know to be committed (https://groups.google.com/g/raft-dev/c/t4xj6dJTP6E).
 
-Why a removal is sealed before the removed node may end: a node that restarts knows of its last change only that it is in
-the log, and counts votes by the one before (`journal.log`). Without the removed node's vote, and with another node gone for
-good, the rest of a majority might all be such. A second entry behind the removal proves it to whoever has that entry, and
-of every majority somebody has, once it is committed; so the one with the furthest log knows, and can win.
+Why a change is sealed before anybody relies on it: a node that has not heard that the last change in its log is committed
+counts votes by the one before (`journal.log`). Once a removed node has ended, or the leader that made the change is gone for
+good, the rest of a majority might all be such, and wait for ever. A second entry behind the change proves it to whoever has
+that entry, and of every majority somebody has, once it is committed; so the one with the furthest log knows, and can win.
 
 Invariants: a refusal leaves the log as it is. A leader never proposes its own removal: it hands over first.
 

@@ -94,7 +94,7 @@ class RemoveVoter:
 @dataclass(frozen=True, slots=True)
 class SealVoters:
     """Have one more entry say who votes, and change nothing. Whose log has it knows, by that alone, that the change before
-    it is committed: so once it is applied here, no restart of any majority asks for the vote of a node that was removed.
+    it is committed: so once it is applied here, no majority counts votes by what was so before.
     """
 
 
