@@ -99,10 +99,7 @@ def two_foundings_are_taken_for_one(patch: Patch) -> None:
 @mutant(
     guard="origin: a founder founds once",
     breaks="I2",
-    catcher=by_test(
-        "unit/raft/test_origin.py::TestAFounderThatWasFoundedAgain"
-        "::test_i2_it_is_told_so_by_who_has_the_log_and_founds_nothing_from_there_ever_after"
-    ),
+    catcher=in_raft("refounded"),
 )
 def a_founder_is_founded_again(patch: Patch) -> None:
     """A founder that lost its disk and was bootstrapped again goes on, until it finds somebody who does not know it."""
