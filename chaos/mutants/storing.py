@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from garbagetruck.chaos.mutants.mutant import by_test, in_cluster, in_raft, mutant
+from garbagetruck.chaos.mutants.mutant import by_test, in_raft, mutant
 from garbagetruck.chaos.mutants.patch import Patch
 from garbagetruck.chaos.simulator.disk import SimulatedFile
 from garbagetruck.cluster.raft import compaction, cursor, founding, peers, transport
@@ -262,7 +262,7 @@ def what_a_small_file_says_is_believed(patch: Patch) -> None:
 @mutant(
     guard="archive: what stands for another entry is none",
     breaks="I3",
-    catcher=in_cluster("storage", "members", "kill", "no_depot", names="I3"),
+    catcher=by_test("unit/raft/snapshots/test_keeping.py::test_an_entry_that_stands_for_what_a_snapshot_holds_is_gone"),
 )
 def what_stands_for_an_entry_is_archived(patch: Patch) -> None:
     """A node that began with a snapshot archives nothing in the place of its last entries."""
