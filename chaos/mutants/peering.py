@@ -3,14 +3,15 @@
 import ssl
 from typing import Any
 
-from garbagetruck.chaos.mutants.mutant import by_test, mutant
+from garbagetruck.chaos.mutants.mutant import by_test, in_raft, mutant
 from garbagetruck.chaos.mutants.patch import Patch
 from garbagetruck.cluster.node import identity
 from garbagetruck.cluster.raft import tls, transport
 from garbagetruck.cluster.raft.frames import FrameReader
 from garbagetruck.cluster.raft.handshake import Door
 from garbagetruck.cluster.raft.network import TcpNetwork
-from garbagetruck.cluster.raft.peers import PeerDisks
+from garbagetruck.cluster.raft.origin import Origin
+from garbagetruck.cluster.raft.peers import PeerDisks, VoterDisks
 from garbagetruck.cluster.raft.sessions import Sessions
 from garbagetruck.cluster.raft.tls import PeerNames
 
@@ -65,6 +66,44 @@ def any_disk_counts_under_a_name(patch: Patch) -> None:
 def what_a_strange_disk_says_counts(patch: Patch) -> None:
     """A disk that is let in because it may be the leader's votes under a name that is another's."""
     patch.setattr(transport, "_OF_ITSELF", ())
+
+
+@mutant(
+    guard="disks at the door: a founder that was never met",
+    breaks="I2",
+    catcher=in_raft("latecomer", names="I3"),
+)
+def whoever_bears_a_founders_name_is_that_founder(patch: Patch) -> None:
+    """Also one that joined with an empty folder, so that a founder that starts late makes a majority with it."""
+    original = VoterDisks.is_known_or_new
+
+    def is_known_or_new(self: VoterDisks, node_id: str, disk_id: str, *, is_founder: bool = True) -> bool:
+        del is_founder
+        return original(self, node_id, disk_id)
+
+    patch.setattr(VoterDisks, "is_known_or_new", is_known_or_new)
+
+
+@mutant(
+    guard="origin: two foundings of one cluster",
+    breaks="I3",
+    catcher=by_test(
+        "unit/raft/test_origin.py::TestWhichLog::test_i3_nodes_of_two_foundings_refuse_each_other_whoever_they_met"
+    ),
+)
+def two_foundings_are_taken_for_one(patch: Patch) -> None:
+    """A node follows a leader of another history under the name of its own."""
+    patch.setattr(Origin, "is_apart", lambda self, name: False)
+
+
+@mutant(
+    guard="origin: a founder founds once",
+    breaks="I2",
+    catcher=in_raft("refounded"),
+)
+def a_founder_is_founded_again(patch: Patch) -> None:
+    """A founder that lost its disk and was bootstrapped again goes on, until it finds somebody who does not know it."""
+    patch.setattr(Origin, "refute", lambda self, by: None)
 
 
 @mutant(

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from garbagetruck.chaos.mutants.mutant import by_test, in_raft, mutant
 from garbagetruck.chaos.mutants.patch import Patch
+from garbagetruck.cluster.node.membership import MembershipDriver
 from garbagetruck.cluster.raft import changing, seams, transport, wire
 from garbagetruck.cluster.raft.ballot import Ballot
 from garbagetruck.cluster.raft.election import Election, Standing
@@ -207,6 +208,20 @@ def a_second_change_does_not_wait_for_the_first(patch: Patch) -> None:
     """Two changes are under way at once, and their majorities have nobody in common."""
     patch.setattr(changing, "_is_under_way", lambda _consensus: False)
     patch.setattr(changing, "_has_applied_its_own", lambda _consensus: True)
+
+
+@mutant(
+    guard="hazard 17: a change is sealed",
+    breaks="I4",
+    catcher=by_test("unit/node/test_membership_driver.py::test_i4_a_record_stays_until_the_removal_is_sealed"),
+)
+def a_change_is_not_sealed(patch: Patch) -> None:
+    """A removed node ends, or a leader is lost, while the others still count votes by what was so before, for ever."""
+
+    async def seal(_self: Any, _epoch: int) -> None:
+        pass
+
+    patch.setattr(MembershipDriver, "_seal", seal)
 
 
 @mutant(

@@ -6,7 +6,7 @@ from typing import Any
 from garbagetruck.chaos.mutants.mutant import by_test, in_raft, mutant
 from garbagetruck.chaos.mutants.patch import Patch
 from garbagetruck.chaos.simulator.disk import SimulatedFile
-from garbagetruck.cluster.raft import compaction
+from garbagetruck.cluster.raft import compaction, cursor, founding, peers, transport
 from garbagetruck.cluster.raft.compaction import Compaction
 from garbagetruck.cluster.raft.journal import recovery, segments
 from garbagetruck.cluster.raft.journal.format import Kind, Metadata, Record
@@ -244,3 +244,38 @@ def pysyncobj_serialises_by_itself(patch: Patch) -> None:
     """The serializer says that it is idle, so that pysyncobj forks beside threads."""
     states: Any = vars(compaction)["SERIALIZER_STATE"]
     patch.setattr(Compaction, "checkSerializing", lambda self: (states.NOT_SERIALIZING, None))
+
+
+@mutant(
+    guard="hazard 4: checksums of the small files",
+    breaks="I3",
+    catcher=by_test(
+        "unit/raft/test_small_files.py::test_a_flipped_bit_anywhere_is_refused_by_the_files_name_or_changes_nothing"
+    ),
+)
+def what_a_small_file_says_is_believed(patch: Patch) -> None:
+    """A byte that has rotted names another founder, or another disk of a peer."""
+    for module in (founding, peers):
+        patch.setattr(module, "verify", lambda _path, _content, _checksum: None)
+
+
+@mutant(
+    guard="archive: what stands for another entry is none",
+    breaks="I3",
+    catcher=by_test("unit/raft/snapshots/test_keeping.py::test_an_entry_that_stands_for_what_a_snapshot_holds_is_gone"),
+)
+def what_stands_for_an_entry_is_archived(patch: Patch) -> None:
+    """A node that began with a snapshot archives nothing in the place of its last entries."""
+    patch.setattr(cursor, "is_hollow", lambda _entry, _previous_term: False)
+
+
+@mutant(
+    guard="snapshots: what stands for another entry is sent to nobody",
+    breaks="I3",
+    catcher=by_test(
+        "unit/raft/test_hollow_entries.py::test_i3_whoever_has_all_but_the_snapshots_last_entry_gets_the_snapshot"
+    ),
+)
+def what_stands_for_an_entry_is_sent(patch: Patch) -> None:
+    """A leader that began with a snapshot sends nothing in the place of its last entry."""
+    patch.setattr(transport, "begins_hollow", lambda _message: False)

@@ -10,6 +10,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from garbagetruck.chaos.simulator.depot import DEPOT
 from garbagetruck.chaos.simulator.nodes import node_of
 from garbagetruck.chaos.simulator.raft.faults import Faults, Kind
 from garbagetruck.chaos.simulator.raft.host import DRIFT_PPM_MAX, Host
@@ -19,8 +20,10 @@ from garbagetruck.chaos.simulator.store import STORE
 class ClusterFaults(Faults):
     """`clients` are the names of those who may be cut off."""
 
-    def __init__(self, *, clients: Sequence[str], **options: Any) -> None:
-        super().__init__(more=_MORE, never_calm=True, **options)
+    def __init__(self, *, clients: Sequence[str], keeps: bool, **options: Any) -> None:
+        """`keeps`: there is a storage outside the nodes."""
+        more = (*_MORE, *_OF_THE_DEPOT) if keeps else _MORE
+        super().__init__(more=more, never_calm=True, **options)
         self._clients = clients
         self._no_majority_since_ns: int | None = None
         self.windows: list[tuple[int, int]] = []
@@ -59,6 +62,13 @@ class ClusterFaults(Faults):
     def _no_store(self, host: Host, last_ms: int) -> None:
         del host
         self._cut_off(STORE, last_ms)
+
+    def _no_depot(self, host: Host, last_ms: int) -> None:
+        """The storage outside the nodes is out of reach of all of them, or of one."""
+        names = [each.name for each in self._hosts] if self._random.happens(0.7) else [host.name]
+        before = set(self._weather.weather.cut)
+        self._weather.isolate(DEPOT, names)
+        self._mend_after(last_ms, before)
 
     def _cut_off(self, name: str, last_ms: int) -> None:
         before = set(self._weather.weather.cut)
@@ -115,4 +125,8 @@ _MORE: tuple[Kind, ...] = (
     ClusterFaults._clock_rate,  # noqa: SLF001
     ClusterFaults._cut_client,  # noqa: SLF001
     ClusterFaults._no_store,  # noqa: SLF001
+)
+_OF_THE_DEPOT: tuple[Kind, ...] = (
+    ClusterFaults._no_depot,  # noqa: SLF001
+    ClusterFaults._no_depot,  # noqa: SLF001
 )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
+from garbagetruck.chaos.simulator.archiving import Keeper, Keeping
 from garbagetruck.chaos.simulator.enlisting import VERSION, Enlisting
 from garbagetruck.chaos.simulator.network import Network
 from garbagetruck.chaos.simulator.raft.host import Host
@@ -24,6 +25,7 @@ from garbagetruck.cluster.machine.machine import Applied, Machine
 from garbagetruck.cluster.machine.model import Bounds
 from garbagetruck.cluster.machine.operations import CreateCluster, Operation, SetBounds
 from garbagetruck.cluster.node.applier import Applier, ApplyListener
+from garbagetruck.cluster.node.archiving.service import StorageService
 from garbagetruck.cluster.node.chronicling import Chronicler
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
 from garbagetruck.cluster.node.clock import ClusterClock
@@ -59,6 +61,8 @@ class Surroundings:
     bounds: Bounds
     clock: ClockSection
     queue: QueueSection
+    keeping: Keeping | None
+    """The storage outside the nodes, in runs that have one."""
     on_proposed: Callable[[bytes], None]
     on_applied: Callable[["SimulatedNode", Applied], None]
     on_restored: Callable[["SimulatedNode"], None]
@@ -80,6 +84,7 @@ class SimulatedNode(Life):
         self._build_cleaning()
         self._build_joints(cluster, host)
         self._build_gateway()
+        self.archive = self._build_archive(host)
         self.digests.report_through(self.gateway)
         self._enlisting.follow(self.replica.set_members, self.mesh.set_members)
         enrolment, directory = self._enlisting.enrolment, self._enlisting.directory
@@ -249,6 +254,22 @@ class SimulatedNode(Life):
         )
         self.mesh.serve(handler, status.own)
 
+    def _build_archive(self, host: Host) -> StorageService | None:
+        around = self._around
+        keeper = Keeper(
+            host=host,
+            process=self.main,
+            executor=self.executor,
+            network=around.network,
+            chance=self._stream("archive"),
+            machine=self.machine,
+            queue=self.queue,
+            clock=self.clock,
+            leadership=self.leadership,
+            cursor=self.replica.cursor,
+        )
+        return None if around.keeping is None else keeper.service(around.keeping)
+
     def _opening(self) -> Sequence[Operation]:
         opening = self._enlisting.enrolment.opening()
         if not any(isinstance(each, CreateCluster) for each in opening):
@@ -261,6 +282,8 @@ class SimulatedNode(Life):
         await super()._start_parts()
         await self.mesh.start()
         self.main.loop.start(self.fleet.run())
+        if self.archive is not None:
+            await self.archive.start()
         self.main.loop.start(self._enlisting.take_part(self.gateway, self._host.exited))
 
     def _fatal(self, error: BaseException) -> None:
@@ -270,7 +293,7 @@ class SimulatedNode(Life):
 
     @override
     def on_restored(self, state: object, index: int) -> None:
-        super().on_restored((index, self._cluster.oracle.checksum_at(index)), index)
+        super().on_restored((index, self._cluster.oracle.checksum_at(index), ()), index)
         self.applier.on_restored(state, index)
 
     @override

@@ -211,6 +211,11 @@ class Oracle:
         if first != digest:
             self.fail(f"I3: at index {index}, {node} and {who} have different digests")
 
+    def digest_at(self, index: int) -> int | None:
+        """What nodes had right after that entry; None where none has told."""
+        found = self._digests.get(index)
+        return None if found is None else found[0]
+
     def restored(self, node: str, index: int, digest: int) -> None:
         """A node goes on from a state that is said to be the one behind an entry, or behind what came after it."""
         known = max((each for each in self._digests if each <= index), default=0)

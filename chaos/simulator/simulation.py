@@ -7,7 +7,9 @@ Must not know: how any part works.
 import asyncio
 from collections.abc import Sequence
 
+from garbagetruck.chaos.simulator.archiving import Keeping
 from garbagetruck.chaos.simulator.clients import Client
+from garbagetruck.chaos.simulator.curator import Curator
 from garbagetruck.chaos.simulator.faults import ClusterFaults
 from garbagetruck.chaos.simulator.network import Network
 from garbagetruck.chaos.simulator.nodes import SimulatedNode, Surroundings, node_of
@@ -39,6 +41,7 @@ from garbagetruck.cluster.machine.operations import ClientOperation, EnterEpoch,
 from garbagetruck.cluster.node.config.settings import ClockSection, QueueSection
 from garbagetruck.cluster.raft.seams import virtual_time
 from garbagetruck.cluster.raft.settings import RaftSettings
+from garbagetruck.storage.memory import Vault
 
 THREE, FIVE = ("n1", "n2", "n3"), ("n1", "n2", "n3", "n4", "n5")
 CLIENTS = ("c1", "c2", "c3", "c4", "c5", "c6")
@@ -50,9 +53,15 @@ QUIT_MS = 19_000
 """Until then clients go on."""
 END_MS = 19_000 + 5_000 + 14_000
 """The longest TTL later, and what reclaiming may take after that (I4)."""
-MEMBERS = "members"
+MEMBERS, CORRUPT, STORAGE = "members", "corrupt", "storage"
+NO_KINDS = (MEMBERS, CORRUPT, STORAGE)
+"""What is named as faults are, and is no episode."""
+LOOK_MS = (1_500, 4_000)
+"""How often somebody looks into the storage outside the nodes."""
 HAND_OFF_MS = (0.05, 4.0)
 SEGMENT_BYTES = 64 * 1024
+ARCHIVE_LAG_MS = 10_000
+"""Nothing waits longer than this to be archived when all is well, but for calls that get no answer."""
 LAG_MS = 1_000
 """No node is further behind than this when all is well."""
 KEYS = ("a", "b", "b/inner", "c", "d/x", "d/y", "e", "f", "g", "h")
@@ -62,7 +71,8 @@ FOREIGN = ("foreign", "d/foreign", "e-not", "kept/foreign")
 
 class Simulation:
     """One run; `run` is called once. `faults` names the kinds of faults to draw from; empty: all. `members` among them has
-    nodes come and go; by default that is so in some runs.
+    nodes come and go, `corrupt` disks give back other bytes than were written, `storage` gives them a storage outside
+    to archive to; by default that is so in some runs.
     """
 
     def __init__(self, seed: int, faults: Sequence[str] = ()) -> None:
@@ -74,17 +84,20 @@ class Simulation:
         self._stamped_at: dict[bytes, int] = {}
         self._heard_index = 0
         self._events_heard = 0
-        self._known_near_end = 0
+        self._known_near_end = self._known_long = 0
         self._brake = self._chance.happens(0.25)
         self._names = self._chance.choice((THREE,) * 4 + (FIVE,))
         self._log_oracle = RaftOracle(self._world.fail, self._look)
         self._cluster = self._make_cluster(network)
+        self._keeping = self._make_keeping(faults)
+        self._curator = None if self._keeping is None else self._make_curator(self._keeping)
         self._around = Surroundings(
             network=network,
             store=self._store,
             bounds=Bounds(expirations_per_batch_max=self._chance.choice((2, 1_000))),
             clock=ClockSection(drift_ppm_max=DRIFT_PPM_MAX, tick_ms=self._chance.choice((200, 1_000))),
             queue=QueueSection(),
+            keeping=self._keeping,
             on_proposed=self._proposed,
             on_applied=self._applied,
             on_restored=self._restored,
@@ -99,11 +112,13 @@ class Simulation:
             hosts=self._hosts,
             oracle=self._log_oracle,
             clients=CLIENTS,
-            only=[each for each in faults if each != MEMBERS],
+            only=[each for each in faults if each not in NO_KINDS],
+            keeps=self._keeping is not None,
         )
-        self._recruiter = Recruiter(self._cluster, self._hosts, self._log_oracle.electorate)
         by_chance = not faults and self._world.random("members").happens(0.4)
-        self._members_change = MEMBERS in faults or by_chance
+        self._members_change = bool({MEMBERS, CORRUPT} & {*faults}) or by_chance
+        corrupts = CORRUPT in faults or (by_chance and self._world.random("corrupt").happens(0.5))
+        self._recruiter = Recruiter(self._cluster, self._hosts, self._log_oracle.electorate, corrupts=corrupts)
 
     def run(self) -> Result:
         """Let everything happen, and judge it. Raises `ValueError` for kinds of faults that there are not."""
@@ -131,6 +146,9 @@ class Simulation:
         self._faults.schedule(FAULTS_MS)
         if self._members_change:
             self._recruiter.schedule(FAULTS_MS)
+        world.after(LOOK_MS[1] * NS_PER_MS, self._look_outside)
+        world.run_until((END_MS - ARCHIVE_LAG_MS) * NS_PER_MS)
+        self._known_long = self._log_oracle.applied_max
         world.run_until((END_MS - LAG_MS) * NS_PER_MS)
         self._known_near_end = self._log_oracle.applied_max
         world.run_until(END_MS * NS_PER_MS)
@@ -160,6 +178,44 @@ class Simulation:
                 snapshot_entries=self._chance.choice((24, 120, 100_000)),
             ),
         )
+
+    def _make_keeping(self, faults: Sequence[str]) -> Keeping | None:
+        chance = self._world.random("storage")
+        if STORAGE not in faults and (faults or not chance.happens(0.4)):
+            return None
+        return Keeping(
+            Vault(),
+            interval_s=chance.choice((0.1, 1.0)),
+            snapshot_interval_s=chance.choice((3.0, 8.0, 1_000.0)),
+            backlog_bytes_max=chance.choice((2 * SEGMENT_BYTES, 1 << 30)),
+        )
+
+    def _make_curator(self, keeping: Keeping) -> Curator:
+        log = self._log_oracle
+
+        def digest_behind(index: int) -> int | None:
+            if index > log.applied_max:
+                return None
+            while index and log.payload_at(index) is None:
+                index -= 1
+            return self._oracle.digest_at(index)
+
+        return Curator(
+            keeping.storage,
+            known=lambda: log.applied_max,
+            payload_at=log.payload_at,
+            digest_behind=digest_behind,
+            fail=self._world.fail,
+        )
+
+    def _look_outside(self) -> None:
+        if self._curator is None:
+            return
+        self._curator.look()
+        for node in self._nodes():
+            if node.archive is not None and node.archive.failure.endswith("see the log"):
+                self._world.fail(f"I10: {node.name} cannot archive for a bug: {node.archive.failure}")
+        self._world.after(self._chance.randint(*LOOK_MS) * NS_PER_MS, self._look_outside)
 
     def _look(self, name: str) -> tuple[int, Seen | None]:
         host = self._cluster.hosts[name]
@@ -253,6 +309,8 @@ class Simulation:
         if len(applied) < len(self._hosts):
             self._world.fail(f"I4: only {sorted(applied)} run, long after all was healed")
         self._log_oracle.judge_end(applied, self._known_near_end)
+        if self._curator is not None:
+            self._curator.judge_end(self._known_long)
         left = self._oracle.orphans(sorted(self._store.objects))
         if left:
             self._world.fail(f"I4: {left} were orphaned and not reclaimed; {self._why_not()}")
@@ -274,7 +332,7 @@ class Simulation:
         log = self._log_oracle
         summary = (
             f"granted={granted} removed={len(oracle.removals)} checks={oracle.checks} entries={log.applied_max}"
-            f" terms={log.term_max} restored={log.restored_count} changes={log.electorate.changes} dark={sum(host.power_losses for host in self._hosts)} lost={self._network.lost} unanswered={self._port.unanswered} fenced={self._store.fenced}"
+            f" terms={log.term_max} restored={log.restored_count} outside={self._curator.restores if self._curator is not None else 0} changes={log.electorate.changes} corrupted={self._recruiter.corrupted} dark={sum(host.power_losses for host in self._hosts)} lost={self._network.lost} unanswered={self._port.unanswered} fenced={self._store.fenced}"
             f" faults={dict(sorted(faults.bitten.items()))}"
         )
         self._world.note(f"end {summary}")

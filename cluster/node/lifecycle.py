@@ -37,7 +37,7 @@ from garbagetruck.cluster.node.logs import configure_logs
 from garbagetruck.cluster.node.server_node import ServerNode
 from garbagetruck.cluster.node.world import SYSTEM_CLOCKS, Clocks, World
 from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
-from garbagetruck.cluster.raft.errors import DiskFailed, RaftError, StorageRefused
+from garbagetruck.cluster.raft.errors import DiskFailed, FoundedTwice, RaftError, StorageRefused
 
 EXIT_DONE = 0
 EXIT_REFUSED = 1
@@ -114,7 +114,7 @@ def serve(
         _log.critical("refused", reason=str(error))
     except HandlerSettingsError as error:
         _log.critical("refused", reason=str(problem_of(error)))
-    except (NotThisClusterError, SettingsRefusedError, StorageNotInstalled) as error:
+    except (NotThisClusterError, FoundedTwice, SettingsRefusedError, StorageNotInstalled) as error:
         _log.critical("refused", reason=str(error))
     except StorageRefused as error:
         _log.critical("storage_refused", reason=str(error))
@@ -223,7 +223,7 @@ async def _serve_until(stop: asyncio.Event, node: ServerNode, folder: DataFolder
 async def _take_leave(stop: asyncio.Event, gone: asyncio.Event) -> None:
     """Having been removed, serve nobody, but go on answering for Raft for a while.
 
-    Until the leader has stored that it is without this node, a restart has it ask for this node's vote again; it lets the
+    Until the removal is sealed a restart may have others ask for this node's vote again; the leader lets the
     record go afterwards. A signal ends the waiting, too.
     """
     _log.info("taking_leave", at_most_s=TAKE_LEAVE_S_MAX)
@@ -254,6 +254,9 @@ def die(error: BaseException) -> Never:
         case EntryTooNew() | StorageRefused():
             _log.critical("too_new" if isinstance(error, EntryTooNew) else "storage_refused", reason=str(error))
             code = EXIT_DAMAGED
+        case FoundedTwice():
+            _log.critical("refused", reason=str(error))
+            code = EXIT_REFUSED
         case StateDiverged():
             _log.critical("state_diverged", reason=str(error))
         case EntryNotApplied():

@@ -26,7 +26,7 @@ from garbagetruck.cluster.node.commit_queue import CommitQueue
 from garbagetruck.cluster.node.leadership import Leadership, LeadershipObserver
 from garbagetruck.cluster.node.peers.status import StatusAsker
 from garbagetruck.cluster.raft.errors import ChangeRefused, ChangeUnknown, LogStopped, NotLeader
-from garbagetruck.cluster.raft.log import AddVoter, LogStatus, RemoveVoter, ReplicatedLog
+from garbagetruck.cluster.raft.log import AddVoter, LogStatus, RemoveVoter, ReplicatedLog, SealVoters
 
 PAUSE_S_MIN = 0.1
 PAUSE_S_MAX = 5.0
@@ -171,8 +171,12 @@ class MembershipDriver(LeadershipObserver, ApplyListener):
         votes = member.id in self._log.status.voters
         try:
             if member.role is MemberRole.LEARNER:
-                return await (self._settle(member) if votes else self._promote(member, epoch))
+                if not votes:
+                    return await self._promote(member, epoch)
+                await self._seal(epoch)
+                return await self._settle(member)
             if not votes:
+                await self._seal(epoch)
                 await self._see_off(member)
                 return await self._settle(member)
             if member.id == self._node_id:
@@ -202,6 +206,14 @@ class MembershipDriver(LeadershipObserver, ApplyListener):
             return outcome.message
         _log.info("member_settled", member=member.id, settled=operation.settled)
         return ""
+
+    async def _seal(self, epoch: int) -> None:
+        """Have no restart count votes by what was so before. A member that was removed may end once its record is gone, and
+        another may be lost once the new one's says that it votes.
+
+        Each leader does so before it settles a record: what its predecessor came to, and what anybody has stored, it cannot know.
+        """
+        await self._log.change_voters(SealVoters(), term=epoch)
 
     async def _see_off(self, member: Member) -> None:
         """Let a node hear that it was removed, before nobody talks to it any more; for a short while."""

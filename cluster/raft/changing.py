@@ -7,6 +7,11 @@ differ by more they need not. So a leader proposes a change only when no other i
 (Ongaro's dissertation, section 4.1), and only after an entry of its own term was applied: before that there may be one
 that it does not know to be committed (https://groups.google.com/g/raft-dev/c/t4xj6dJTP6E).
 
+Why a change is sealed before anybody relies on it: a node that has not heard that the last change in its log is committed
+counts votes by the one before (`journal.log`). Once a removed node has ended, or the leader that made the change is gone for
+good, the rest of a majority might all be such, and wait for ever. A second entry behind the change proves it to whoever has
+that entry, and of every majority somebody has, once it is committed; so the one with the furthest log knows, and can win.
+
 Invariants: a refusal leaves the log as it is. A leader never proposes its own removal: it hands over first.
 
 Threads: the Raft thread only.
@@ -17,7 +22,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from garbagetruck.cluster.raft.errors import ChangeRefused, ChangeUnknown, NotLeader
-from garbagetruck.cluster.raft.log import AddVoter, RemoveVoter, Role
+from garbagetruck.cluster.raft.log import AddVoter, Change, RemoveVoter, Role
 from garbagetruck.cluster.raft.seams import Consensus
 from garbagetruck.cluster.raft.transport import GuardedTransport
 from garbagetruck.cluster.raft.voter_change import LEARNER_LAG_ENTRIES_MAX, NAME_CHARS_MAX, VOTERS_MAX, VoterChange
@@ -31,7 +36,7 @@ class ChangeVoters:
     """Asked for by the main loop; `sequence` tells one from another."""
 
     sequence: int
-    change: AddVoter | RemoveVoter
+    change: Change
     term: int
 
 
@@ -101,7 +106,7 @@ class Changing:
         self._pending = None
         return Changed(pending.sequence, failure)
 
-    def _judge(self, change: AddVoter | RemoveVoter, consensus: Consensus, transport: GuardedTransport) -> VoterChange:
+    def _judge(self, change: Change, consensus: Consensus, transport: GuardedTransport) -> VoterChange:
         """What is to be proposed. Raises ChangeRefused."""
         if not _has_applied_its_own(consensus):
             raise ChangeRefused("this leader has not applied an entry of its own term yet")
@@ -115,10 +120,12 @@ class Changing:
                 raise ChangeRefused(f"the disk {change.disk_id} was removed; {change.node_id} needs an empty folder")
             _judge_new(change, disks, consensus, transport)
             proposed = VoterChange("add", change.node_id, change.disk_id, {**disks, change.node_id: change.disk_id})
-        else:
+        elif isinstance(change, RemoveVoter):
             disk_id = self._judge_old(change.node_id, disks)
             rest = {each: disk for each, disk in disks.items() if each != change.node_id}
             proposed = VoterChange("remove", change.node_id, disk_id, rest)
+        else:  # adding who votes already changes nothing, for pysyncobj neither
+            proposed = VoterChange("add", self._node_id, disks[self._node_id], disks)
         reachable = 1 + len(transport.connected & proposed.voters.keys())
         if reachable * 2 <= len(proposed.voters):
             raise ChangeRefused(

@@ -20,8 +20,7 @@ from typing import Protocol, TypeVar
 from typing_extensions import override
 
 from garbagetruck.cluster.raft.journal.log import Journal
-from garbagetruck.cluster.raft.journal.replay import LogTuple
-from garbagetruck.cluster.raft.snapshots.format import COMMAND, SnapshotHeader
+from garbagetruck.cluster.raft.snapshots.format import SnapshotHeader, is_hollow
 from garbagetruck.cluster.raft.snapshots.taking import Taking
 from garbagetruck.cluster.raft.wire import REGULAR
 
@@ -154,14 +153,3 @@ class Cursor(LogCursor):
         while index <= applied_index and is_hollow(journal.entry_at(index), journal.term_at(index - 1)):
             index += 1
         return Run((), index, applied_index)
-
-
-def is_hollow(entry: LogTuple, previous_term: int | None) -> bool:
-    """Whether an entry may stand for another that is in a snapshot only.
-
-    What stands for it looks like the entry that opens a term. Where it does open one, that is what it stands for.
-    """
-    command, index, term = entry
-    if command != COMMAND:
-        return False
-    return index > 1 and (previous_term is None or previous_term == term)

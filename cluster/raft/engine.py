@@ -197,6 +197,7 @@ class Engine:
         membership.open(self._storage)
         journal = self._storage.journal(self._identity, self._settings, self._random, self._on_progress)
         self.snapshots.open_log(journal, self._voters)
+        membership.origin.begin(at_first=self._voters.index == 0)
         self._journal = journal
         journal.start(self._thread_factory, f"journal-{own_id}")
         self._consensus = Consensus(
@@ -220,9 +221,11 @@ class Engine:
             listener=self._transport,
             on_bug=self._on_bug,
         )
-        membership.look_again = self._peering.sessions.look_again
-        self._transport.attach(self._peering.sessions)
-        self.snapshots.join(self._consensus, self._transport, journal)
+        sessions, consensus = self._peering.sessions, self._consensus
+        membership.look_again = sessions.look_again
+        membership.leaders_origin = lambda: sessions.origin_of(consensus.leader)
+        self._transport.attach(sessions)
+        self.snapshots.join(consensus, self._transport, journal)
         self._transport.attach_snapshots(self.snapshots.catching_up)
         return self._peering
 
@@ -328,6 +331,7 @@ class Engine:
     def _between(self) -> None:
         assert self._consensus is not None
         assert self._transport is not None
+        self._membership.origin.on_applied(self._consensus.applied)
         self._exchange.between(self._consensus, self._transport)
 
 

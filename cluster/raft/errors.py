@@ -127,6 +127,20 @@ class JournalTooNew(StorageRefused):
         )
 
 
+class FoundedTwice(RaftError):
+    """This node says that it founded the log, and a peer that has the log knows that founder by another disk."""
+
+    def __init__(self, cluster_id: str, node_id: str, by: str) -> None:
+        super().__init__(
+            f"{by} knows node {node_id} of cluster {cluster_id} by another disk: this folder was begun with --bootstrap in "
+            "the place of one that is gone, and with it what the node had promised. The node does not go on, for it might "
+            "begin a second history under the name of the first. Never bootstrap a node again: take it out "
+            f"(`garbagetruck member remove {node_id}`), let it in (`garbagetruck member add {node_id}`), and start it with "
+            "--join and an empty folder. Where a majority of the disks is gone, see docs/disaster-recovery.md"
+        )
+        self.by = by
+
+
 class DiskFailed(RaftError):
     """The disk refused to read, to write or to sync. Nothing that it refused was acknowledged; the node must end.
 

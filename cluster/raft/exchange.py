@@ -87,7 +87,8 @@ class _PendingTransfer:
     to: str | None
     term: int
     deadline_ns: int
-    asked: bool = False
+    ask_ns: int
+    """When the target is asked next."""
 
 
 class Exchange:
@@ -219,8 +220,9 @@ class Exchange:
                 if consensus.role is not Role.LEADER or not (able if to is None else to in able):
                     self._replies.append(Transferred(done=False))
                     return
-                deadline_ns = self._monotonic_ns() + self._settings.transfer_ms_max * _NS_PER_MS
-                self._transfer = _PendingTransfer(to, consensus.term, deadline_ns)
+                now_ns = self._monotonic_ns()
+                deadline_ns = now_ns + self._settings.transfer_ms_max * _NS_PER_MS
+                self._transfer = _PendingTransfer(to, consensus.term, deadline_ns, ask_ns=now_ns)
             case ChangeVoters():
                 hands_over = self._transfer is not None
                 if (answer := self._changing.take(request, consensus, transport, hands_over=hands_over)) is not None:
@@ -260,16 +262,22 @@ class Exchange:
     # --- transfer of leadership -------------------------------------------------------------------------------------
 
     def _advance_transfer(self, consensus: Consensus) -> None:
-        transfer = self._transfer
+        transfer, now_ns = self._transfer, self._monotonic_ns()
         if transfer is None:
             return
         if consensus.term > transfer.term and consensus.leader is not None:
             self._end_transfer(done=consensus.leader != self._node_id)
-        elif self._monotonic_ns() >= transfer.deadline_ns:
+        elif now_ns >= transfer.deadline_ns:
             self._end_transfer(done=False)
-        elif consensus.role is Role.LEADER and consensus.term == transfer.term and not transfer.asked:
-            # Denied until the target has the whole log.
-            transfer.asked = consensus.send_timeout_now(transfer.to)
+        elif (
+            consensus.role is Role.LEADER
+            and consensus.term == transfer.term
+            and now_ns >= transfer.ask_ns
+            and consensus.send_timeout_now(transfer.to)  # denied until the target has the whole log
+        ):
+            # Asked again, for whoever was just made a voter stands only once it has heard of that; who stands already
+            # is of a later term, and takes no notice.
+            transfer.ask_ns = now_ns + self._settings.heartbeat_ms * _NS_PER_MS
 
     def _end_transfer(self, *, done: bool) -> None:
         self._transfer = None

@@ -1,7 +1,8 @@
-"""How the log of a folder began: with whom, and whether this node was one of them.
+"""How the log of a folder began: with whom, whether this node was one of them, and which of several such logs it is.
 
-Duty: keep that in one small JSON file, `founding.json`, written before anything else is in the folder, and never again. What a
-configuration says later about members changes nothing: the log does.
+Duty: keep that in one small JSON file, `founding.json`, written before anything else is in the folder. What a configuration says
+later about members changes nothing: the log does. Two things are added, each once: the log's origin, when its first entry is
+applied; and who refuted that this folder founds anything (`origin`).
 
 Threads: the Raft thread only.
 """
@@ -11,10 +12,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from garbagetruck.cluster.raft.disk import Disk
 from garbagetruck.cluster.raft.errors import JournalDamaged
-from garbagetruck.cluster.raft.small_files import read_file, replace_file
+from garbagetruck.cluster.raft.small_files import checksum_of, read_file, replace_file, verify
 
 
 class Founding(msgspec.Struct, frozen=True):
@@ -23,6 +25,12 @@ class Founding(msgspec.Struct, frozen=True):
     voters: list[str]
     is_founder: bool
     """Whether this node is one of them. One that joins only knows what it was told: it counts no votes by that."""
+    origin: str = ""
+    """A digest of the first entry that was applied; empty as long as none was, or where it was compacted away before."""
+    refuted_by: str = ""
+    """The peer that knows this founder by another disk, with a log: nothing is founded from here."""
+    checksum: str = ""
+    """Of the rest, in the file only."""
 
     @property
     def mark(self) -> str:
@@ -43,8 +51,11 @@ def found(
     content = read_file(disk, path)
     try:
         if content is not None:
-            return msgspec.json.decode(content, type=Founding)
-    except msgspec.MsgspecError as error:
+            stored = msgspec.json.decode(content, type=Founding)
+            founding = replace(stored, checksum="")
+            verify(path, founding, stored.checksum)
+            return founding
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise JournalDamaged(path, str(error)) from error
     if has_log:
         founders = [*told]
@@ -55,5 +66,11 @@ def found(
         if founders is None
         else Founding(sorted(founders), is_founder=True)
     )
-    replace_file(disk, path, msgspec.json.format(msgspec.json.encode(founding)))
+    store(disk, folder, founding)
     return founding
+
+
+def store(disk: Disk, folder: Path, founding: Founding) -> None:
+    """Raises DiskFailed."""
+    stored = replace(founding, checksum=checksum_of(founding))
+    replace_file(disk, folder / "founding.json", msgspec.json.format(msgspec.json.encode(stored)))

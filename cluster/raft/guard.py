@@ -12,11 +12,13 @@ right here, on messages, before pysyncobj sees them:
 Pure: no I/O, no clock, no state but what one connection carried.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from msgspec.structs import replace
 
+from garbagetruck.cluster.raft.snapshots.format import is_hollow
 from garbagetruck.cluster.raft.wire import AppendEntries, NextIndex
 
 
@@ -118,3 +120,21 @@ def withheld(message: AppendEntries, changed_index: int) -> AppendEntries:
     Who hears that its own removal is committed ends for good. The leader, started again without knowing, would wait for its vote.
     """
     return replace(message, commit_index=changed_index - 1) if 0 < changed_index <= message.commit_index else message
+
+
+def begins_hollow(message: AppendEntries) -> bool:
+    """Whether its first entry only stands for one that is in a snapshot.
+
+    A log that began with a snapshot begins with two such entries, and pysyncobj sends the second like any other: whoever has all
+    before it, and not that, would take nothing for what was committed there.
+    """
+    return bool(message.entries) and is_hollow(message.entries[0], message.prev_term)
+
+
+def in_parts(message: AppendEntries, entries_max: int) -> Iterator[AppendEntries]:
+    """The same in several messages of at most so many entries, which follow each other."""
+    while len(message.entries) > entries_max:
+        head, tail = message.entries[:entries_max], message.entries[entries_max:]
+        yield replace(message, entries=head)
+        message = replace(message, prev_index=head[-1][1], prev_term=head[-1][2], entries=tail)
+    yield message

@@ -8,6 +8,7 @@ Must not know: connections.
 
 from typing import Protocol
 
+from garbagetruck.cluster.raft.origin import Origin
 from garbagetruck.cluster.raft.settings import Identity
 from garbagetruck.cluster.raft.tls import PeerNames
 from garbagetruck.cluster.raft.voters import Voters
@@ -17,6 +18,10 @@ NO_LONGER = "no longer a member"
 """Why a node that was removed is refused. It is told by its name: there are only so many that were members once."""
 JOINED_AS_ANOTHER = "joined under the name of another disk"
 """Why a node with an empty folder is refused that bears a voter's name."""
+FOUNDED_ANEW = "bootstrapped in the place of another disk"
+"""Why a founder is refused that this node, which has a log, knows by another disk. Whoever is told so ends (`Origin.refute`)."""
+FOUNDED_APART = "founded apart: this is another log of the same cluster"
+"""Why a node is refused that has the log of another founding. Which of the two counts, people have to say."""
 
 
 class Disks(Protocol):
@@ -24,6 +29,9 @@ class Disks(Protocol):
 
     def is_known_or_new(self, node_id: str, disk_id: str, *, is_founder: bool = True) -> bool:
         """Whether `node_id` has `disk_id`, or may have it because it was never met. `is_founder`: so it says itself."""
+
+    def has_another(self, node_id: str, disk_id: str) -> bool:
+        """Whether `node_id` is known, and by another disk. Nothing is noted by asking."""
 
 
 class Door:
@@ -43,10 +51,10 @@ class Door:
         entry_format: int = FORMAT,
         protocol: int = PROTOCOL,
         voters: Voters | None = None,
-        founding: str | None = None,
+        origin: Origin | None = None,
     ) -> None:
-        """`entry_format`: the newest format of log entries that this node reads. `founding`: the mark of its folder's."""
-        self._founding = founding
+        """`entry_format`: the newest format of log entries that this node reads. `origin`: of the log in its folder."""
+        self._origin = origin
         self._protocol = protocol
         self._entry_format = entry_format
         self._voters = voters
@@ -69,7 +77,9 @@ class Door:
         since = 0 if self._voters is None else self._voters.voting_since
         format_ = self._entry_format
         place = own.cluster_id, own.incarnation, own.node_id, own.disk_id
-        return Hello(self._protocol, *place, to, format_, since, self._founding)
+        if self._origin is None:
+            return Hello(self._protocol, *place, to, format_, since)
+        return Hello(self._protocol, *place, to, format_, since, self._origin.mark, self._origin.name)
 
     def counts(self, hello: Hello) -> bool:
         """Whether what is said behind `hello` may be counted as that peer's. Raises as `reason_to_refuse`."""
@@ -108,9 +118,26 @@ class Door:
             return "the node with the greater id connects"
         if expected is not None and expected != hello.node_id:
             return "another node at this address"
-        if not self._is_newer(hello) and not self.counts(hello):
-            return "another disk than before" if hello.founding != "" else JOINED_AS_ANOTHER
-        return None
+        return self._reason_to_doubt(hello)
+
+    def _reason_to_doubt(self, hello: Hello) -> str | None:
+        """Why it is not the node of that name, or has not the log of this cluster."""
+        origin = self._origin
+        is_apart = origin is not None and origin.is_apart(hello.origin)
+        if is_apart and not self._disks.has_another(hello.node_id, hello.disk_id):
+            return FOUNDED_APART
+        if not is_apart and (self._is_newer(hello) or self.counts(hello)):
+            return None
+        if hello.founding == "":
+            return JOINED_AS_ANOTHER
+        has_log = origin is not None and origin.name != ""
+        return FOUNDED_ANEW if has_log and hello.founding else "another disk than before"
+
+    def hear_refusal(self, reason: str, by: str, names: PeerNames | None) -> None:
+        """A peer refuses this node. Raises FoundedTwice when this node must not go on after that."""
+        believed = names is None or names.speak_for(cluster_id=self._identity.cluster_id, node_id=by)
+        if reason == FOUNDED_ANEW and self._origin is not None and believed:
+            self._origin.refute(by)
 
     def _reason_to_be_elsewhere(self, hello: Hello) -> str | None:
         own = self._identity
@@ -122,6 +149,7 @@ class Door:
             return "another incarnation of the cluster"
         if hello.to != own.node_id:
             return "meant for another node"
-        if self._founding and hello.founding and hello.founding != self._founding:
+        founded_with = None if self._origin is None else self._origin.mark
+        if founded_with and hello.founding and hello.founding != founded_with:
             return "founded with other nodes"
         return None

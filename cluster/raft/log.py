@@ -91,6 +91,16 @@ class RemoveVoter:
     node_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class SealVoters:
+    """Have one more entry say who votes, and change nothing. Whose log has it knows, by that alone, that the change before
+    it is committed: so once it is applied here, no majority counts votes by what was so before.
+    """
+
+
+Change = AddVoter | RemoveVoter | SealVoters
+
+
 class LogListener(Protocol):
     """The node's side. All are called on the main loop, in the order things happened; they must not raise."""
 
@@ -157,7 +167,7 @@ class ReplicatedLog(Protocol):
         in with the disk that is named here only, or with any where none is.
         """
 
-    async def change_voters(self, change: AddVoter | RemoveVoter, *, term: int) -> None:
+    async def change_voters(self, change: Change, *, term: int) -> None:
         """Have the log say that one node votes, or does not any more. Returns once that is applied here.
 
         Takes as long as committing takes; cancelling it takes nothing back. Raises NotLeader when this node does not

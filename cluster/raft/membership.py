@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from garbagetruck.cluster.raft.handshake import Door
+from garbagetruck.cluster.raft.origin import Origin
 from garbagetruck.cluster.raft.peering import Peering
 from garbagetruck.cluster.raft.peers import PeerDisks, VoterDisks
 from garbagetruck.cluster.raft.settings import Identity, Member
@@ -33,7 +34,7 @@ class Membership:
         self._identity = identity
         self._founders = founders
         self._met: PeerDisks | None = None
-        self._mark = ""
+        self.origin = Origin(identity)
         self._recorded: Mapping[str, str] = {}
         """Of the members that are followed, the disks that the cluster's records know them by."""
         self.members = members
@@ -41,13 +42,15 @@ class Membership:
         self.voters = Voters(identity.node_id, identity.disk_id)
         self.look_again: Callable[[], None] = lambda: None
         """Has the sessions ask the door again: other disks may count now."""
+        self.leaders_origin: Callable[[], str] = lambda: ""
+        """Which log the present leader said that it has, in its greeting."""
 
     def open(self, storage: Storage) -> None:
-        """Read what the folder says of it, and begin with that. Raises StorageRefused, DiskFailed, OSError."""
+        """Read what the folder says of it, and begin with that. Raises StorageRefused, FoundedTwice, DiskFailed, OSError."""
         self._met = storage.open_folder()
         told = [member.node_id for member in self.members]
         founding = storage.found(self._identity.node_id, told, self._founders)
-        self._mark = founding.mark
+        self.origin.open(storage, founding)
         self.voters.begin(founders_of(founding.voters), is_founder=founding.is_founder)
 
     @property
@@ -58,8 +61,8 @@ class Membership:
     def door(self, peer_ids: frozenset[str]) -> Door:
         """Who is let in, with which disk."""
         disks = VoterDisks(self.voters, self.met, lambda node_id: self._recorded.get(node_id, ""))
-        format_, mark = self._entry_format, self._mark
-        return Door(self._identity, peer_ids, disks, entry_format=format_, voters=self.voters, founding=mark)
+        format_, origin = self._entry_format, self.origin
+        return Door(self._identity, peer_ids, disks, entry_format=format_, voters=self.voters, origin=origin)
 
     def disk_of(self, node_id: str) -> str:
         """The disk that a node was met with; empty for one that was not."""
@@ -81,11 +84,14 @@ class Membership:
             self.met.forget(node_id)
 
     def on_change(self, index: int, change: VoterChange) -> None:
-        """A change of the voters was applied."""
+        """A change of the voters was applied, or a seal."""
+        former = self.voters.ids
         self.voters.apply(index, change)
         if change.kind == "remove":
             self.met.dismiss(change.node_id, change.disk_id)
         self.look_again()
+        if self.voters.ids == former:
+            return
         _log.info(
             "raft_voters_changed",
             node=self._identity.node_id,
@@ -98,6 +104,7 @@ class Membership:
     def on_snapshot(self, index: int, disks: Mapping[str, str] | None) -> None:
         """The log goes on from a snapshot of another node, with these voters, if it says."""
         former = self.voters.disks
+        self.origin.on_snapshot(self.leaders_origin())
         self.voters.go_on(index, disks)
         for node_id in former.keys() - self.voters.ids:
             self.met.dismiss(node_id, former[node_id])

@@ -29,19 +29,21 @@ import msgspec
 
 from garbagetruck.cluster.raft.disk import REAL_DISK, Disk
 from garbagetruck.cluster.raft.errors import JournalDamaged
-from garbagetruck.cluster.raft.small_files import read_file, replace_file
+from garbagetruck.cluster.raft.small_files import checksum_of, read_file, replace_file, verify
 from garbagetruck.cluster.raft.voters import Voters
 
 ContentT = TypeVar("ContentT")
 
 
+NOBODY = ""
+"""No node's name: where the files have their checksums."""
 REMOVED_MAX = 256
 """Removed disks that are remembered; past it the oldest is forgotten."""
 
 
 class PeerDisks:
-    """The disk ids of the peers, kept in a small JSON file: `{"n2": "6f0c…"}`. In `removed.json` beside it, name and disk of
-    those who were removed.
+    """The disk ids of the peers, kept in a small JSON file: `{"n2": "6f0c…", "": CHECKSUM}`. In `removed.json` beside it, name
+    and disk of those who were removed, and last the checksum under no name.
     """
 
     def __init__(self, path: Path, disk: Disk = REAL_DISK) -> None:
@@ -66,6 +68,10 @@ class PeerDisks:
             return True
         return known == disk_id
 
+    def has_another(self, node_id: str, disk_id: str) -> bool:
+        """Whether `node_id` was met, with another disk. Raises JournalDamaged, DiskFailed."""
+        return self.load().get(node_id, disk_id) != disk_id
+
     def was_removed(self, node_id: str, disk_id: str) -> bool:
         """Whether that disk was a voter's, and its removal was applied."""
         self.load()
@@ -79,7 +85,7 @@ class PeerDisks:
         known, removed = self.load().get(node_id), (node_id, disk_id)
         if disk_id and removed not in self._removed:
             self._removed = [*self._removed, removed][-REMOVED_MAX:]
-            replace_file(self._disk, self._removed_path, msgspec.json.format(msgspec.json.encode(self._removed)))
+            self._write(self._removed_path, [*self._removed, (NOBODY, checksum_of(self._removed))])
         if disk_id in ("", known):
             self.forget(node_id)
 
@@ -91,20 +97,27 @@ class PeerDisks:
     def load(self) -> dict[str, str]:
         """What is known so far, read from the files once. Raises JournalDamaged, DiskFailed."""
         if self._disk_ids is None:
-            self._disk_ids = self._read(self._path, dict[str, str]) or {}
-            self._removed = self._read(self._removed_path, list[tuple[str, str]]) or []
+            disk_ids = self._read(self._path, dict[str, str]) or {}
+            verify(self._path, disk_ids, disk_ids.pop(NOBODY, ""))
+            removed = self._read(self._removed_path, list[tuple[str, str]]) or []
+            checksum = removed.pop()[1] if removed and removed[-1][0] == NOBODY else ""
+            verify(self._removed_path, removed, checksum)
+            self._disk_ids, self._removed = disk_ids, [each for each in removed if each[0] != NOBODY]
         return self._disk_ids
 
     def _read(self, path: Path, type_: type[ContentT]) -> ContentT | None:
         content = read_file(self._disk, path)
         try:
             return None if content is None else msgspec.json.decode(content, type=type_)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise JournalDamaged(path, str(error)) from error
 
     def _store(self, disk_ids: dict[str, str]) -> None:
-        replace_file(self._disk, self._path, msgspec.json.format(msgspec.json.encode(disk_ids)))
+        self._write(self._path, {**disk_ids, NOBODY: checksum_of(disk_ids)})
         self._disk_ids = disk_ids
+
+    def _write(self, path: Path, content: object) -> None:
+        replace_file(self._disk, path, msgspec.json.format(msgspec.json.encode(content)))
 
 
 class VoterDisks:
@@ -130,3 +143,10 @@ class VoterDisks:
         if not is_founder:
             return not self._voters.is_certain
         return self._met.is_known_or_new(node_id, disk_id)
+
+    def has_another(self, node_id: str, disk_id: str) -> bool:
+        """Whether `node_id` votes, and is known by another disk. Raises JournalDamaged, DiskFailed."""
+        known = self._voters.disks.get(node_id)
+        if known is None:
+            return False
+        return known != disk_id if known else self._met.has_another(node_id, disk_id)

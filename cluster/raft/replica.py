@@ -32,7 +32,7 @@ from garbagetruck.cluster.raft.exchange import (
     Transferred,
 )
 from garbagetruck.cluster.raft.journal.writer import ThreadFactory
-from garbagetruck.cluster.raft.log import AddVoter, Confirmation, LogListener, LogStatus, RemoveVoter, Role
+from garbagetruck.cluster.raft.log import Change, Confirmation, LogListener, LogStatus, Role
 from garbagetruck.cluster.raft.network import Network
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings, check_members
 from garbagetruck.cluster.raft.snapshots.capturing import write_capture
@@ -158,7 +158,7 @@ class Replica:
     def set_members(self, members: Sequence[Member]) -> None:
         self._engine.set_members([*members])
 
-    async def change_voters(self, change: AddVoter | RemoveVoter, *, term: int) -> None:
+    async def change_voters(self, change: Change, *, term: int) -> None:
         loop = self._require_running()
         self._sequence += 1
         sequence, future = self._sequence, loop.create_future()

@@ -132,6 +132,11 @@ class Sessions:
     def get(self, peer_id: str) -> Session | None:
         return self._established.get(peer_id)
 
+    def origin_of(self, peer_id: str | None) -> str:
+        """Which log a connected peer greeted with; empty for others."""
+        session = None if peer_id is None else self._established.get(peer_id)
+        return "" if session is None or session.hello is None else session.hello.origin
+
     def met(self, peer_id: str) -> bool:
         """Whether a session with that peer was made since this was asked last."""
         met = peer_id in self._met
@@ -206,12 +211,17 @@ class Sessions:
                 self._refusals.refuse("greeting out of place", session.name)
                 self._end(session)
             case wire.Refused(reason):
-                self._refusals.refuse("refused by peer", session.name, why=reason[:200])
-                self._end(session)
+                self._on_refused(session, reason)
             case wire.Alive():
                 pass
             case _:
                 self._listener.on_session_message(session, message)
+
+    def _on_refused(self, session: Session, reason: str) -> None:
+        self._refusals.refuse("refused by peer", session.name, why=reason[:200])
+        self._end(session)
+        if session.peer_id is not None:
+            self._door.hear_refusal(reason, session.peer_id, session.link.names)
 
     def on_malformed(self, link: Channel, error: FrameRefusedError) -> None:
         session = self._by_link.get(link)
@@ -253,8 +263,7 @@ class Sessions:
             case wire.Hello():
                 reason = self._door.reason_to_refuse(message, session.link.expected, session.link.names)
             case wire.Refused(reason):
-                self._refusals.refuse("refused by peer", session.name, why=reason[:200])
-                self._end(session)
+                self._on_refused(session, reason)
                 return
             case _:
                 reason = "no greeting"

@@ -10,7 +10,7 @@ Duty: pass messages between pysyncobj and sessions, and see to it that
 - nobody is voted for while a leader is heard (`election`), and nobody's vote counts twice (`ballot`);
 - a leader of a former term is told so: pysyncobj leaves it without an answer;
 - no command is forwarded after leadership was lost, nor taken from another node;
-- a peer that needs what the log has no more gets a snapshot (`snapshots`), and no entries meanwhile;
+- a peer that needs what the log has no more, or has in name only, gets a snapshot (`snapshots`), and no entries meanwhile;
 - a peer that does not keep up is sent no entries until it has read what it was sent, and Raft repeats them then.
 
 Threads: the Raft thread only.
@@ -27,7 +27,7 @@ from garbagetruck.cluster.raft.ballot import Ballot
 from garbagetruck.cluster.raft.durability import Durability
 from garbagetruck.cluster.raft.election import Election, Standing
 from garbagetruck.cluster.raft.frames import Frame
-from garbagetruck.cluster.raft.guard import Fitted, LogView, fit, withheld
+from garbagetruck.cluster.raft.guard import Fitted, LogView, begins_hollow, fit, in_parts, withheld
 from garbagetruck.cluster.raft.journal.replay import LogTuple
 from garbagetruck.cluster.raft.log import Role
 from garbagetruck.cluster.raft.refusals import Refusals
@@ -129,6 +129,9 @@ class GuardedTransport(StockTransport):
             return False
         match message:
             case wire.AppendEntries():
+                if begins_hollow(message):
+                    self.snapshot_due(node_id)
+                    return False
                 self._send_entries(session, session.carriage.strip(self._withheld(message)))
             case wire.NextIndex():
                 self._acknowledge(node_id, message if self._fitted is None else self._fitted.bound(message))
@@ -163,11 +166,8 @@ class GuardedTransport(StockTransport):
     def _send_entries(self, session: Session, message: wire.AppendEntries) -> None:
         assert session.peer_id is not None
         peer_id = session.peer_id
-        while len(message.entries) > ENTRIES_MAX:
-            head, tail = message.entries[:ENTRIES_MAX], message.entries[ENTRIES_MAX:]
-            self.say(peer_id, replace(message, entries=head))
-            message = replace(message, prev_index=head[-1][1], prev_term=head[-1][2], entries=tail)
-        self.say(peer_id, message)
+        for part in in_parts(message, ENTRIES_MAX):
+            self.say(peer_id, part)
         if self._session(peer_id) is session and session.link.waiting_bytes > self._settings.outgoing_bytes_max // 2:
             self._paused.add(peer_id)
             self.withdraw(peer_id)

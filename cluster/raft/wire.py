@@ -49,6 +49,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     """The sender has applied an entry up to here by which it votes, with this disk; 0 when it does not, or founded."""
     founding: str | None = None
     """With whom the sender's folder founded the log (`Founding.mark`); empty when it joined. None from versions without joining."""
+    origin: str = ""
+    """Which log the sender has (`Origin`); empty when it has applied nothing yet, or does not know."""
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):

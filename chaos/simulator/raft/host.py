@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from garbagetruck.chaos.simulator.disk import SimulatedDisk
+from garbagetruck.chaos.simulator.raft.damage import Damage, damage
 from garbagetruck.chaos.simulator.raft.life import FOLDER, Cluster, Life
 from garbagetruck.chaos.simulator.raft.threads import DiskSpeed
 from garbagetruck.chaos.simulator.raft.wires import End
 from garbagetruck.chaos.simulator.world import NS_PER_S, ProcessClock
+from garbagetruck.cluster.raft.errors import FoundedTwice, StorageRefused
 
 DRIFT_PPM_MAX = 500
 STEPS_AHEAD_MAX = 12
@@ -33,10 +35,18 @@ class Host:
         self.founders = founders
         self.disk_id = f"disk-{name}" if generation == 1 else f"disk-{name}-{generation}"
         self.told = tuple(founders or ())
-        """Who the members are, as far as this node was told."""
+        """Who the members are, as far as this node knows: its address book, which survives."""
+        self.told_index = 0
+        """Up to here the log has told it. What it replays from before is of former days."""
         self.book: object = None
-        """What a node keeps here of where the others are, beside its log."""
+        """What a whole node keeps here of where the others are, beside its log."""
         self.is_retired = False
+        self.damage: Damage | None = None
+        """What was done to its disk, and its node has not met yet."""
+        self._damaged: list[Damage] = []
+        """All that was ever done to it."""
+        self.refuses = False
+        """Whether its node ended for what it found on the disk, or for what others know of another disk."""
         world = cluster.world
         self._chance = world.random(f"host-{name}" if generation == 1 else f"host-{name}-{generation}")
         self.disk = SimulatedDisk(world.random(self.disk_id))
@@ -69,7 +79,13 @@ class Host:
     def is_voter(self, disks: Mapping[str, str]) -> bool:
         """Whether this machine, and not another of its name, is among these voters."""
         known = disks.get(self.name)
-        return known == self.disk_id or (known == "" and self.founders is not None)
+        is_founder = self.founders is not None and not self.is_founded_again
+        return known == self.disk_id or (known == "" and is_founder)
+
+    @property
+    def is_founded_again(self) -> bool:
+        """Whether it says that it is a founder, and another machine was."""
+        return self.founders is not None and self.generation > 1
 
     def start(self) -> None:
         """Put the plug in, if it was pulled, and start the node, unless it runs."""
@@ -82,10 +98,20 @@ class Host:
         self._cluster.world.note(f"{self.name} begins life {self._lives}")
         self.life = self._cluster.make_life(self, self._cluster, self._lives)
 
-    def tell(self, names: tuple[str, ...]) -> None:
-        """The members are these from now on."""
-        if self.is_up and self.life is not None and self.name in names:
-            self.told = names
+    def note_members(self, names: tuple[str, ...], index: int) -> None:
+        """The log, up to `index`, says that the members are these."""
+        if index > self.told_index:
+            self.told_index = index
+            self._follow(names)
+
+    def hear(self, names: tuple[str, ...]) -> None:
+        """Somebody, not the log, names these; they are talked to as well."""
+        if not set(names) <= set(self.told):
+            self._follow((*self.told, *names))
+
+    def _follow(self, names: tuple[str, ...]) -> None:
+        self.told = tuple(sorted({*names, self.name}))
+        if self.life is not None:
             self.life.main.post(0, self.life.tell)
 
     # --- ends -------------------------------------------------------------------------------------------------------
@@ -153,6 +179,7 @@ class Host:
     def exited(self, error: BaseException) -> None:
         """The node ends itself, as it does when its disk fails."""
         life = self.life
+        self.refuses = self.refuses or isinstance(error, FoundedTwice)
         self._cluster.world.note(f"{self.name} ends: {type(error).__name__}")
 
         def end() -> None:
@@ -161,6 +188,19 @@ class Host:
                 self._end(self.disk.kill)
 
         self._cluster.world.after(0, end)
+
+    def refused(self, error: StorageRefused) -> None:
+        """The node does not start on what it finds on the disk."""
+        if not any(error.path in (each.path, each.path.parent) for each in self._damaged):
+            self._cluster.world.fail(f"I2: {self.name} refuses what nobody damaged: {error}")
+        self.refuses = True
+        self.exited(error)
+
+    def opened(self) -> None:
+        """The node has read its disk, and goes on."""
+        done, self.damage = self.damage, None
+        if done is not None and done.must_refuse:
+            self._cluster.world.fail(f"I2: {self.name} starts, and {done.path} is damaged at {done.offset}")
 
     # --- troubles ---------------------------------------------------------------------------------------------------
 
@@ -190,6 +230,15 @@ class Host:
             return None if number is None else OSError(number, os.strerror(number), str(path))
 
         self.disk.fault = fault
+
+    def corrupt(self) -> None:
+        """Lose power, and have one bit of the disk be another from then on."""
+        self.pull_plug()
+        self.damage = damage(self.disk, self._chance, FOLDER)
+        if self.damage is not None:
+            self._damaged.append(self.damage)
+        told = "nothing" if self.damage is None else f"{self.damage.path} at {self.damage.offset}"
+        self._cluster.world.note(f"{self.name} has {told} damaged")
 
     def mend(self) -> None:
         """Everything works, and the node runs."""

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from garbagetruck.chaos.simulator.disk import PowerLoss, SimulatedDisk
 from garbagetruck.chaos.simulator.raft.electorate import Seen
-from garbagetruck.chaos.simulator.raft.machine import ChecksumMachine
+from garbagetruck.chaos.simulator.raft.machine import MEMBERS_MARK, ChecksumMachine
 from garbagetruck.chaos.simulator.raft.network import WireNetwork
 from garbagetruck.chaos.simulator.raft.oracle import RaftOracle
 from garbagetruck.chaos.simulator.raft.threads import (
@@ -32,9 +32,17 @@ from garbagetruck.chaos.simulator.raft.threads import (
 )
 from garbagetruck.chaos.simulator.raft.wires import Station, Wires
 from garbagetruck.chaos.simulator.world import Chance, ProcessClock, World
-from garbagetruck.cluster.raft.errors import ChangeRefused, ChangeUnknown, DiskFailed, LogStopped, NotLeader
+from garbagetruck.cluster.raft.errors import (
+    ChangeRefused,
+    ChangeUnknown,
+    DiskFailed,
+    FoundedTwice,
+    LogStopped,
+    NotLeader,
+    StorageRefused,
+)
 from garbagetruck.cluster.raft.journal.writer import JournalWriter
-from garbagetruck.cluster.raft.log import AddVoter, Entry, LogListener, LogStatus, RemoveVoter, Role
+from garbagetruck.cluster.raft.log import Change, Entry, LogListener, LogStatus, Role
 from garbagetruck.cluster.raft.replica import Replica
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
 from garbagetruck.cluster.raft.snapshots.port import Snapshots, StateMachine
@@ -60,8 +68,17 @@ class Housing(Protocol):
     peer_station: Station
     clock: ProcessClock
 
+    def note_members(self, names: tuple[str, ...], index: int) -> None:
+        """The log said so, up to there."""
+
     def exited(self, error: BaseException) -> None:
         """The node ended itself."""
+
+    def refused(self, error: StorageRefused) -> None:
+        """The node does not start on what it finds on the disk."""
+
+    def opened(self) -> None:
+        """The node has read its disk, and goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +164,7 @@ class Life(LogListener):
         self.entered_term = 0
         """The last term in which an entry of this life's own was applied."""
         self._serial = 0
+        self._followed: tuple[str, ...] = ()
         self._pending: dict[bytes, int] = {}
         self.replica = self._make_replica()
         self.main.loop.start(self._start())
@@ -205,8 +223,12 @@ class Life(LogListener):
             await self._start_parts()
         except PowerLoss:
             return
-        except DiskFailed as error:
+        except StorageRefused as error:
+            self._host.refused(error)
+        except (DiskFailed, FoundedTwice) as error:
             self._host.exited(error)
+        else:
+            self._host.opened()
 
     async def _start_parts(self) -> None:
         await self.replica.start(self)
@@ -218,6 +240,14 @@ class Life(LogListener):
         self.checksums.restore(state)
         self._cluster.oracle.restored(self.name, index, self.checksums.index, self.checksums.checksum)
         self.checksums.index = index
+        self._follow_members()
+
+    def _follow_members(self) -> None:
+        """What the log says of the members counts, if it is newer than what this node knew when it began."""
+        names = self.checksums.members
+        if names and names != self._followed:
+            self._followed = names
+            self._host.note_members(names, self.checksums.index)
 
     @override
     def on_entries(self, entries: Sequence[Entry], applied_index: int) -> None:
@@ -230,6 +260,7 @@ class Life(LogListener):
                 oracle.acknowledged(entry.index, entry.payload)
         oracle.applied(self.name, machine.index, entries, applied_index, machine.checksum)
         machine.index = applied_index
+        self._follow_members()
 
     @override
     def on_status(self, status: LogStatus) -> None:
@@ -245,19 +276,21 @@ class Life(LogListener):
     def on_fatal(self, error: BaseException) -> None:
         if isinstance(error, PowerLoss):
             return
-        if not isinstance(error, DiskFailed):
+        if not isinstance(error, DiskFailed | FoundedTwice):
             self._cluster.world.fail(f"{self.name} died of a bug: {error!r}")
         self._host.exited(error)
 
     # --- clients say ------------------------------------------------------------------------------------------------
 
-    def propose(self, size_bytes: int) -> None:
+    def propose(self, size_bytes: int, tail: bytes = b"") -> None:
         """On the main loop: propose something new, if this node believes to lead."""
         status = self.replica.status
         if status.role is not Role.LEADER:
             return
         self._serial += 1
-        payload = f"{self.name}.{self._host.generation}.{self.number}.{self._serial};".encode().ljust(size_bytes, b".")
+        payload = (
+            f"{self.name}.{self._host.generation}.{self.number}.{self._serial};".encode().ljust(size_bytes, b".") + tail
+        )
         try:
             self.replica.propose(payload, term=status.term)
         except LogStopped:
@@ -265,6 +298,10 @@ class Life(LogListener):
 
     def _proposed(self, payload: bytes, term: int) -> None:
         self._pending[payload] = term
+
+    def propose_members(self, names: tuple[str, ...]) -> None:
+        """On the main loop: have the log say who the members are."""
+        self.propose(0, MEMBERS_MARK + ",".join(names).encode())
 
     async def confirm(self) -> None:
         """Have leadership confirmed, and check what that promises."""
@@ -282,12 +319,14 @@ class Life(LogListener):
         """On the main loop: the members are those that the host was told of."""
         self.replica.set_members(self._members())
 
-    async def change(self, change: AddVoter | RemoveVoter) -> None:
+    async def change(self, change: Change, on_done: Callable[[], None] = lambda: None) -> None:
+        """`on_done` is called once it is applied here."""
         try:
             async with asyncio.timeout(2.0):
                 await self.replica.change_voters(change, term=self.replica.status.term)
         except (NotLeader, ChangeRefused, ChangeUnknown, LogStopped, TimeoutError):
             return
+        on_done()
 
     async def hand_over(self) -> None:
         try:

@@ -11,17 +11,23 @@ from garbagetruck.chaos.simulator.network import Network
 from garbagetruck.chaos.simulator.raft.electorate import Seen
 from garbagetruck.chaos.simulator.raft.faults import Faults
 from garbagetruck.chaos.simulator.raft.host import Host
+from garbagetruck.chaos.simulator.raft.latecomer import Latecomer
 from garbagetruck.chaos.simulator.raft.life import Cluster, Life
 from garbagetruck.chaos.simulator.raft.operator import Operator
 from garbagetruck.chaos.simulator.raft.oracle import RaftOracle
+from garbagetruck.chaos.simulator.raft.refounding import Refounding
 from garbagetruck.chaos.simulator.raft.wires import Wires
 from garbagetruck.chaos.simulator.result import Result, Verdict
 from garbagetruck.chaos.simulator.world import NS_PER_MS, NS_PER_S, World
 from garbagetruck.cluster.raft.seams import virtual_time
 from garbagetruck.cluster.raft.settings import RaftSettings
 
-MEMBERS = "members"
+MEMBERS, LATECOMER, CORRUPT, REFOUNDED = "members", "latecomer", "corrupt", "refounded"
+OPERATORS = (MEMBERS, LATECOMER, CORRUPT, REFOUNDED)
+"""Kinds of faults that are an operator's."""
 THREE, FIVE = ("n1", "n2", "n3"), ("n1", "n2", "n3", "n4", "n5")
+LATE_SHARE, AGAIN_SHARE = 0.2, 0.2
+"""Of the storms of three with members that come and go: in so many a founder starts late, or is bootstrapped again."""
 FAULTS_MS = 12_000
 """Until then things go wrong."""
 RECOVERED_MS = 15_000
@@ -36,7 +42,9 @@ SEGMENT_BYTES = 64 * 1024
 
 class RaftSimulation:
     """One run; `run` is called once. `faults` names the kinds of faults to draw from; empty: all. `members` among them has
-    nodes come and go; by default that is so in some storms.
+    nodes come and go, `latecomer` has a founder of three start late, when another has lost its disk, `corrupt` has disks give
+    back other bytes than were written, and nodes replaced for that, `refounded` has a founder that lost its disk bootstrapped
+    again; by default that is so in some storms.
     """
 
     def __init__(self, seed: int, faults: Sequence[str] = ()) -> None:
@@ -62,23 +70,37 @@ class RaftSimulation:
                 snapshot_entries=self._chance.choice((24, 120, 100_000)),
             ),
         )
-        names = self._chance.choice((THREE,) * 5 + (FIVE,))
+        names = self._chance.choice((THREE,) * 5 + (FIVE,)) if not {LATECOMER, REFOUNDED} & {*faults} else THREE
         self._hosts = [Host(self._cluster, name, founders=names) for name in names]
         self._cluster.hosts.update({host.name: host for host in self._hosts})
-        only = [each for each in faults if each != MEMBERS]
+        only = [each for each in faults if each not in OPERATORS]
         self._faults = Faults(
             world=self._world,
             weather=weather,
             hosts=self._hosts,
             oracle=self._oracle,
             only=only,
-            never_calm=MEMBERS in faults,
+            never_calm=bool({*OPERATORS} & {*faults}),
         )
-        self._operator = Operator(self._cluster, self._hosts, self._oracle.electorate)
         by_chance = not faults and not self._faults.calm and self._world.random("members").happens(0.6)
-        self._members_change = MEMBERS in faults or by_chance
+        self._members_change = bool({*OPERATORS} & {*faults}) or by_chance
+        corrupts = CORRUPT in faults or (by_chance and self._world.random("corrupt").happens(0.5))
+        self._operator = Operator(self._cluster, self._hosts, self._oracle.electorate, corrupts=corrupts)
+        self._latecomer, self._refounding = self._draw_founders_fate(faults)
         self._clients = self._world.random("clients")
         self._acknowledged_by_recovery = 0
+
+    def _draw_founders_fate(self, faults: Sequence[str]) -> tuple[Latecomer | None, Refounding | None]:
+        """Of three: one starts late, or one is bootstrapped again; or, mostly, neither."""
+        world, hosts, operator = self._world, self._hosts, self._operator
+        drawn = world.random("founders").random() if self._members_change and not faults else 1.0
+        if len(hosts) != len(THREE):
+            return None, None
+        if LATECOMER in faults or drawn < LATE_SHARE:
+            return Latecomer(world, hosts, operator), None
+        if REFOUNDED in faults or drawn < LATE_SHARE + AGAIN_SHARE:
+            return None, Refounding(world, hosts, operator, lambda: self._oracle.acknowledgements > 0)
+        return None, None
 
     def run(self) -> Result:
         """Let everything happen, and judge it."""
@@ -98,7 +120,13 @@ class RaftSimulation:
     def _run(self) -> Result:
         world = self._world
         for host in self._hosts:
-            world.after(self._chance.randrange(300) * NS_PER_MS, host.start)
+            begins_ms = self._chance.randrange(300)
+            if self._latecomer is None or host is not self._latecomer.late:
+                world.after(begins_ms * NS_PER_MS, host.start)
+        if self._latecomer is not None:
+            self._latecomer.schedule()
+        if self._refounding is not None:
+            self._refounding.schedule()
         world.after(NS_PER_S, self._propose)
         world.after(NS_PER_S, self._confirm)
         self._faults.schedule(FAULTS_MS)
@@ -148,7 +176,7 @@ class RaftSimulation:
         summary = (
             f"{len(self._hosts)} in {'calm' if faults.calm else 'storm'} acknowledged={oracle.acknowledgements} entries={oracle.applied_max}"
             f" terms={oracle.term_max} confirmed={oracle.confirmations} restored={oracle.restored_count}"
-            f" changes={oracle.electorate.changes} dark={sum(host.power_losses for host in self._hosts)} faults={dict(sorted(faults.bitten.items()))}"
+            f" changes={oracle.electorate.changes} corrupted={self._operator.corrupted} dark={sum(host.power_losses for host in self._hosts)} faults={dict(sorted(faults.bitten.items()))}"
         )
         self._world.note(f"end {summary}")
         if self._world.failures:

@@ -12,7 +12,7 @@ Must not know: what entries mean, and any backend.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -23,7 +23,7 @@ from garbagetruck.cluster.node.archiving.copier import NothingToCopy, SnapshotCo
 from garbagetruck.cluster.node.archiving.life import Life, NotYet
 from garbagetruck.cluster.node.archiving.progress import ArchiveProgress
 from garbagetruck.cluster.node.leadership import LeadershipObserver
-from garbagetruck.cluster.raft.cursor import LogCursor, Run
+from garbagetruck.cluster.raft.cursor import CommittedEntry, LogCursor, Run
 from garbagetruck.storage.errors import Fenced, IncarnationTaken, StorageError
 from garbagetruck.storage.protocol import Storage
 from garbagetruck.storage.records import INTEGER_MAX, ArchivedEntry, Incarnation, Span, Writer
@@ -133,14 +133,16 @@ class Archiver(LeadershipObserver):
                     return span  # nothing is there yet that a span could begin with
                 span = await self._begin_span(writer, run)
                 continue
-            if not run.entries:
+            # The log may follow a later leader already, before this loop has heard of it: the rest is that one's to archive.
+            entries = [each for each in run.entries if each.term <= writer.term]
+            if not entries:
                 return span
-            span = await self._append(writer, run)
+            span = await self._append(writer, entries)
 
-    async def _append(self, writer: Writer, run: Run) -> Span:
+    async def _append(self, writer: Writer, entries: Sequence[CommittedEntry]) -> Span:
         now_ms = self._wall_ms()
         span = await self._storage.archive.append(
-            writer, [ArchivedEntry(each.index, each.term, each.payload, now_ms) for each in run.entries]
+            writer, [ArchivedEntry(each.index, each.term, each.payload, now_ms) for each in entries]
         )
         self._note(span)
         return span

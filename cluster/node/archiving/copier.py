@@ -18,7 +18,7 @@ import structlog
 
 from garbagetruck.cluster.node.machine_snapshots import header_in
 from garbagetruck.cluster.raft.cursor import LogCursor
-from garbagetruck.cluster.raft.disk import READ_ONLY_DISK, DiskFile
+from garbagetruck.cluster.raft.disk import READ_ONLY_DISK, Disk, DiskFile
 from garbagetruck.cluster.raft.snapshots.format import HEADER_BYTES, SnapshotHeader, decode_header, read_chunks
 from garbagetruck.cluster.raft.snapshots.store import name_of
 from garbagetruck.storage.protocol import Storage
@@ -52,8 +52,10 @@ class SnapshotCopier:
         retention: Retention,
         random: Random,
         wall_ms: Callable[[], int],
+        disk: Disk = READ_ONLY_DISK,
     ) -> None:
-        """`folder` is where this node's snapshots are."""
+        """`folder` is where this node's snapshots are. `disk` is for simulators."""
+        self._disk = disk
         self._node_id = node_id
         self._storage = storage
         self._cursor = cursor
@@ -94,7 +96,7 @@ class SnapshotCopier:
         return header
 
     async def _copy(self, incarnation: Incarnation, header: SnapshotHeader) -> StoredSnapshot:
-        file = await self._run(lambda: READ_ONLY_DISK.open(self._folder / name_of(header)))
+        file = await self._run(lambda: self._disk.open(self._folder / name_of(header)))
         try:
             pieces = self._pieces(file, header)
             first = await anext(pieces)

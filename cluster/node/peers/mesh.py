@@ -57,6 +57,10 @@ class MemberDisks(Disks):
         known = next((each.disk_id for each in self._members() if each.id == node_id), "")
         return known in ("", disk_id)
 
+    @override
+    def has_another(self, node_id: str, disk_id: str) -> bool:
+        return not self.is_known_or_new(node_id, disk_id)
+
 
 class PeerMesh(SessionListener):
     """Runs on the node's main loop. `start`, then `stop`.

@@ -53,12 +53,23 @@ class SnapshotHeader(msgspec.Struct, frozen=True, array_like=True):
 
 
 COMMAND = b"\1"
-"""Stands for a command that nobody will ask for, because what it did is in the snapshot. It is pysyncobj's no-op."""
+"""Stands for a command that nobody may have from here, because what it did is in the snapshot. It is pysyncobj's no-op."""
 
 
 def last_entries(header: SnapshotHeader) -> tuple[LogTuple, LogTuple]:
     """The last two entries of a snapshot, without what they said."""
     return (COMMAND, header.index - 1, header.previous_term), (COMMAND, header.index, header.term)
+
+
+def is_hollow(entry: LogTuple, previous_term: int | None) -> bool:
+    """Whether an entry may stand for another that is in a snapshot only.
+
+    What stands for it looks like the entry that opens a term. Where it does open one, that is what it stands for.
+    """
+    command, index, term = entry
+    if command != COMMAND:
+        return False
+    return index > 1 and (previous_term is None or previous_term == term)
 
 
 class Framing:

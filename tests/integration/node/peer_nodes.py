@@ -76,6 +76,10 @@ class AnyDisk(Disks):
     def is_known_or_new(self, node_id: str, disk_id: str, *, is_founder: bool = True) -> bool:
         return True
 
+    @override
+    def has_another(self, node_id: str, disk_id: str) -> bool:
+        return False
+
 
 class Node:
     """A mesh, what answers on it, and a way to ask."""

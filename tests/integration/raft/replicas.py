@@ -18,7 +18,7 @@ from zlib import crc32
 import msgspec
 
 from garbagetruck.cluster.raft.errors import ChangeRefused, NotLeader, SnapshotUnfit
-from garbagetruck.cluster.raft.log import AddVoter, Entry, LogStatus, RemoveVoter, Role
+from garbagetruck.cluster.raft.log import Change, Entry, LogStatus, Role
 from garbagetruck.cluster.raft.replica import Replica
 from garbagetruck.cluster.raft.settings import Identity, Member, RaftSettings
 from garbagetruck.cluster.raft.snapshots.port import Capture, Snapshots, StateMachine
@@ -235,12 +235,17 @@ class Trio:
         self.tell()
         return replica
 
+    async def found_again(self, node_id: str, *, folder: str, disk_id: str) -> Replica:
+        """As `--bootstrap` does in an empty folder, whatever the node was before."""
+        self._folders[node_id] = self._folder / folder
+        return await self.start(node_id, disk_id=disk_id)
+
     def tell(self) -> None:
         """Everybody hears who the members are."""
         for node_id, replica in self.replicas.items():
             replica.set_members(self.members_as_seen_by(node_id))
 
-    async def change(self, change: AddVoter | RemoveVoter, *, but: str = "") -> str:
+    async def change(self, change: Change, *, but: str = "") -> str:
         """Have the leader do it, as soon as there is one that can. Its id is returned."""
         async with asyncio.timeout(PATIENCE_S):
             while True:

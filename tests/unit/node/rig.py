@@ -20,6 +20,7 @@ from garbagetruck.cluster.node.reads import ReadIndex
 from garbagetruck.cluster.raft.errors import LogStopped, NotLeader, RaftError
 from garbagetruck.cluster.raft.log import (
     AddVoter,
+    Change,
     Confirmation,
     Entry,
     LogListener,
@@ -27,6 +28,7 @@ from garbagetruck.cluster.raft.log import (
     RemoveVoter,
     ReplicatedLog,
     Role,
+    SealVoters,
 )
 from garbagetruck.cluster.raft.settings import Member as RaftMember
 
@@ -61,7 +63,7 @@ class HandLog(ReplicatedLog):
         self.voters = PEERS | {NODE}
         self.members: list[Sequence[RaftMember]] = []
         """What `set_members` was told, in turn."""
-        self.changes: list[AddVoter | RemoveVoter] = []
+        self.changes: list[Change] = []
         self.change_error: RaftError | None = None
         """Raised by `change_voters` while set."""
         self._index = 0
@@ -110,14 +112,19 @@ class HandLog(ReplicatedLog):
         self.members.append(members)
 
     @override
-    async def change_voters(self, change: AddVoter | RemoveVoter, *, term: int) -> None:
+    async def change_voters(self, change: Change, *, term: int) -> None:
         if self._status.role is not Role.LEADER or self._status.term != term:
             raise NotLeader(self._status.leader)
         if self.change_error is not None:
             raise self.change_error
         self.changes.append(change)
-        changed = {change.node_id}
-        self.voters = self.voters | changed if isinstance(change, AddVoter) else self.voters - changed
+        match change:
+            case AddVoter(node_id):
+                self.voters |= {node_id}
+            case RemoveVoter(node_id):
+                self.voters -= {node_id}
+            case SealVoters():
+                pass
         self._show(self._status.role, self._status.term, self._status.leader)
 
     def connect(self, *node_ids: str) -> None:

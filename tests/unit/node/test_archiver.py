@@ -215,3 +215,19 @@ async def test_what_the_log_has_let_go_of_is_a_gap_that_a_snapshot_covers(vault:
     assert await one.spans() == [Span(1, 5, 1), Span(21, 30, 1)]
     (stored,) = await one.storage.snapshots.whole()
     assert stored.header.index == 30
+
+
+async def test_what_a_later_leader_wrote_is_left_to_that_one() -> None:
+    """Found by the simulator: cluster world, seed 47. The log may be in a later term before its node has heard that it leads no more."""
+    archiving = stage(Vault())
+    async with running(archiving):
+        archiving.log.applied = 3
+        archiving.archiver.started_leading(1)
+        await archiving.until_archived()
+        archiving.log.term, archiving.log.applied = 2, 6
+        await until(lambda: archiving.progress.lag_s(1_000_000_000) > 0)
+        assert (archiving.progress.archived_index, archiving.progress.failure) == (3, "")
+        archiving.archiver.stopped_leading(1)
+        archiving.archiver.started_leading(2)
+        await archiving.until_archived()
+    assert await archiving.spans() == [Span(1, 6, 2)]

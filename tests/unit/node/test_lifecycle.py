@@ -4,10 +4,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from garbagetruck.cluster.node import lifecycle
 from garbagetruck.cluster.node.config.loading import load_settings
 from garbagetruck.cluster.node.local.layout import UpOptions, plan, prepare
+from garbagetruck.cluster.raft.errors import FoundedTwice
 from tests.unit.node.rig import turns
 
 
@@ -29,6 +31,22 @@ def test_settings_that_a_part_does_not_take_end_the_node_with_one_line(
     (last,) = (told.out + told.err).strip().splitlines()
     assert "Traceback" not in last
     assert "raft members share an address" in last
+
+
+def test_a_founder_that_was_founded_again_ends_as_one_that_is_refused_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def end(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(lifecycle, "_end", end)
+    with capture_logs() as lines, pytest.raises(SystemExit) as ended:
+        lifecycle.die(FoundedTwice("c1", "n3", "n1"))
+    assert ended.value.code == lifecycle.EXIT_REFUSED
+    (last,) = lines
+    assert last["event"] == "refused"
+    assert "garbagetruck member remove n3" in last["reason"]
+    assert "exc_info" not in last
 
 
 @pytest.mark.parametrize("by", ["its record is gone", "a signal"])

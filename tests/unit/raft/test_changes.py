@@ -10,7 +10,7 @@ from garbagetruck.cluster.raft import voter_change, wire
 from garbagetruck.cluster.raft.changing import Changed, ChangeVoters, Changing
 from garbagetruck.cluster.raft.errors import ChangeRefused, ChangeUnknown, NotLeader
 from garbagetruck.cluster.raft.journal.format import Metadata
-from garbagetruck.cluster.raft.log import AddVoter, RemoveVoter, Role
+from garbagetruck.cluster.raft.log import AddVoter, Change, RemoveVoter, Role
 from garbagetruck.cluster.raft.voter_change import LEARNER_LAG_ENTRIES_MAX, VoterChange
 from tests.unit.raft.stage import SETTINGS, Stage, StageNode
 
@@ -69,7 +69,7 @@ def leader(stage: Stage) -> StageNode:
     return node
 
 
-def ask(node: StageNode, change: AddVoter | RemoveVoter, changing: Changing | None = None, *, term: int = 1) -> Any:
+def ask(node: StageNode, change: Change, changing: Changing | None = None, *, term: int = 1) -> Any:
     """As the exchange does it, in the middle of a tick."""
     answers: list[Changed | None] = []
     changing = changing or Changing("n1", Unmet())

@@ -186,8 +186,18 @@ class TestTransfers:
         assert bench.consensus.asked_to_stand == []
         bench.consensus.target_is_caught_up = True
         bench.step(after_ms=50)
-        bench.step(after_ms=50)
-        assert bench.consensus.asked_to_stand == ["n2"], "and is asked once"
+        assert bench.consensus.asked_to_stand == ["n2"]
+
+    def test_a_target_that_does_not_stand_is_asked_again_with_every_heartbeat(self, bench: Bench) -> None:
+        """It may have been made a voter just now, and not have heard of it when it was asked first."""
+        bench.step(Transfer("n2"))
+        bench.step(after_ms=SETTINGS.heartbeat_ms - 1)
+        assert bench.consensus.asked_to_stand == ["n2"]
+        bench.step(after_ms=1)
+        assert bench.consensus.asked_to_stand == ["n2", "n2"]
+        bench.consensus.depose(None)
+        bench.step(after_ms=SETTINGS.heartbeat_ms)
+        assert bench.consensus.asked_to_stand == ["n2", "n2"], "who leads no more asks nobody"
 
     def test_a_transfer_that_does_not_happen_is_given_up(self, bench: Bench) -> None:
         bench.step(Transfer("n2"))
