@@ -21,6 +21,9 @@ from tests.integration.cleanup.held_calls import HeldCalls
 from tests.integration.cleanup.held_wire import HeldWire
 from tests.integration.cleanup.stores import Bucket
 
+STORY = "2m"
+"""Longer than any story: it is not a timeout that keeps the one who was stopped from going on."""
+
 
 class Shelf(ABC):
     """One thing, under one name. `node` is a handler as a node has it; `stoppable` another's, which can be stopped."""
@@ -138,7 +141,7 @@ class RowShelf(WiredShelf):
 
     @override
     def stoppable(self) -> AbstractAsyncContextManager[Handler]:
-        return self._database.handler(self._statement, self._wire.port)
+        return self._database.handler(self._statement, self._wire.port, statement_timeout=STORY)
 
     @override
     async def write(self, token: int, content: str) -> None:
@@ -167,7 +170,8 @@ class ObjectShelf(WiredShelf):
 
     @override
     def stoppable(self) -> AbstractAsyncContextManager[Handler]:
-        return self._bucket.handler(self._fence, endpoint_url=f"http://127.0.0.1:{self._wire.port}")
+        here = f"http://127.0.0.1:{self._wire.port}"
+        return self._bucket.handler(self._fence, endpoint_url=here, answer_timeout=STORY)
 
     @override
     async def write(self, token: int, content: str) -> None:

@@ -291,6 +291,23 @@ async def test_i5_where_conditions_are_not_heeded_the_fence_by_etag_removes_noth
     assert [each for each in asked if not each.startswith("GET")] == ["DELETE /bucket/tmp/.garbagetruck-probe"]
 
 
+async def test_a_list_that_is_not_found_is_not_taken_for_an_object_that_is_gone() -> None:
+    """As when the endpoint leads to something else that speaks HTTP."""
+    application = web.Application()
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    try:
+        async with Bucket(None, "", "bucket").handler("none", endpoint_url=f"http://{host}:{port}") as handler:
+            with pytest.raises(ObservationError, match="404") as caught:
+                await handler.observe(HERE)
+            assert caught.value.retryable
+            assert (await handler.clean(call_of(handler, HERE))).verdict is Verdict.FAILED
+    finally:
+        await runner.cleanup()
+
+
 async def test_a_store_that_does_not_answer_is_left_after_as_long_as_the_operator_says() -> None:
     async def silent(_request: web.Request) -> web.StreamResponse:
         await asyncio.Event().wait()

@@ -219,8 +219,8 @@ class Store:
         return found[:limit], len(found) > limit
 
 
-class _GoneError(Exception):
-    """What was named is not there."""
+class _GoneError(StoreError):
+    """What was named is not there: a success for a deletion, and an error for a list."""
 
 
 @asynccontextmanager
@@ -233,7 +233,7 @@ async def _told(operation: str) -> AsyncIterator[None]:
         code = str(told.get("Code", ""))
         said = " ".join(f"{operation}: {code}: {told.get('Message', '')}".split())[:MESSAGE_CHARACTERS_MAX]
         if code in _GONE:
-            raise _GoneError from None
+            raise _GoneError(said) from None
         if code in _CHANGED:
             raise ChangedError(said) from None
         raise StoreError(said, retryable=code not in _FOR_GOOD) from None
