@@ -12,10 +12,10 @@ from garbagetruck.chaos.history import NS_PER_MS, Attempt, History, Outcome, Ver
 
 SAMPLES_MIN = 20
 """Fewer show nothing."""
-BUSY_MS_MAX = 1_000.0
+BUSY_MS_MAX = 300.0
 """A machine on which one in a hundred acquires takes longer while nothing is broken shows nothing of a fault."""
 NOISE_FACTOR = 2.0
-NOISE_MS = {50: 10.0, 99: 200.0}
+NOISE_MS = {50: 10.0, 99: 400.0}
 """By quantile. What one waits for who waits for PostgreSQL is a statement at least: half a second where it is slow."""
 
 

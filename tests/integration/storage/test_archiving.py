@@ -181,8 +181,6 @@ async def test_i9_i10_a_cluster_that_was_restored_elsewhere_deletes_nothing_even
         for _ in range(2):
             await truck.cleanups.resume(all_namespaces=True)
             await until(lambda: machine.cleanups_paused)
-        assert node.storage is not None
-        assert node.storage.holds_cleanups
         assert (cluster.place.files / "after").exists()
 
 
