@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +26,7 @@ import tomlkit
 from garbagetruck.chaos.processes import proc, vault_handler
 from garbagetruck.chaos.processes.database import Database, DatabaseFailed
 from garbagetruck.chaos.processes.orders import Orders
+from garbagetruck.chaos.processes.proc import tail_of
 from garbagetruck.chaos.processes.settings import Settings, reconfigure
 from garbagetruck.chaos.processes.vault import Vault
 from garbagetruck.chaos.processes.wires import Kind, Wires
@@ -341,13 +342,6 @@ class Cluster:
         return "\n".join(f"{node.id}: {line}" for node in self.nodes.values() for line in tail_of(node.log, lines))
 
 
-def tail_of(log: Path, lines: int) -> Sequence[str]:
-    try:
-        return log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
-    except OSError:
-        return []
-
-
 def _knows_leader(status: cluster_pb2.ClusterStatus) -> bool:
-    leading = [each.id for each in status.nodes if each.role == cluster_pb2.NODE_ROLE_LEADER and each.reachable]
+    leading = [each.id for each in status.nodes if (each.role, each.reachable) == (cluster_pb2.NODE_ROLE_LEADER, True)]
     return leading == [status.leader_id]

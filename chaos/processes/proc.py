@@ -5,6 +5,7 @@ Must not know: whose process it is.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 STOPPED = "T"
@@ -62,5 +63,13 @@ def _stat(pid: int) -> list[str]:
     """The fields of /proc/PID/stat behind the command's name, which may itself hold blanks and brackets."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def tail_of(log: Path, lines: int) -> Sequence[str]:
+    """The end of a process's log."""
+    try:
+        return log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
     except OSError:
         return []

@@ -5,24 +5,22 @@ Must not know: clients, faults, what is right.
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from typing_extensions import override
 
-from garbagetruck.chaos.simulator.archiving import Keeper, Keeping
+from garbagetruck.chaos.simulator.archiving import Keeper
 from garbagetruck.chaos.simulator.enlisting import VERSION, Enlisting
-from garbagetruck.chaos.simulator.network import Network
 from garbagetruck.chaos.simulator.raft.host import Host
 from garbagetruck.chaos.simulator.raft.life import Cluster, Life
 from garbagetruck.chaos.simulator.raft.network import WireNetwork
-from garbagetruck.chaos.simulator.store import STORE, ObjectStore, StoreHandler
+from garbagetruck.chaos.simulator.store import STORE, StoreHandler
+from garbagetruck.chaos.simulator.surroundings import Surroundings
 from garbagetruck.chaos.simulator.world import Process
 from garbagetruck.cluster.cleanup.executor import CleanupExecutor
 from garbagetruck.cluster.cleanup.registry import HandlerRegistry, Registered
 from garbagetruck.cluster.cleanup.settings import BreakerSettings, ExecutorSettings, HandlerSettings
 from garbagetruck.cluster.machine.machine import Applied, Machine
-from garbagetruck.cluster.machine.model import Bounds
 from garbagetruck.cluster.machine.operations import CreateCluster, Operation, SetBounds
 from garbagetruck.cluster.node.applier import Applier, ApplyListener
 from garbagetruck.cluster.node.archiving.service import StorageService
@@ -30,7 +28,6 @@ from garbagetruck.cluster.node.chronicling import Chronicler
 from garbagetruck.cluster.node.cleanup_ledger import NodeLedger
 from garbagetruck.cluster.node.clock import ClusterClock
 from garbagetruck.cluster.node.commit_queue import CommitQueue
-from garbagetruck.cluster.node.config.settings import ClockSection, QueueSection
 from garbagetruck.cluster.node.digests import EVERY_ENTRIES, DigestWatch
 from garbagetruck.cluster.node.directory import ApiAddresses
 from garbagetruck.cluster.node.fleet_brake import FleetBrakeMaker
@@ -50,22 +47,6 @@ from garbagetruck.cluster.raft.settings import Member
 from garbagetruck.cluster.raft.snapshots.port import StateMachine
 
 OUTSTANDING_MAX = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all nodes share, beside their log's."""
-
-    network: Network
-    store: ObjectStore
-    bounds: Bounds
-    clock: ClockSection
-    queue: QueueSection
-    keeping: Keeping | None
-    """The storage outside the nodes, in runs that have one."""
-    on_proposed: Callable[[bytes], None]
-    on_applied: Callable[["SimulatedNode", Applied], None]
-    on_restored: Callable[["SimulatedNode"], None]
 
 
 class SimulatedNode(Life):

@@ -12,7 +12,7 @@ from garbagetruck.chaos.simulator.clients import Client
 from garbagetruck.chaos.simulator.curator import Curator
 from garbagetruck.chaos.simulator.faults import ClusterFaults
 from garbagetruck.chaos.simulator.network import Network
-from garbagetruck.chaos.simulator.nodes import SimulatedNode, Surroundings, node_of
+from garbagetruck.chaos.simulator.nodes import SimulatedNode, node_of
 from garbagetruck.chaos.simulator.oracle import Oracle
 from garbagetruck.chaos.simulator.raft.electorate import Seen
 from garbagetruck.chaos.simulator.raft.host import DRIFT_PPM_MAX, Host
@@ -24,6 +24,7 @@ from garbagetruck.chaos.simulator.recruiter import Recruiter
 from garbagetruck.chaos.simulator.result import Result, Verdict
 from garbagetruck.chaos.simulator.rpc import Build, Port
 from garbagetruck.chaos.simulator.store import ObjectStore
+from garbagetruck.chaos.simulator.surroundings import Surroundings
 from garbagetruck.chaos.simulator.world import NS_PER_MS, NS_PER_S, Process, ProcessClock, World
 from garbagetruck.cluster.machine.brake_operations import SetFleetBrake
 from garbagetruck.cluster.machine.brake_records import FleetSettings
@@ -61,18 +62,16 @@ LOOK_MS = (1_500, 4_000)
 HAND_OFF_MS = (0.05, 4.0)
 SEGMENT_BYTES = 64 * 1024
 ARCHIVE_LAG_MS = 10_000
-"""Nothing waits longer than this to be archived when all is well, but for calls that get no answer."""
-LAG_MS = 1_000
-"""No node is further behind than this when all is well."""
+"""Nothing waits longer to be archived when all is well, but for calls that get no answer."""
+LAG_MS = 1_000  # no node is further behind when all is well
 KEYS = ("a", "b", "b/inner", "c", "d/x", "d/y", "e", "f", "g", "h")
 """Leased by everybody; `b` contains `b/inner`, so that never both have an owner."""
 FOREIGN = ("foreign", "d/foreign", "e-not", "kept/foreign")
 
 
 class Simulation:
-    """One run; `run` is called once. `faults` names the kinds of faults to draw from; empty: all. `members` among them has
-    nodes come and go, `corrupt` disks give back other bytes than were written, `storage` gives them a storage outside
-    to archive to; by default that is so in some runs.
+    """One run; `run` is called once. `faults` names the kinds of faults to draw from; empty: all. By default some runs have
+    what `members` (nodes come and go), `corrupt` (disks rot) and `storage` (nodes archive outside) always have.
     """
 
     def __init__(self, seed: int, faults: Sequence[str] = ()) -> None:
@@ -116,7 +115,7 @@ class Simulation:
             keeps=self._keeping is not None,
         )
         by_chance = not faults and self._world.random("members").happens(0.4)
-        self._members_change = bool({MEMBERS, CORRUPT} & {*faults}) or by_chance
+        self._members_change = by_chance or bool({MEMBERS, CORRUPT} & {*faults})
         corrupts = CORRUPT in faults or (by_chance and self._world.random("corrupt").happens(0.5))
         self._recruiter = Recruiter(self._cluster, self._hosts, self._log_oracle.electorate, corrupts=corrupts)
 
