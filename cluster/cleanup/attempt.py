@@ -128,20 +128,26 @@ class Attempt:
         if granted is None:
             return Next.REST
         started_ns = self._around.monotonic_ns()
-        counted = AttemptEnd.CANCELLED
+        counted = seen = AttemptEnd.CANCELLED
         try:
             ending = prepared if isinstance(prepared, Ending) else await self._clean(granted, prepared)
-            attempts_max = self._registered.settings.attempts_max
-            if attempts_max is not None and self._resource.failures + 1 >= attempts_max:
-                ending = as_last(ending, attempts_max)
             if not self._is_over():  # or the handler has swallowed its cancellation
+                seen = ending.counted  # what it says of the handler, whether or not it was this cleanup's last
+                ending = self._as_last(ending)
                 counted = ending.counted
                 await self._report(granted, ending)
         finally:
             duration_s = (self._around.monotonic_ns() - started_ns) / NS_PER_S
             self._around.meter.attempt_ended(self._spec.handler, counted, duration_s)
-            self._around.watch.ended(self._spec.handler, counted)
+            self._around.watch.ended(self._spec.handler, seen)
         return Next.FREE
+
+    def _as_last(self, ending: Ending) -> Ending:
+        """As it counts for the cleanup: the handler may have a last attempt. A breaker's trial is none: it asks for the handler."""
+        most = self._registered.settings.attempts_max
+        if most is None or self._resource.failures + 1 < most or self._around.ledger.has_breaker(self._spec.handler):
+            return ending
+        return as_last(ending, most)
 
     # -- before the claim -------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from garbagetruck.cluster.cleanup.ledger import NotProposedError
 from garbagetruck.cluster.cleanup.meter import AttemptEnd
 from garbagetruck.cluster.cleanup.settings import BreakerSettings, ExecutorSettings
 from garbagetruck.cluster.machine.brake_operations import OpenBreaker
+from garbagetruck.cluster.machine.model import ReportResult
 from tests.unit.cleanup.fakes import FakeLedger, ManualClock, ProbeHandler, due
 from tests.unit.cleanup.stage import Stage, leading, turns
 
@@ -141,3 +142,25 @@ async def test_where_it_cannot_be_opened_the_handler_goes_on_and_it_is_tried_aga
         await turns()
     assert asked > 1
     assert ledger.breakers == {}
+
+
+async def test_a_last_attempt_that_fails_is_a_failure_of_the_handler_too() -> None:
+    """A handler that gives each cleanup one attempt would else turn all of them into dead letters while it is down."""
+    ledger = FakeLedger(*(due(f"h{number}", "http", target=f"probe:/h{number}") for number in range(100)))
+    stage = two_handlers(failing(), ledger)
+    stage.attempts = {"http": 1}
+    async with leading(stage):
+        await ledger.reports_reach(4)
+        await turns(50)
+    assert list(ledger.breakers) == ["http"]
+    assert [each.result for each in ledger.reports][:4] == [ReportResult.FAILED_FOR_GOOD] * 4
+
+
+async def test_a_trial_under_an_open_breaker_is_no_last_attempt() -> None:
+    ledger = FakeLedger(due("h", "http", target="probe:/h"))
+    ledger.breakers["http"], ledger.is_trial = "it failed", True
+    stage = two_handlers(failing(), ledger)
+    stage.attempts = {"http": 1}
+    async with leading(stage):
+        await ledger.reports_reach(1)
+    assert [each.result for each in ledger.reports] == [ReportResult.FAILED]
