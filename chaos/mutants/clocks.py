@@ -64,7 +64,7 @@ def an_old_probe_is_credited(patch: Patch) -> None:
     patch.setattr(ClusterClock, "credit", lambda self, sent_ns: original(self, max(sent_ns, self._credited_at_ns)))
 
 
-@mutant(guard="timers: nothing ends before its deadline", breaks="I7", catcher=in_cluster(names="I7", first=2))
+@mutant(guard="timers: nothing ends before its deadline", breaks="I7", catcher=in_cluster(first=2))
 def leases_end_before_their_deadline(patch: Patch) -> None:
     """Leases and sessions are swept 40 ms early."""
     deadline_of, schedule = State.deadline_of, Timers.schedule
