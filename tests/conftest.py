@@ -39,10 +39,10 @@ def seed() -> int:
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """A command that a test runs in this process sets logging up for a process of its own: the next test has it as it was."""
-    root, configured = logging.getLogger(), structlog.get_config()
+    root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
     yield
-    structlog.configure(**configured)
+    structlog.reset_defaults()
     root.setLevel(level)
     root.handlers[:] = handlers
 
