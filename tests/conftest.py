@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -37,10 +38,19 @@ def seed() -> int:
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    """A command that a test runs in this process sets logging up for a process of its own: the next test has it as it was."""
+def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command that a test runs in this process sets logging up for a process of its own: the next test has it as it was.
+
+    And it keeps its loggers as it made them; here it does not, or they would be so for all tests that follow.
+    """
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
+    configure = structlog.configure
+
+    def configure_without_keeping(**settings: Any) -> None:
+        configure(**settings | {"cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", configure_without_keeping)
     yield
     structlog.reset_defaults()
     root.setLevel(level)
