@@ -33,6 +33,8 @@ from tests.cluster_fixtures.ports import free_base_port
 
 ResultT = TypeVar("ResultT")
 
+LIFE_S_MAX = 90.0
+
 
 @dataclass
 class Place:
@@ -68,7 +70,10 @@ def place(tmp_path: Path) -> Place:
 async def running(
     place: Place, *, bootstrap: bool, disk_id: str = "disk-1", node: Mapping[str, str] | None = None, **raft: int
 ) -> AsyncIterator[ServerNode]:
-    """`raft` and `node` are settings of those sections."""
+    """`raft` and `node` are settings of those sections.
+
+    It ends by itself before the test's own time is up: that would leave the node's thread and ports to the tests behind it.
+    """
     environ = {f"GARBAGETRUCK_RAFT_{key.upper()}": str(value) for key, value in raft.items()}
     environ |= {f"GARBAGETRUCK_NODE_{key.upper()}": value for key, value in (node or {}).items()}
     settings = load_settings(place.folder / "n1.toml", environ).settings
@@ -78,7 +83,8 @@ async def running(
         composed = compose(settings, identity, folder, world(place))
         await composed.start()
         try:
-            yield composed
+            async with asyncio.timeout(LIFE_S_MAX):
+                yield composed
         finally:
             await composed.stop()
 
