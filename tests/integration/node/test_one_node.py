@@ -111,6 +111,11 @@ def snapshots_of(place: Place) -> list[Path]:
     return sorted((place.folder / "n1" / "raft" / "snapshots").glob("*.snap"))
 
 
+def http_handler(base_url: str) -> str:
+    """The configuration of one named `index`, whose service is on this machine."""
+    return f'[handlers.index]\nkind = "http"\nbase_url = "{base_url}"\nallow_addresses = ["127.0.0.1"]\n'
+
+
 async def until_cleaned(truck: Truck, resource: str) -> None:
     async with aclosing(truck.watch(from_index=1, types=["cleanup_done"])) as events:
         async with asyncio.timeout(20):
@@ -253,7 +258,7 @@ async def test_a_draining_node_lets_a_running_cleanup_end_and_reports_it(tmp_pat
     app.router.add_delete("/rows/{id}", remove)
     async with TestServer(app) as service:
         more = tmp_path / "more.toml"
-        more.write_text(f'[handlers.index]\nkind = "http"\nbase_url = "http://127.0.0.1:{service.port}"\n')
+        more.write_text(http_handler(f"http://127.0.0.1:{service.port}"))
         place = prepared(tmp_path / "cluster", handlers=more)
         async with running(place, bootstrap=True) as node:
             await node.become_ready()
