@@ -34,6 +34,7 @@ attempt_timeout = "3s"             # also how long a new leader waits for what t
 [handlers.index]                   # one request for each row
 kind = "http"
 base_url = "{index}/cleanups"
+allow_addresses = ["127.0.0.1"]    # services here are on this machine; else only public addresses are called
 attempt_timeout = "3s"
 headers = {{ Authorization = {{ file = "{secret}" }} }}
 """

@@ -12,7 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 
-from garbagetruck.storage.errors import ArchiveMoved, EntriesMissing, Fenced, SnapshotUnknown, StorageFailed
+from garbagetruck.storage.errors import (
+    ArchiveMoved,
+    EntriesMissing,
+    Fenced,
+    SnapshotUnknown,
+    StorageError,
+    StorageFailed,
+)
 from garbagetruck.storage.protocol import Storage
 from garbagetruck.storage.records import ArchivedEntry, SnapshotHeader, Writer
 from garbagetruck.storage.retention import Retention
@@ -40,9 +47,15 @@ class Model:
     resumed: list[tuple[int, int]] = field(default_factory=list)
     """Term and index of those who took over."""
     snapshots: dict[str, SnapshotHeader] = field(default_factory=dict)
-    """Whole, as acknowledged, and not pruned."""
-    doubtful: set[str] = field(default_factory=set)
-    """Snapshots that may be whole, or gone."""
+    """Whole, as acknowledged; some were pruned since."""
+    unfinished: set[str] = field(default_factory=set)
+    """Snapshots that were begun; whether they are whole is not known."""
+    pruned: set[str] = field(default_factory=set)
+    """Snapshots that are gone, as acknowledged: now and then before their own leader hears that they were whole."""
+    perhaps_pruned: set[str] = field(default_factory=set)
+    """Snapshots that a pruning may have removed that failed half-way. What a later one tells does not settle it: of what is gone
+    already, it says nothing.
+    """
     unknown: int = 0
     fenced: int = 0
     reads: int = 0
@@ -52,6 +65,11 @@ class Model:
     @property
     def last_index(self) -> int:
         return max(self.acknowledged, default=0)
+
+    @property
+    def doubtful(self) -> set[str]:
+        """Snapshots that may be whole, or not."""
+        return (self.unfinished | self.perhaps_pruned) - self.pruned
 
 
 class Leader:
@@ -117,22 +135,20 @@ class Leader:
 
     async def _snapshot(self, index: int) -> None:
         of = header(index, node_id=self._node_id, snapshot_id=f"s-{self._random.randbytes(8).hex()}")
-        self._model.doubtful.add(of.snapshot_id)
+        self._model.unfinished.add(of.snapshot_id)
         sink = await self._storage.snapshots.begin(of)
         for chunk in chunks_of(of.snapshot_id, size_bytes=self._random.choice([40, 1_500_000])):
             await sink.write(chunk)
             if self._random.random() < 0.1:
                 return  # it is left half-written
         await sink.finish()
-        self._model.doubtful.discard(of.snapshot_id)
+        self._model.unfinished.discard(of.snapshot_id)
         self._model.snapshots[of.snapshot_id] = of
-        doomed = set(self._model.snapshots)
-        self._model.doubtful |= doomed
-        pruned = set(await self._storage.snapshots.prune(FIRST, RETENTION, 0))
-        self._model.doubtful -= doomed - pruned
-        for snapshot_id in pruned & doomed:
-            self._model.doubtful.discard(snapshot_id)
-            del self._model.snapshots[snapshot_id]
+        try:
+            self._model.pruned.update(await self._storage.snapshots.prune(FIRST, RETENTION, 0))
+        except StorageError:
+            self._model.perhaps_pruned.update(self._model.snapshots, self._model.unfinished)
+            raise
 
 
 async def read_all(model: Model, storage: Storage) -> None:
@@ -187,10 +203,12 @@ async def check_end(model: Model, storage: Storage) -> None:
     for term, next_index in model.resumed:
         late = [entry for index, entry in found.items() if index >= next_index and entry.term < term]
         assert late == [], f"written after the leader of term {term} had resumed"
-    whole = {stored.header.snapshot_id for stored in await storage.snapshots.whole()}
-    assert set(model.snapshots) - model.doubtful <= whole
-    assert whole <= set(model.snapshots) | model.doubtful
-    furthest = max((each.index for each in model.snapshots.values()), default=0)
+    whole = {stored.header.snapshot_id: stored.header for stored in await storage.snapshots.whole()}
+    kept = set(model.snapshots) - model.pruned
+    assert kept - model.doubtful <= whole.keys(), "an acknowledged snapshot is not there"
+    assert whole.keys() <= kept | model.doubtful
+    furthest = max((each.index for each in whole.values()), default=0)
+    assert furthest >= max((each.index for each in model.snapshots.values()), default=0), "the furthest was pruned"
     assert span.first_index <= furthest + 1, "trimmed beyond every snapshot"
 
 

@@ -10,7 +10,7 @@ from garbagetruck.client.overview import CleanupSettings, CleanupStatus
 from garbagetruck.cluster.machine.model import CleanupSpec, EventType
 from garbagetruck.cluster.machine.operations import AcquireLease, ReleaseLeases
 from garbagetruck.cluster.node.server_node import ServerNode
-from tests.integration.node.test_one_node import Place, place, prepared, running
+from tests.integration.node.test_one_node import Place, http_handler, place, prepared, running
 
 __all__ = ["place"]
 
@@ -64,7 +64,7 @@ async def test_a_handler_that_the_leader_does_not_have_is_told_of_and_its_cleanu
 
 async def test_the_breaker_of_a_handler_whose_service_is_down_opens_and_an_operator_closes_it(tmp_path: Path) -> None:
     more = tmp_path / "more.toml"
-    more.write_text('[handlers.index]\nkind = "http"\nbase_url = "http://127.0.0.1:9"\n')
+    more.write_text(http_handler("http://127.0.0.1:9"))
     place = prepared(tmp_path / "cluster", handlers=more)
     async with running(place, bootstrap=True) as node:
         await node.become_ready()

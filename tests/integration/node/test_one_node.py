@@ -33,6 +33,8 @@ from tests.cluster_fixtures.ports import free_base_port
 
 ResultT = TypeVar("ResultT")
 
+LIFE_S_MAX = 90.0
+
 
 @dataclass
 class Place:
@@ -68,7 +70,10 @@ def place(tmp_path: Path) -> Place:
 async def running(
     place: Place, *, bootstrap: bool, disk_id: str = "disk-1", node: Mapping[str, str] | None = None, **raft: int
 ) -> AsyncIterator[ServerNode]:
-    """`raft` and `node` are settings of those sections."""
+    """`raft` and `node` are settings of those sections.
+
+    It ends by itself before the test's own time is up: that would leave the node's thread and ports to the tests behind it.
+    """
     environ = {f"GARBAGETRUCK_RAFT_{key.upper()}": str(value) for key, value in raft.items()}
     environ |= {f"GARBAGETRUCK_NODE_{key.upper()}": value for key, value in (node or {}).items()}
     settings = load_settings(place.folder / "n1.toml", environ).settings
@@ -78,7 +83,8 @@ async def running(
         composed = compose(settings, identity, folder, world(place))
         await composed.start()
         try:
-            yield composed
+            async with asyncio.timeout(LIFE_S_MAX):
+                yield composed
         finally:
             await composed.stop()
 
@@ -103,6 +109,11 @@ def world(place: Place) -> World:
 def snapshots_of(place: Place) -> list[Path]:
     """The oldest first."""
     return sorted((place.folder / "n1" / "raft" / "snapshots").glob("*.snap"))
+
+
+def http_handler(base_url: str) -> str:
+    """The configuration of one named `index`, whose service is on this machine."""
+    return f'[handlers.index]\nkind = "http"\nbase_url = "{base_url}"\nallow_addresses = ["127.0.0.1"]\n'
 
 
 async def until_cleaned(truck: Truck, resource: str) -> None:
@@ -247,7 +258,7 @@ async def test_a_draining_node_lets_a_running_cleanup_end_and_reports_it(tmp_pat
     app.router.add_delete("/rows/{id}", remove)
     async with TestServer(app) as service:
         more = tmp_path / "more.toml"
-        more.write_text(f'[handlers.index]\nkind = "http"\nbase_url = "http://127.0.0.1:{service.port}"\n')
+        more.write_text(http_handler(f"http://127.0.0.1:{service.port}"))
         place = prepared(tmp_path / "cluster", handlers=more)
         async with running(place, bootstrap=True) as node:
             await node.become_ready()

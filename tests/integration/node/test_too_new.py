@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 
 import garbagetruck
-from garbagetruck.cluster.machine.features import LEVEL_NEWEST
+from garbagetruck.cluster.machine.features import LEVEL_NEWEST, LEVELS
 from garbagetruck.cluster.machine.machine import Applied, Machine
 from garbagetruck.cluster.machine.model import EventType
-from garbagetruck.cluster.machine.operations import NoteDigest
+from garbagetruck.cluster.machine.operations import KeepChronicles, NoteDigest
 from garbagetruck.cluster.node.endings import EntryNotApplied, EntryTooNew
 from garbagetruck.cluster.node.server_node import ServerNode
 from garbagetruck.cluster.raft.errors import SnapshotTooNew
 from tests.integration.node.test_one_node import Place, prepared, running
 
 OLDER = {"feature_level": "1"}
+BEFORE_CHRONICLES = {"feature_level": str(LEVELS[KeepChronicles] - 1)}
+"""The highest level of which a leader writes nothing by itself, unless its state gives it cause."""
 
 
 @pytest.fixture
@@ -39,17 +41,17 @@ async def use_level_2(node: ServerNode) -> None:
 
 async def test_a_level_can_be_lowered_again_as_long_as_nothing_newer_is_in_the_log(place: Place) -> None:
     levels = []
-    for bootstrap, node_settings in ((True, {}), (False, OLDER), (False, {})):
+    for bootstrap, node_settings in ((True, BEFORE_CHRONICLES), (False, OLDER), (False, {})):
         async with running(place, bootstrap=bootstrap, node=node_settings) as node:
             await node.become_ready()
             levels.append(node.core.machine.feature_level)
             assert [each.feature_level for each in node.core.machine.members()] == levels[-1:]
-    assert levels == [LEVEL_NEWEST, 1, LEVEL_NEWEST]
+    assert levels == [LEVELS[KeepChronicles] - 1, 1, LEVEL_NEWEST]
     assert place.died == []
 
 
 async def test_a_node_of_level_1_that_meets_an_entry_of_level_2_ends_and_names_it(place: Place) -> None:
-    async with running(place, bootstrap=True) as node:
+    async with running(place, bootstrap=True, node=BEFORE_CHRONICLES) as node:
         await node.become_ready()
         await use_level_2(node)
         index = node.core.applier.applied_index
@@ -65,8 +67,19 @@ async def test_a_node_of_level_1_that_meets_an_entry_of_level_2_ends_and_names_i
     assert place.died == []
 
 
+async def test_what_a_leader_of_the_newest_level_writes_by_itself_is_too_new_for_the_level_before(place: Place) -> None:
+    async with running(place, bootstrap=True) as node:
+        await node.become_ready()
+        await until(lambda: node.core.machine.keeps_chronicles)
+    async with running(place, bootstrap=False, node=BEFORE_CHRONICLES):
+        await until(lambda: bool(place.died))
+    assert isinstance(place.died[0], EntryTooNew)
+    assert "batch of format 4, this node reads up to 3" in str(place.died[0])
+    assert "set node.feature_level to 4" in str(place.died[0])
+
+
 async def test_a_node_of_level_1_refuses_a_snapshot_of_level_2_and_leaves_it_as_it_is(place: Place) -> None:
-    async with running(place, bootstrap=True, snapshot_entries=100) as node:
+    async with running(place, bootstrap=True, node=BEFORE_CHRONICLES, snapshot_entries=100) as node:
         await node.become_ready()
         await use_level_2(node)
         snapshots = place.folder / "n1" / "raft" / "snapshots"
