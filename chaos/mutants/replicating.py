@@ -202,7 +202,8 @@ def a_peer_votes_twice(patch: Patch) -> None:
 @mutant(
     guard="hazard 17: one change of the voters at a time",
     breaks="I3",
-    catcher=in_raft("members", "slow", "split", "kill", first=23, seeds=SEEDS),
+    # Since changes are sealed no seed had two leaders by it; what it comes to there is a majority that is never found (I4).
+    catcher=in_raft("members", "slow", "split", "kill", names="I4", first=3, seeds=SEEDS),
 )
 def a_second_change_does_not_wait_for_the_first(patch: Patch) -> None:
     """Two changes are under way at once, and their majorities have nobody in common."""

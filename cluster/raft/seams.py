@@ -20,6 +20,7 @@ pysyncobj is used as it is published; nothing of it is copied, and no name-mangl
 | globals `socket.inet_pton`, `inet_ntop` | put back: pysyncobj's import replaces them with Windows' |
 | global `syncobj.PIPE_NOTIFIER_ENABLED` | no pipe that nobody reads, and that is full after 65,536 commands |
 | globals `syncobj.monotonicTime`, `random` | virtual time for simulators, and for nobody else (`virtual_time`) |
+| `Node.__hash__` | sets of nodes are walked in the same order in every process of a simulator, and of nobody else (likewise) |
 
 The globals are set when this module is imported, for the whole process: nothing else in it may use pysyncobj.
 
@@ -32,6 +33,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from zlib import crc32
 
 import pysyncobj.syncobj
 from pysyncobj import SyncObj, SyncObjConf, replicated
@@ -98,13 +100,21 @@ socket.inet_pton, socket.inet_ntop = _socket.inet_pton, _socket.inet_ntop
 
 @contextmanager
 def virtual_time(monotonic_s: Callable[[], float], chance: random.Random) -> Iterator[None]:
-    """For simulators: have every pysyncobj of this process ask these for the time and for chance, and put that back."""
-    stock = pysyncobj.syncobj.monotonicTime, pysyncobj.syncobj.random
-    pysyncobj.syncobj.monotonicTime, pysyncobj.syncobj.random = monotonic_s, chance
+    """For simulators: have every pysyncobj of this process ask these for the time and for chance, and put that back.
+
+    Its nodes have other hashes meanwhile, the same in every process: it keeps them in sets, and walks those to say
+    something to everybody.
+    """
+    stock = pysyncobj.syncobj.monotonicTime, pysyncobj.syncobj.random, Node.__hash__
+    pysyncobj.syncobj.monotonicTime, pysyncobj.syncobj.random, Node.__hash__ = monotonic_s, chance, _hash_of_id
     try:
         yield
     finally:
-        pysyncobj.syncobj.monotonicTime, pysyncobj.syncobj.random = stock
+        pysyncobj.syncobj.monotonicTime, pysyncobj.syncobj.random, Node.__hash__ = stock
+
+
+def _hash_of_id(node: Node) -> int:
+    return crc32(node.id.encode())
 
 
 class StockTransport(Transport):  # type: ignore[misc]  # pysyncobj is published without annotations

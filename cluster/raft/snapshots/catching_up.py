@@ -112,7 +112,7 @@ class CatchingUp:
         if self._consensus.role is Role.LEADER:
             self._sender.turn(self._consensus.term)
         else:
-            for peer_id in self._sender.peers:
+            for peer_id in sorted(self._sender.peers):
                 self._sender.stop(peer_id)
                 self._speaker.announce_again(peer_id)
         self._install()
