@@ -90,7 +90,8 @@ class Operator:
     def _begin(self) -> None:
         busy = {*(task.host.name for task in self._tasks), *(host.name for host in self._suspects)}
         idle = [host for host in self._hosts if host.name not in busy]
-        removable = idle if len(self._hosts) - len(self._tasks) > VOTERS_MIN else []
+        going = len(self._tasks) + len(self._suspects)  # a suspect may have to go, and one of two cannot do that alone
+        removable = idle if len(self._hosts) - going > VOTERS_MIN else []
         kinds: list[Callable[[], None]] = []
         if len(self._hosts) < MEMBERS_MAX:
             kinds.append(self._add)
