@@ -55,6 +55,9 @@ def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     structlog.reset_defaults()
     root.setLevel(level)
     root.handlers[:] = handlers
+    for each in logging.root.manager.loggerDict.values():
+        if isinstance(each, logging.Logger):
+            each.disabled = False  # a library that sets logging up disables all that there are
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -8,8 +8,7 @@ pysyncobj is used as it is published; nothing of it is copied, and no name-mangl
 | `SyncObj._applyCommand` | appends a command without building a pickle of it |
 | `SyncObj._idToMethod` | proves that there is exactly one replicated method |
 | `SyncObj._isLeader`, `_getLeader` | who leads |
-| `Transport._onMessageReceived`, `_onNodeConnected`, `_onNodeDisconnected` | its protected interface for transports |
-| `Transport._onReadonlyNodeConnected`, `_onReadonlyNodeDisconnected` | its protected interface, for those who do not vote |
+| `Transport._onMessageReceived`, `_onNodeConnected`, `_onReadonlyNodeConnected`, `…Disconnected` | its protected interface for transports |
 | its commands of type `MEMBERSHIP` | have pysyncobj change its voters when such an entry is applied |
 | `conf.dynamicMembershipChange`, for one message at a time | has pysyncobj take a snapshot's voters |
 | message `timeout_now` from `_getLeader()` | has pysyncobj stand for election when `election` says so, and at no other time |
@@ -19,8 +18,7 @@ pysyncobj is used as it is published; nothing of it is copied, and no name-mangl
 | message `append_entries` with `serialized` | has pysyncobj go on from a snapshot that is durable and aligned to |
 | globals `socket.inet_pton`, `inet_ntop` | put back: pysyncobj's import replaces them with Windows' |
 | global `syncobj.PIPE_NOTIFIER_ENABLED` | no pipe that nobody reads, and that is full after 65,536 commands |
-| globals `syncobj.monotonicTime`, `random` | virtual time for simulators, and for nobody else (`virtual_time`) |
-| `Node.__hash__` | sets of nodes are walked in the same order in every process of a simulator, and of nobody else (likewise) |
+| globals `syncobj.monotonicTime`, `random`; `Node.__hash__` | virtual time, and one order of sets, for simulators alone (`virtual_time`) |
 
 The globals are set when this module is imported, for the whole process: nothing else in it may use pysyncobj.
 
@@ -51,13 +49,11 @@ from garbagetruck.cluster.raft.poller import NoPoller
 from garbagetruck.cluster.raft.settings import APPEND_BATCH_BYTES, RaftSettings
 from garbagetruck.cluster.raft.voters import Voters
 
-NEVER_S = 10.0**9
-"""For pysyncobj's own election timer: `election` decides."""
+NEVER_S = 10.0**9  # for pysyncobj's own election timer: `election` decides
 
 _REGULAR, _MEMBERSHIP = bytes([wire.REGULAR]), bytes([wire.MEMBERSHIP])
 _APPEND_METHOD = 0
-_ROLES = (Role.FOLLOWER, Role.CANDIDATE, Role.LEADER)
-"""By pysyncobj's own numbers."""
+_ROLES = (Role.FOLLOWER, Role.CANDIDATE, Role.LEADER)  # by pysyncobj's own numbers
 
 
 class _Commands:
@@ -100,21 +96,16 @@ socket.inet_pton, socket.inet_ntop = _socket.inet_pton, _socket.inet_ntop
 
 @contextmanager
 def virtual_time(monotonic_s: Callable[[], float], chance: random.Random) -> Iterator[None]:
-    """For simulators: have every pysyncobj of this process ask these for the time and for chance, and put that back.
-
-    Its nodes have other hashes meanwhile, the same in every process: it keeps them in sets, and walks those to say
-    something to everybody.
+    """For simulators: have every pysyncobj of this process ask these for time and chance, and put that back afterwards.
+    It walks sets of nodes to say something to everybody: these have hashes meanwhile that are the same in every process.
     """
     stock = pysyncobj.syncobj.monotonicTime, pysyncobj.syncobj.random, Node.__hash__
-    pysyncobj.syncobj.monotonicTime, pysyncobj.syncobj.random, Node.__hash__ = monotonic_s, chance, _hash_of_id
+    pysyncobj.syncobj.monotonicTime, pysyncobj.syncobj.random = monotonic_s, chance
+    Node.__hash__ = lambda node: crc32(node.id.encode())
     try:
         yield
     finally:
         pysyncobj.syncobj.monotonicTime, pysyncobj.syncobj.random, Node.__hash__ = stock
-
-
-def _hash_of_id(node: Node) -> int:
-    return crc32(node.id.encode())
 
 
 class StockTransport(Transport):  # type: ignore[misc]  # pysyncobj is published without annotations
@@ -296,8 +287,7 @@ class Consensus(SyncObj):  # type: ignore[misc]  # pysyncobj is published withou
         assert self._isLeader()
         end_index = self.journal.last_index + 1
         self._applyCommand(command, None)
-        # pysyncobj leaves a command in its queue when it believes that it has spent too long on the queue; later, under
-        # another leader, it would forward it.
+        # When it has spent too long on its queue, pysyncobj leaves a command there; later it would forward it to another.
         while self.journal.last_index < end_index:
             super()._checkCommandsToApply()
 

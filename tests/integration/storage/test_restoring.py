@@ -53,6 +53,7 @@ async def cluster(tmp_path: Path, server: EmbeddedPostgres) -> Kept:
         for number in range(LEASES):
             await truck.acquire(f"kept/{number}", holder="tests", ttl=60.0)
             if number == LEASES // 2:
+                await until_archived(node)  # before that its incarnation may not be reserved
                 await node.storage.create_snapshot()
         await until_archived(node)
     return found
