@@ -6,7 +6,7 @@ account cannot get at what it needs.
 
 import os
 import pwd
-import subprocess
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,20 @@ class Account:
             os.chown(path, self.user, self.group)
 
     def can_enter(self, folder: Path) -> bool:
+        """By the modes of all folders on the way. No process is asked: where threads call into gRPC, a child that is to be
+        somebody else may die before it can answer.
+        """
         if self.user is None:
             return True
-        looked = subprocess.run(  # noqa: S603  # a fixed program; the folder is an argument
-            ["/bin/sh", "-c", 'cd "$1"', "sh", folder], **self.as_options(), capture_output=True, check=False, cwd="/"
-        )
-        return looked.returncode == 0
+        try:
+            return all(self._may_pass(each.stat()) for each in (folder.resolve(), *folder.resolve().parents))
+        except OSError:
+            return False
+
+    def _may_pass(self, status: os.stat_result) -> bool:
+        if status.st_uid == self.user:
+            return bool(status.st_mode & stat.S_IXUSR)
+        return bool(status.st_mode & (stat.S_IXGRP if status.st_gid == self.group else stat.S_IXOTH))
 
     def require(self, folder: Path) -> None:
         """Raises PostgresNotStarted unless the account can get into `folder`."""
