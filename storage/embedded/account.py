@@ -36,7 +36,8 @@ class Account:
         if self.user is None:
             return True
         try:
-            return all(self._may_pass(each.stat()) for each in (folder.resolve(), *folder.resolve().parents))
+            named, meant = folder.absolute(), folder.resolve()  # links on the way have to be reached, too
+            return all(self._may_pass(each.stat()) for each in {named, *named.parents, meant, *meant.parents})
         except OSError:
             return False
 

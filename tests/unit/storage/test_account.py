@@ -25,6 +25,14 @@ def test_a_stranger_enters_where_everybody_may_pass(tmp_path: Path, mode: int, e
         folder.parent.chmod(0o755)
 
 
+def test_a_link_in_a_closed_folder_leads_nobody_anywhere(tmp_path: Path) -> None:
+    closed, link = tmp_path / "closed", tmp_path / "closed" / "link"
+    closed.mkdir(mode=0o700)
+    link.symlink_to("/usr")
+    assert not Account("other", OTHER, OTHER).can_enter(link)
+    assert Account("other", OTHER, OTHER).can_enter(Path("/usr"))
+
+
 def test_nobody_enters_what_is_not_there(tmp_path: Path) -> None:
     assert not Account("other", OTHER, OTHER).can_enter(tmp_path / "nothing")
 
